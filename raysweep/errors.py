@@ -1,0 +1,18 @@
+"""The two ways in which raysweep refuses: the request was wrong, or the work could not be done."""
+
+
+class RequestError(Exception):
+    """The request was wrong: one sentence naming the file or key, what is wrong and what to do. Exit code 2."""
+
+
+class WorkError(Exception):
+    """The request was right but the program could not do it: one sentence that says why. Exit code 1."""
+
+
+def reason_of(error: BaseException) -> str:
+    """One line that says what went wrong, for the `reason` column of a table of failures."""
+    text = " ".join(str(error).split())
+    if isinstance(error, RequestError | WorkError):
+        return text[:300]
+    name = type(error).__name__
+    return f"{name}: {text}"[:300] if text else name

@@ -1,0 +1,35 @@
+"""What a checkpoint is made from: one entry under `checkpoints:` in a study."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from raysweep.model import Model
+
+
+class CheckpointSpec(Model):
+    """One checkpoint: an init alone, or an init trained further by a method on a patch set."""
+
+    backbone: str | None = Field(None, description="timm model name; inherited when init is a checkpoint")
+    init: str = Field("random", description="random | timm | hf-hub:NAME | a .safetensors or .pth file | a checkpoint")
+    method: str | None = Field(None, description="pretraining objective; none: the init itself is the checkpoint")
+    options: dict[str, Any] = Field({}, description="the method's own options")
+    patches: str | None = Field(None, description="a patch set of the study, or the folder of another study's")
+    epochs: int = Field(1, ge=1, description="passes over the patch set")
+    batch: int = Field(256, ge=2, description="patches per step, over all workers")
+    px: int | None = Field(None, ge=16, description="edge of what the network sees, pixels; default: the patch's")
+    optimizer: Literal["adamw", "sgd"] | None = Field(None, description="default: the method's")
+    lr: float | None = Field(None, gt=0, description="peak learning rate; default: the method's, scaled by batch / 256")
+    weight_decay: float | None = Field(None, ge=0, description="default: the method's")
+    warmup: float = Field(0.1, ge=0, lt=1, description="part of the steps spent in linear warm-up")
+    seeds: int = Field(1, ge=1, description="independent pretrainings; finals take them in turn")
+    licence: str | None = Field(None, description="licence of the weights, when they come from a file")
+    grid: dict[str, list[Any]] = Field({}, description="one named checkpoint per point of this grid of keys or options")
+
+    @model_validator(mode="after")
+    def _whole(self) -> "CheckpointSpec":
+        if self.method and not self.patches:
+            raise ValueError("a method needs patches: name a patch set")
+        if self.patches and not self.method:
+            raise ValueError("patches are given but no method: name one (supervised, simclr, ...)")
+        return self

@@ -1,0 +1,46 @@
+"""Random numbers as a function of what they are for: nothing to save, nothing that depends on the order of work.
+
+A stream is named by values such as (seed, epoch, patch key, view); the same values give the same stream in
+every process, on every machine, in any order.
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterable
+
+import numpy as np
+
+Part = int | float | str | bytes
+
+
+def _canonical(parts: Iterable[Part]) -> bytes:
+    out = bytearray()
+    for part in parts:
+        if isinstance(part, bool | np.bool_):
+            raise TypeError("a stream is named by numbers and strings, not by booleans")
+        if isinstance(part, int | np.integer):
+            data, kind = str(int(part)).encode(), b"i"
+        elif isinstance(part, float | np.floating):
+            data, kind = struct.pack("<d", float(part)), b"f"
+        elif isinstance(part, str):
+            data, kind = part.encode(), b"s"
+        else:
+            data, kind = bytes(part), b"b"
+        out += kind + struct.pack("<I", len(data)) + data
+    return bytes(out)
+
+
+def stable_hash(*parts: Part) -> int:
+    """A 64-bit unsigned integer that depends on the parts alone (blake2b of their canonical bytes)."""
+    return int.from_bytes(hashlib.blake2b(_canonical(parts), digest_size=8).digest(), "big")
+
+
+def generator(*parts: Part) -> np.random.Generator:
+    """A generator of the stream named by the parts (Philox, a counter-based generator: Salmon et al., SC 2011)."""
+    key = hashlib.blake2b(_canonical(parts), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(key, dtype=np.uint64)))
+
+
+def torch_seed(*parts: Part) -> int:
+    """A seed for `torch.manual_seed` and libraries that take one, in [0, 2**31)."""
+    return stable_hash(*parts) >> 33

@@ -1,0 +1,21 @@
+"""What will be compared, fixed before anything runs: the `compare:` key of a study."""
+
+from pydantic import Field
+
+from raysweep.model import Model
+
+
+class Primary(Model):
+    """The comparison that the report's verdicts are about; everything else is shown as secondary."""
+
+    protocol: str = "finetune"
+    metric: str | None = Field(None, description="default: the task's own")
+
+
+class CompareSpec(Model):
+    """Baseline, margin and level of the comparison."""
+
+    baseline: str | None = Field(None, description="checkpoint that the others are compared with; default: the first")
+    primary: Primary = Primary()
+    margin: float = Field(0.02, ge=0, description="differences smaller than this do not matter")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of intervals and tests, over the whole family")

@@ -1,0 +1,226 @@
+"""Folders on any filesystem, written so that a kill at any moment leaves either the old file or the new one."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from raysweep.errors import RequestError, WorkError
+
+MANIFEST = "manifest.json"
+_MIB = 2**20
+_VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "segmentation-models-pytorch",
+              "torchmetrics", "optuna", "scikit-learn", "openslide-python", "openslide-bin", "pyarrow",
+              "numpy", "simplejpeg")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One folder of a pyarrow filesystem. Cheap to make, safe to pickle, the same on disk and on object storage."""
+
+    fs: pafs.FileSystem
+    root: str
+
+    @classmethod
+    def open(cls, uri: str | Path) -> "Storage":
+        """The folder at a path or a pyarrow filesystem URI (`s3://`, `gs://`, `file://`); it need not exist.
+
+        Raises RequestError when the address cannot be understood.
+        """
+        text = str(uri)
+        if "://" not in text:
+            return cls(pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix())
+        try:
+            fs, root = pafs.FileSystem.from_uri(text)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RequestError(f"storage {text}: not a path or filesystem address ({error})") from error
+        return cls(fs, root.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, pafs.LocalFileSystem)
+
+    def at(self, *parts: str) -> "Storage":
+        """A folder below this one."""
+        return Storage(self.fs, self.path(*parts))
+
+    def path(self, *parts: str) -> str:
+        """The filesystem's own name of something below this folder."""
+        return "/".join([self.root, *parts])
+
+    def exists(self, *parts: str) -> bool:
+        return self.fs.get_file_info(self.path(*parts)).type != pafs.FileType.NotFound
+
+    def names(self, *parts: str) -> list[str]:
+        """Sorted names of the files and folders directly in a folder; none when it does not exist."""
+        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
+        infos = self.fs.get_file_info(selector)
+        return sorted(info.base_name for info in infos if not info.base_name.startswith(".tmp-"))
+
+    def size(self, *parts: str) -> int:
+        """Bytes of a file."""
+        return int(self.fs.get_file_info(self.path(*parts)).size or 0)
+
+    def read_bytes(self, *parts: str) -> bytes:
+        with self.fs.open_input_stream(self.path(*parts)) as stream:
+            return stream.read()
+
+    def read_json(self, *parts: str) -> Any:
+        return json.loads(self.read_bytes(*parts))
+
+    def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
+        with self.fs.open_input_file(self.path(*parts)) as file:
+            return pq.read_table(file, columns=columns)
+
+    def write_bytes(self, data: bytes, *parts: str) -> None:
+        """Write a whole file; readers see the old content or all of the new."""
+        target = self.path(*parts)
+        folder, name = target.rsplit("/", 1)
+        try:
+            if self.is_local:
+                self._write_local(data, Path(folder), name)
+            else:  # an object appears when its upload is complete
+                with self.fs.open_output_stream(target) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+    @staticmethod
+    def _write_local(data: bytes, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".tmp-{uuid.uuid4().hex}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, folder / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write_json(self, value: Any, *parts: str) -> None:
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+        self.write_bytes((text + "\n").encode(), *parts)
+
+    def write_table(self, table: pa.Table, *parts: str, **options: Any) -> None:
+        """Write a Parquet file; `options` go to `pyarrow.parquet.write_table`."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, **options)
+        self.write_bytes(sink.getvalue().to_pybytes(), *parts)
+
+    def remove(self, *parts: str) -> None:
+        """Remove a file, or a folder with all it holds; nothing happens when it is not there."""
+        kind = self.fs.get_file_info(self.path(*parts)).type
+        if kind == pafs.FileType.Directory:
+            self.fs.delete_dir(self.path(*parts))
+        elif kind != pafs.FileType.NotFound:
+            self.fs.delete_file(self.path(*parts))
+
+    def check_writable(self) -> None:
+        """Raise RequestError unless files can be written and removed here."""
+        name = f"writable-{uuid.uuid4().hex}"
+        try:
+            self.write_bytes(b"", name)
+            self.remove(name)
+        except (WorkError, OSError) as error:
+            raise RequestError(
+                f"storage {self.root}: cannot be written; name another folder as storage=PATH"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A directory `<home>/<fp8>/` made by one stage; complete when its manifest is there.
+
+    `inputs` is everything the fingerprint covers: the stage's resolved keys, the fingerprints of what it reads
+    and a format version. Package versions, timings, worker counts and absolute paths stay out of it.
+    """
+
+    home: Storage
+    inputs: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.inputs)
+
+    @property
+    def folder(self) -> Storage:
+        return self.home.at(self.fingerprint[:8])
+
+    def done(self) -> bool:
+        return self.folder.exists(MANIFEST) and self.manifest().get("fingerprint") == self.fingerprint
+
+    def manifest(self) -> dict[str, Any]:
+        return self.folder.read_json(MANIFEST)
+
+    def commit(self, *, config: Any, counts: Mapping[str, Any], timings: Mapping[str, float]) -> None:
+        """Write the manifest, which makes the directory complete. Last act of a stage."""
+        self.folder.write_json(
+            {"fingerprint": self.fingerprint, "inputs": self.inputs, "config": config, "counts": dict(counts),
+             "timings": dict(timings), "versions": versions(),
+             "created": datetime.now(UTC).isoformat(timespec="seconds")},
+            MANIFEST,
+        )  # fmt: skip
+
+
+def fingerprint(value: Any) -> str:
+    """128 bits (32 hex digits) of blake2b over canonical JSON: key order and spacing do not matter."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def file_identity(path: str | Path) -> dict[str, Any]:
+    """What makes a large file itself: its name, size in bytes and a hash of its first and last MiB.
+
+    Raises OSError when it cannot be read.
+    """
+    path = Path(path)
+    digest = hashlib.blake2b(digest_size=16)
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        digest.update(file.read(_MIB))
+        if size > _MIB:
+            file.seek(max(_MIB, size - _MIB))
+            digest.update(file.read(_MIB))
+    return {"name": path.name, "size": size, "hash": digest.hexdigest()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, for manifests and result rows."""
+    found = {}
+    for name in _VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def shipped(folder: str) -> Path:
+    """A folder of YAML files that ships with raysweep: `datasets`, `search_spaces` or `studies`."""
+    package = Path(__file__).parent
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

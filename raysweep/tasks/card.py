@@ -1,0 +1,63 @@
+"""A dataset card: everything about a task that does not depend on the study that uses it."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from raysweep.model import Model
+
+CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
+SEGMENTATION_METRICS = ("dice", "iou", "macro_dice", "macro_iou")
+
+
+class Licence(Model):
+    """Terms of use. Restricted ones must be accepted before a study may use the data."""
+
+    name: str
+    restricted: bool = Field(False, description="true: `raysweep datasets prepare --accept-licence` comes first")
+    url: str | None = None
+
+
+class Splits(Model):
+    """Which units are tested. `given` takes the layout's own split column; the others go by unit."""
+
+    type: Literal["given", "holdout", "folds"] = "holdout"
+    test: float = Field(0.25, gt=0, lt=1, description="holdout: part of the units that is tested")
+    k: int = Field(4, ge=2, description="folds: groups of units, each tested once")
+
+
+class Card(Model):
+    """One task: what it is, where its files stand, how it is split and scored."""
+
+    name: str
+    kind: Literal["classification", "segmentation"]
+    classes: list[str] = Field(min_length=2, description="segmentation: class 0 is the background")
+    title: str = ""
+    source: str = Field(description="where it comes from and what to cite")
+    licence: Licence
+    root: str = Field(description="its folder, below the study's `data` folder")
+    layout: dict[str, Any] = Field(description="type: a module of tasks/layouts; the rest are its options")
+    unit: Literal["patient", "slide", "image"] = Field(description="what is independent")
+    splits: Splits = Splits()
+    mpp: float | None = Field(None, gt=0, description="um per pixel of the files; none: unknown")
+    at_mpp: float | None = Field(None, gt=0, description="um per pixel to work at; default: that of the files")
+    px: int = Field(224, ge=16, description="edge of what the network sees, pixels; larger images go in windows")
+    metric: str
+    n_images: int | None = Field(None, description="what the original holds; a different count is refused")
+    notes: str = Field("", description="what a reader of results must know")
+
+    @field_validator("layout")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("type"), str):
+            raise ValueError("give layout.type, the name of an on-disk layout")
+        return value
+
+    @model_validator(mode="after")
+    def _metric_fits(self) -> "Card":
+        known = CLASSIFICATION_METRICS if self.kind == "classification" else SEGMENTATION_METRICS
+        if self.metric not in known:
+            raise ValueError(f"metric {self.metric}: a {self.kind} task is scored by one of {', '.join(known)}")
+        if self.at_mpp and not self.mpp:
+            raise ValueError("at_mpp needs mpp, the scale of the files")
+        return self

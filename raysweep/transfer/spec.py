@@ -1,0 +1,45 @@
+"""How checkpoints are transferred to tasks: the `transfer:` key of a study. The same for every checkpoint."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from raysweep.model import Model
+
+
+class TransferSpec(Model):
+    """Protocols, label fractions and the budget of every cell."""
+
+    protocols: list[str] | dict[Literal["classification", "segmentation"], list[str]] = Field(
+        ["finetune"], description="protocols for every task, or a list per kind of task"
+    )
+    fractions: list[float] = Field([1.0], description="label fractions, each in (0, 1]")
+    fraction_of: Literal["images", "units"] = Field("images", description="what a fraction counts")
+    val: float = Field(0.2, gt=0, lt=1, description="part of a fraction held out to choose settings by")
+    trials: int = Field(24, ge=1, description="settings tried in each cell (in each fold, for folded tasks)")
+    finals: int = Field(5, ge=1, description="fresh seeds of the chosen setting")
+    early_stopping: Literal["asha", "none"] = "asha"
+    steps: int = Field(500, ge=1, description="training steps of a trial; the same for every fraction")
+    evaluations: int = Field(5, ge=1, description="evaluations on val during a trial, evenly spaced")
+    batch: int = Field(32, ge=2, description="images per step")
+    select: Literal["val_metric", "val_loss", "last"] = Field(
+        "val_metric", description="which evaluation's weights are kept, and what the search aims at"
+    )
+    spaces: dict[str, dict[str, Any]] = Field(
+        {},
+        description="search spaces by name (such as finetune_classification) that replace the shipped ones",
+    )
+    parallel_per_cell: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
+
+    @field_validator("fractions")
+    @classmethod
+    def _fractions(cls, value: list[float]) -> list[float]:
+        if not value or any(not 0 < f <= 1 for f in value) or len(set(value)) != len(value):
+            raise ValueError("give distinct fractions, each above 0 and at most 1")
+        return sorted(value)
+
+    def protocols_for(self, kind: str) -> list[str]:
+        """The protocols asked for on tasks of a kind."""
+        if isinstance(self.protocols, dict):
+            return list(self.protocols.get(kind, []))  # type: ignore[call-overload]
+        return list(self.protocols)

@@ -1,0 +1,36 @@
+"""Shared fixtures. One local Ray serves every test that needs it and ends with the test run."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # before ray is imported: tests use no token
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores, several processes
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A local Ray with four logical CPUs."""
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real slides and labelled sets."""
+    folder = os.environ.get("RAYSWEEP_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RAYSWEEP_TEST_DATA does not name the folder of test data")
+    return Path(folder)
