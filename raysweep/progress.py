@@ -46,11 +46,12 @@ class Stage:
 
 
 class Progress:
-    """Where stages show themselves. `quiet` shows nothing."""
+    """Where stages show themselves. `quiet` shows nothing; `debug` lets unexpected errors through as tracebacks."""
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console | None = None, *, quiet: bool = False, debug: bool = False) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False)
         self.quiet = quiet
+        self.debug = debug
 
     def say(self, text: str) -> None:
         """One line, outside any stage."""

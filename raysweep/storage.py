@@ -82,7 +82,7 @@ class Storage:
         with self.fs.open_input_file(self.path(*parts)) as file:
             return pq.read_table(file, columns=columns)
 
-    def write_bytes(self, data: bytes, *parts: str) -> None:
+    def write_bytes(self, data: bytes | memoryview, *parts: str) -> None:
         """Write a whole file; readers see the old content or all of the new."""
         target = self.path(*parts)
         folder, name = target.rsplit("/", 1)
@@ -96,7 +96,7 @@ class Storage:
             raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
 
     @staticmethod
-    def _write_local(data: bytes, folder: Path, name: str) -> None:
+    def _write_local(data: bytes | memoryview, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".tmp-{uuid.uuid4().hex}"
         try:

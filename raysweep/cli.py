@@ -1,0 +1,277 @@
+"""The `raysweep` command: parse, call one function, print."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import raysweep
+from raysweep.errors import RequestError, WorkError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
+    "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
+    "2 the request was wrong; 3 done, but some slides or trials failed.",
+)
+datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
+app.add_typer(datasets, name="datasets")
+
+out = Console(highlight=False, soft_wrap=True)
+_state = {"debug": False}
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY.yaml", help="a study file, or the name of a study that ships with raysweep")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as transfer.trials=8 data=/images")
+]
+Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint or task")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
+) -> None:
+    _state["debug"] = debug
+    if version:
+        out.print(f"raysweep {raysweep.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="where to put slides, artefacts and the report")] = Path("demo"),
+) -> None:
+    """The whole chain on slides and tasks that it draws itself: minutes on two cores, no GPU, no download."""
+    from raysweep.demo.run import run_demo
+
+    _finish(run_demo(folder, progress=_progress()))
+
+
+@app.command()
+def run(study: StudyArgument, overrides: Overrides = None) -> None:
+    """Everything the study needs and does not have yet. Run it again to resume, or after changing the study."""
+    _stages(study, overrides, None)
+
+
+@app.command()
+def plan(study: StudyArgument, overrides: Overrides = None) -> None:
+    """What `run` would do: every stage and cell, what exists already, and what the rest will cost."""
+    from raysweep.study.load import load_study
+    from raysweep.study.plan import plan_rows
+
+    header, rows, notes = plan_rows(load_study(study, overrides or []))
+    _table("plan", header, rows)
+    for note in notes:
+        out.print(note)
+
+
+@app.command()
+def tile(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="STUDY.yaml [KEY=VALUE]... | SLIDE...", help="a study, or slides")
+    ],
+    only: Only = None,
+    um: Annotated[float | None, typer.Option(help="slides: edge of a patch in the specimen, um")] = None,
+    px: Annotated[int | None, typer.Option(help="slides: edge of a patch, pixels")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="slides: where to put the patch set")] = None,
+    workers: Annotated[int | None, typer.Option(help="slides: how many to use; default: one for each CPU")] = None,
+) -> None:
+    """The patch sets of a study; or slides straight to a patch set, with --um, --px and --out."""
+    if sources[0].endswith((".yaml", ".yml")):
+        return _stages(sources[0], sources[1:], ["tile"], only)
+    from raysweep.study.tile import tile_slides
+
+    if um is None or px is None or folder is None:
+        raise RequestError("tile: slides need --um, --px and --out, such as --um 200 --px 512 --out patches")
+    header, rows, failed = tile_slides(sources, um=um, px=px, out=folder, workers=workers, progress=_progress())
+    _table(str(folder), header, rows)
+    if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def pretrain(study: StudyArgument, overrides: Overrides = None, only: Only = None) -> None:
+    """The checkpoints of a study; its patch sets must be there."""
+    _stages(study, overrides, ["pretrain"], only)
+
+
+@app.command()
+def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None) -> None:
+    """The search and the finals of every cell; the checkpoints must be there."""
+    _stages(study, overrides, ["tune"], only)
+
+
+@app.command()
+def report(study: StudyArgument, overrides: Overrides = None) -> None:
+    """The report, from what is there."""
+    _stages(study, overrides, ["report"])
+
+
+@app.command()
+def status(study: StudyArgument, overrides: Overrides = None) -> None:
+    """Done, running, dead, failed (with the reason) or waiting: every slide, checkpoint and cell."""
+    from raysweep.study.load import load_study
+    from raysweep.study.status import status_rows
+
+    headline, header, rows = status_rows(load_study(study, overrides or []))
+    out.print(headline)
+    _table("status", header, rows)
+
+
+@datasets.command("list")
+def datasets_list() -> None:
+    """Every card that ships with raysweep or stands in ./datasets."""
+    from raysweep.study.cards import card_rows
+
+    _table("datasets", *card_rows())
+
+
+@datasets.command("show")
+def datasets_show(name: Annotated[str, typer.Argument(help="a card's name")]) -> None:
+    """One card in full: classes, source, licence, layout, splits, metric, notes."""
+    from raysweep.study.cards import card_text
+
+    out.print(card_text(name), markup=False)
+
+
+@datasets.command("prepare")
+def datasets_prepare(
+    name: Annotated[str, typer.Argument(help="a card's name")],
+    data: Annotated[Path, typer.Option(help="the folder that the set's own folder stands in")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
+    ] = False,
+) -> None:
+    """Check a downloaded set against its card, list what cannot be used, and record that you accept its licence."""
+    from raysweep.study.cards import prepare_card
+
+    text, failed = prepare_card(name, data, accept_licence)
+    out.print(text, markup=False)
+    if failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder, such as runs/glands/checkpoints/simclr")],
+    folder: Annotated[Path, typer.Option("--out", help="where to put model.safetensors and config.json")] = Path("."),
+) -> None:
+    """A checkpoint as a timm-loadable safetensors file, with its preprocessing beside it."""
+    from raysweep.study.export import export
+
+    out.print(str(export(checkpoint, folder)))
+
+
+@app.command()
+def clean(
+    study: StudyArgument,
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
+) -> None:
+    """List, and on confirmation remove, artefacts that the study as it stands does not use."""
+    from raysweep.study.clean import remove, unused
+    from raysweep.study.load import load_study
+
+    file = load_study(study, overrides or [])
+    found = unused(file)
+    if not found:
+        out.print("Nothing to remove: the study uses every artefact it has.")
+        return
+    _table("not used by the study as it stands", ["folder", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
+    if yes or typer.confirm(f"Remove these {len(found)} folders?"):
+        remove(file, [p for p, _ in found])
+        out.print(f"Removed {len(found)} folders.")
+
+
+@app.command()
+def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = "runs") -> None:
+    """Check versions, GPU, Ray, storage and slide libraries, and say what to do about what is wrong."""
+    from raysweep.study.doctor import checks
+
+    rows = []
+    for check in checks(storage):
+        rows.append([{True: "ok", False: "WRONG", None: "note"}[check.ok], check.what, check.found, check.advice])
+    _table("doctor", ["", "what", "found", "what to do"], rows)
+    if any(r[0] == "WRONG" for r in rows):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: every refusal is one sentence on standard error."""
+    try:
+        result = app(standalone_mode=False)  # a typer.Exit comes back as its code
+        code = result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except RequestError as error:
+        code = _say(error, 2)
+    except WorkError as error:
+        code = _say(error, 1)
+    except (KeyboardInterrupt, click.Abort):
+        code = _say("stopped; run the same command again to go on", 1)
+    except Exception as error:
+        if _state["debug"]:
+            raise
+        code = _say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows more)", 1)
+    sys.exit(code)
+
+
+def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> None:
+    from raysweep.study.load import load_study
+    from raysweep.study.run import STAGES, run_study
+
+    file = load_study(study, overrides or [])
+    _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
+
+
+def _finish(outcome: Any) -> None:
+    """Print what came of a run: the result table, the failures, where the report is."""
+    if outcome.report is not None:
+        from raysweep.report.summary import summary_rows
+
+        header, rows = summary_rows(outcome.home)
+        if rows:
+            _table("results", header, rows)
+    for line in outcome.failures[:20]:
+        out.print(f"failed: {line}", markup=False)
+    if len(outcome.failures) > 20:
+        out.print(f"... and {len(outcome.failures) - 20} more: `raysweep status` lists them")
+    if outcome.report is not None:
+        out.print(f"report: {outcome.report.path('index.html')}", markup=False)
+    if outcome.failures:
+        raise typer.Exit(3)
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in header:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    out.print(table)
+
+
+def _progress() -> Any:
+    from raysweep.progress import Progress
+
+    return Progress(debug=_state["debug"])
+
+
+def _say(what: object, code: int) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"raysweep: {what}", markup=False)
+    return code
+
+
+if __name__ == "__main__":
+    main()

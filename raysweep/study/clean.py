@@ -1,0 +1,47 @@
+"""Find and remove artefacts that a study, as it stands, does not use."""
+
+import pyarrow.fs as pafs
+
+from raysweep.errors import RequestError
+from raysweep.lease import lease
+from raysweep.storage import Storage
+from raysweep.study.graph import build_graph
+from raysweep.study.load import StudyFile
+
+_DEPTHS = {"patches": 2, "checkpoints": 2, "tasks": 2, "features": 3, "cells": 5}  # room -> levels down to <fp8>
+
+
+def unused(file: StudyFile) -> list[tuple[str, int]]:
+    """Folders below the study's that its current configuration does not use, each with its size in bytes."""
+    graph = build_graph(file)
+    used = {a.folder.root for a in graph.artefacts()} | _spools(graph)
+    found = [s for room, depth in _DEPTHS.items() for s in _below(graph.home.at(room), depth) if s.root not in used]
+    found += [s for s in _below(graph.home.at("spool"), 1) if s.root not in used]
+    return [(s.root.removeprefix(graph.home.root + "/"), _bytes(s)) for s in found]
+
+
+def remove(file: StudyFile, paths: list[str]) -> None:
+    """Remove folders that `unused` found; only those can be removed."""
+    home = build_graph(file).home
+    allowed = {path for path, _ in unused(file)}
+    with lease(home):
+        for path in paths:
+            if path not in allowed:
+                raise RequestError(f"{path}: the study uses this folder; it stays")
+            home.remove(path)
+
+
+def _below(folder: Storage, depth: int) -> list[Storage]:
+    if depth == 0:
+        return [folder]
+    return [
+        s
+        for name in folder.names()
+        if name != "current" and folder.fs.get_file_info(folder.path(name)).type == pafs.FileType.Directory
+        for s in _below(folder.at(name), depth - 1)
+    ]
+
+
+def _bytes(folder: Storage) -> int:
+    infos = folder.fs.get_file_info(pafs.FileSelector(folder.root, recursive=True))
+    return sum(info.size or 0 for info in infos)

@@ -1,0 +1,47 @@
+"""The study: one YAML that names patch sets, checkpoints, tasks, how to transfer and what to compare."""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from raysweep.model import Model
+from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.report.spec import CompareSpec
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.transfer.spec import TransferSpec
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$"  # names become folders
+
+
+class Compute(Model):
+    """How much of the machine or cluster to use. Recorded, never part of a fingerprint."""
+
+    workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
+    threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
+    trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
+    tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
+
+
+class Study(Model):
+    """A whole study. Nothing runs before it has been read and checked."""
+
+    name: str = Field(pattern=_NAME, description="letters, digits and . _ - = +")
+    storage: str = Field("runs", description="folder or filesystem address (s3://, gs://) for all artefacts")
+    data: str | None = Field(None, description="folder that the tasks' files stand below")
+    seed: int = Field(0, ge=0)
+    patches: dict[str, PatchSetSpec] = Field({}, description="patch sets made from slides")
+    checkpoints: dict[str, CheckpointSpec] = Field(min_length=1)
+    tasks: list[str | dict[str, Any]] = Field([], description="names of cards in datasets/, or cards in full")
+    accept_licences: list[str] = Field([], description="cards whose restricted licence you have accepted")
+    transfer: TransferSpec = TransferSpec()
+    compare: CompareSpec = CompareSpec()
+    compute: Compute = Compute()
+
+    @field_validator("patches", "checkpoints")
+    @classmethod
+    def _named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not re.match(_NAME, name):
+                raise ValueError(f"{name!r} cannot be a name: use letters, digits and . _ - = +")
+        return value

@@ -1,0 +1,95 @@
+"""What `run` would do: every artefact, what exists, and an estimate of what the rest costs."""
+
+from dataclasses import dataclass
+
+from raysweep.storage import Artefact
+from raysweep.study.graph import Graph, build_graph
+from raysweep.study.load import StudyFile
+from raysweep.study.measure import seconds_per_image, slide_patches
+from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
+from raysweep.tasks.splits import folds
+
+_BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
+
+
+@dataclass
+class _Totals:
+    patches: int = 0
+    bytes: float = 0.0
+    trials: int = 0
+    finals: int = 0
+    seconds: float = 0.0
+
+
+def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
+    """A header, a row per artefact (stage, what, state, work) and closing notes with the sums.
+
+    Patches are at most: the grid of the whole slide, or `per_slide`. Times come from a few training steps measured
+    here, on one thread, and stand for a device like this one.
+    """
+    graph = build_graph(file)
+    totals, rows = _Totals(), []
+    patches: dict[str, int] = {}
+    for name, plan in graph.patch_sets.items():
+        patches[name], work = _patch_set(plan, totals)
+        rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
+    for name, checkpoint in graph.checkpoints.items():
+        for seed, artefact in enumerate(checkpoint.artefacts):
+            label = name + (f" seed {seed}" if len(checkpoint.artefacts) > 1 else "")
+            work = "" if artefact.done() else _pretraining(checkpoint, patches, totals)
+            rows.append(["pretrain", f"checkpoint {label}", _state(artefact), work])
+    rows += [["tune", f"features of {f.artefact.folder.root.split('/')[-2]} by {f.artefact.folder.root.split('/')[-3]}",
+              _state(f.artefact), ""] for f in graph.features]  # fmt: skip
+    rows += _cells(graph, totals)
+    notes = [
+        f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
+        f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
+        f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
+    ]
+    return ["stage", "what", "state", "work"], rows, notes
+
+
+def _state(artefact: Artefact) -> str:
+    return "exists" if artefact.done() else "to do"
+
+
+def _patch_set(plan: PatchSetPlan, totals: _Totals) -> tuple[int, str]:
+    if plan.artefact.done():
+        n = int(plan.artefact.manifest()["counts"]["patches"])
+        return n, f"{n:,} patches"
+    n = slide_patches(plan.spec, plan.slides)
+    totals.patches += n
+    totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX
+    return n, f"{len(plan.slides)} slides, at most {n:,} patches"
+
+
+def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals) -> str:
+    if plan.spec.method is None:
+        return "no training"
+    n = patches.get(plan.patch_set or "", 0)
+    if plan.patches is not None and plan.patch_set is None:
+        n = int(plan.patches.read_json("manifest.json")["counts"]["patches"])
+    images = n * plan.spec.epochs * 2  # two views, or one forward and its share of the data work
+    px = plan.spec.px or 224
+    totals.seconds += images * seconds_per_image(plan.spec.backbone or "", px)
+    return f"{plan.spec.epochs} epochs of at most {n:,} patches"
+
+
+def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
+    transfer, rows = graph.study.transfer, []
+    for cell in graph.cells:
+        label = f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}"
+        work = ""
+        if not cell.artefact.done():
+            task = graph.tasks[cell.task].task
+            n = len(folds(task, graph.study.seed))
+            trials, finals = transfer.trials * n, transfer.finals * n
+            totals.trials += trials
+            totals.finals += finals
+            if not cell.features:
+                backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
+                images = (trials + finals) * transfer.steps * transfer.batch
+                totals.seconds += images * seconds_per_image(backbone, task.card.px)
+            work = f"{trials} trials, {finals} finals" + (f" in {n} folds" if n > 1 else "")
+        rows.append(["tune", label, _state(cell.artefact), work])
+    return rows

@@ -1,0 +1,62 @@
+"""A study small enough for tests, on slides and sets that the demo draws."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from raysweep.demo.sets import write_sets
+from raysweep.demo.slides import write_slides
+
+
+def write_mini(folder: Path, **changes: object) -> Path:
+    """Draw the data and write `mini.yaml`: three checkpoints, two tasks, one fraction. Returns the study file.
+
+    One of the slides is a text file: every run of this study has one failure. `changes` replace top-level keys.
+    """
+    data = folder / "data"
+    table = write_slides(data / "slides", n=4, seed=0)
+    write_sets(data, seed=0)
+    broken = folder / "broken.svs"
+    broken.write_text("this is no slide")
+    lines = table.read_text().splitlines()
+    full = folder / "slides.csv"
+    rows = [lines[0], *(line.replace("demo-", f"{table.parent}/demo-", 2).replace(f"{table.parent}/", "", 1)
+                        for line in lines[1:])]  # fmt: skip
+    full.write_text("\n".join([*rows, f"broken,{broken},S9,gland"]) + "\n")
+    study = {
+        "name": "mini",
+        "storage": str(folder / "runs"),
+        "data": str(data),
+        "patches": {"tissue": {"slides": "slides.csv", "um": 64, "px": 32, "per_slide": 24}},
+        "checkpoints": {
+            "random": {"backbone": "resnet10t"},
+            "supervised": {
+                "backbone": "resnet10t",
+                "method": "supervised",
+                "patches": "tissue",
+                "epochs": 2,
+                "batch": 16,
+            },
+        },
+        "tasks": ["demo-tissue", "demo-glands"],
+        "transfer": {
+            "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]},
+            "fractions": [0.5],
+            "trials": 2,
+            "finals": 2,
+            "steps": 4,
+            "evaluations": 2,
+            "batch": 8,
+        },
+        "compare": {"baseline": "random"},
+    }
+    path = folder / "mini.yaml"
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path
+
+
+def results(folder: Path, study: str = "mini") -> list[dict]:
+    """The rows of results.parquet without what may differ between equal runs: times."""
+    table = pq.read_table(folder / "runs" / study / "results.parquet")
+    return table.drop_columns([c for c in table.column_names if c.endswith("_seconds")]).to_pylist()

@@ -1,0 +1,183 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysweep.errors import RequestError
+from raysweep.progress import Progress
+from raysweep.storage import Storage
+from raysweep.study.clean import remove, unused
+from raysweep.study.load import load_study
+from raysweep.study.plan import plan_rows
+from raysweep.study.run import Outcome, run_study
+from raysweep.study.status import status_rows
+from tests.study.mini import results, write_mini
+
+_QUIET = Progress(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, Outcome]:
+    """A finished mini study: its file and what its run said."""
+    path = write_mini(tmp_path_factory.mktemp("mini"))
+    return path, run_study(load_study(path), progress=_QUIET)
+
+
+def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> None:
+    path, outcome = mini
+    assert len(outcome.failures) == 1
+    assert outcome.failures[0].startswith("slide broken of patch set tissue: ")
+    rows = results(path.parent)
+    cells = {(r["checkpoint"], r["task"], r["protocol"], r["fraction"]) for r in rows}
+    assert len(cells) == 2 * 3  # two checkpoints; finetune twice and linear once
+    assert len(rows) == len(cells) * 2  # finals
+    assert all(0 <= r["value"] <= 1 for r in rows)
+    assert {r["n_test_units"] for r in rows} == {24}
+    home = path.parent / "runs/mini"
+    assert (home / "report/index.html").stat().st_size > 5000
+    current = (home / "checkpoints/supervised/current").read_text().strip()
+    assert (home / "checkpoints/supervised" / current / "backbone.safetensors").is_file()
+    for row in rows:
+        for file in row["predictions"]:
+            assert (home / row["cell"] / file).is_file()
+
+
+def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]) -> None:
+    path, _ = mini
+    code = (
+        "import sys, raysweep.cli\n"
+        f"sys.argv = ['raysweep', 'run', {str(path)!r}]\n"
+        "try: raysweep.cli.main()\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "print('loaded:', sorted({'ray', 'torch', 'optuna', 'timm'} & set(sys.modules)))\n"
+        "sys.exit(code)"
+    )
+    before = results(path.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr  # a slide failed, and still does
+    assert "failed: slide broken of patch set tissue" in done.stdout
+    assert "report/index.html" in done.stdout
+    assert "loaded: []" in done.stdout
+    assert results(path.parent) == before
+
+
+def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> None:
+    file = load_study(mini[0])
+    headline, _, rows = status_rows(file)
+    assert "nobody is running it" in headline
+    states = {row[0]: row[1] for row in rows}
+    assert states.pop("  slide broken") == "failed"
+    assert set(states.values()) == {"done"}
+    _, plan, notes = plan_rows(file)
+    assert {row[2] for row in plan} == {"exists"}
+    assert "to search: 0 trials" in notes[1]
+    _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3"]))
+    assert {row[2] for row in plan if row[1].startswith("cell")} == {"to do"}
+    assert "to search: 18 trials" in notes[1]
+
+
+def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Path, Outcome]) -> None:
+    path, _ = mini
+    home = path.parent / "runs/mini"
+    kept = {
+        p: p.stat().st_mtime_ns for room in ("patches", "checkpoints") for p in (home / room).rglob("manifest.json")
+    }
+    old = results(path.parent)
+    changed = load_study(path, ["transfer.finals=1", "tasks=[demo-glands]"])
+    outcome = run_study(changed, progress=_QUIET)
+    assert len(outcome.failures) == 1
+    assert len(results(path.parent)) == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    assert len(list((home / "cells/random/demo-glands/finetune/0.5").glob("*/manifest.json"))) == 2
+    found = [p for p, _ in unused(changed)]
+    assert len([p for p in found if p.startswith("cells/random/demo-glands")]) == 1
+    assert any(p.startswith("features/") for p in found)
+    assert not any(p.startswith(("patches/", "checkpoints/", "spool/")) for p in found)
+    with pytest.raises(RequestError, match="the study uses this folder"):
+        remove(changed, ["patches"])
+    run_study(load_study(path), progress=_QUIET)  # as it was: nothing is searched again
+    assert results(path.parent) == old
+    remove(load_study(path), [p for p, _ in unused(load_study(path))])
+    assert not unused(load_study(path))
+    assert results(path.parent) == old
+
+
+def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) -> None:
+    home = Storage.open(mini[0].parent / "runs/mini")
+    with open(f"/proc/{os.getppid()}/stat") as file:
+        started = file.read().rpartition(")")[2].split()[19]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    lease = {
+        "host": os.uname().nodename,
+        "pid": os.getppid(),
+        "process": f"{boot} {started}",
+        "since": "now",
+        "beat": 0,
+    }
+    home.write_json(lease, "lease.json")
+    try:
+        with pytest.raises(RequestError, match=f"being run by process {os.getppid()}"):
+            run_study(load_study(mini[0]), progress=_QUIET)
+    finally:
+        home.remove("lease.json")
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("tasks=[demo-tisue]", "demo-tissue"),
+        ("checkpoints.supervised.init=nosuch", "init nosuch is neither"),
+        ("patches.tissue.slides=gone.csv", r"patches\.tissue: .*gone\.csv"),
+        ("transfer.protocols=[finetune,linear]", "linear cannot do segmentation"),
+        ("transfer.fractions=[0.01]", "leaves class"),
+        ("compare.baseline=imagenet", r"compare\.baseline: imagenet is not a checkpoint"),
+        ("compare.primary.protocol=svm", r"compare\.primary\.protocol: svm is not among"),
+        ("tasks=[glas-grade]", "its licence .* is not accepted yet"),
+        ("data=null", "data is not set"),
+        ("storage=/proc/nowhere", "cannot be written"),
+    ],
+)
+def test_a_bad_study_is_refused_before_anything_starts(
+    mini: tuple[Path, Outcome], override: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(tmp_path / "home"))
+    storage = [] if override.startswith("storage") else [f"storage={tmp_path / 'runs'}"]
+    with pytest.raises(RequestError, match=sentence) as caught:
+        run_study(load_study(mini[0], [override, *storage]), progress=_QUIET)
+    assert "\n" not in str(caught.value)
+    left = list((tmp_path / "runs").rglob("*"))
+    assert not [p for p in left if p.is_file()], "nothing may have been started"
+
+
+def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
+    fresh = load_study(mini[0], [f"storage={tmp_path}"])
+    with pytest.raises(RequestError, match="patch set tissue is not there yet; run `raysweep tile`"):
+        run_study(fresh, stages=["pretrain"], only="supervised", progress=_QUIET)
+    with pytest.raises(RequestError, match="checkpoint .* is not there yet; run `raysweep pretrain`"):
+        run_study(fresh, stages=["tune"], progress=_QUIET)
+    with pytest.raises(RequestError, match="--only nothing"):
+        run_study(fresh, stages=["tile"], only="nothing", progress=_QUIET)
+    outcome = run_study(fresh, stages=["report"], progress=_QUIET)
+    assert outcome.report
+    assert outcome.report.exists("index.html"), "a report of nothing says that there is nothing"
+
+
+def test_a_checkpoint_that_cannot_be_made_takes_only_its_cells_down(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """Published weights cannot be fetched without a network; the other checkpoint's cells are done all the same."""
+    monkey = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
+    code = (
+        "import os, sys; os.environ.update({monkey!r})\n"
+        "from raysweep.study.run import run_study; from raysweep.study.load import load_study\n"
+        "from raysweep.progress import Progress\n"
+        "out = run_study(load_study(sys.argv[1], sys.argv[2:]), stages=['pretrain'], progress=Progress(quiet=True))\n"
+        "print('\\n'.join(out.failures))"
+    ).replace("{monkey!r}", repr(monkey))
+    overrides = [f"storage={tmp_path}", "checkpoints={random: {backbone: resnet10t}, "
+                 "published: {backbone: resnet18.a1_in1k, init: timm}}"]  # fmt: skip
+    study = json.loads(json.dumps(overrides))
+    done = subprocess.run([sys.executable, "-c", code, str(mini[0]), *study], capture_output=True, text=True)
+    assert "checkpoint published: " in done.stdout, done.stderr
+    assert list((tmp_path / "mini/checkpoints/random").glob("*/backbone.safetensors"))

@@ -1,0 +1,110 @@
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep.errors import RequestError, WorkError
+from raysweep.storage import Artefact, Storage, file_identity, fingerprint, shipped
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_written_files_come_back(tmp_path: Path) -> None:
+    storage = Storage.open(tmp_path / "study")
+    storage.write_json({"a": [1, 2]}, "x", "a.json")
+    storage.write_table(pa.table({"n": [1, 2, 3]}), "x", "t.parquet")
+    assert storage.read_json("x", "a.json") == {"a": [1, 2]}
+    assert storage.read_table("x", "t.parquet").column("n").to_pylist() == [1, 2, 3]
+    assert storage.names("x") == ["a.json", "t.parquet"]
+    storage.remove("x")
+    assert not storage.exists("x")
+    assert storage.names("x") == []
+
+
+def test_another_filesystem_serves_as_well(tmp_path: Path) -> None:
+    """Object stores go through pyarrow's stream interface, not through the local disk's rename."""
+    fs = pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem())
+    storage = Storage(fs, "bucket")
+    fs.create_dir("bucket/x")
+    storage.write_json([1], "x", "a.json")
+    assert json.loads((tmp_path / "bucket/x/a.json").read_text()) == [1]
+    assert storage.names("x") == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage.open(tmp_path)
+    storage.write_bytes(b"old", "f")
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError, match="No space left"):
+        storage.write_bytes(b"new", "f")
+    monkeypatch.undo()
+    assert storage.read_bytes("f") == b"old"
+    assert os.listdir(tmp_path) == ["f"], "no temporary file may stay"
+
+
+def test_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(RequestError, match="cannot be written"):
+        Storage.open(blocker / "below").check_writable()
+
+
+def test_an_unknown_address_is_refused() -> None:
+    with pytest.raises(RequestError, match="nowhere://x"):
+        Storage.open("nowhere://x")
+
+
+@given(_json)
+def test_fingerprint_ignores_key_order(value: object) -> None:
+    wrapped = {"b": value, "a": 1}
+    assert fingerprint(wrapped) == fingerprint(dict(reversed(wrapped.items())))
+    assert fingerprint(wrapped) != fingerprint({"b": value, "a": 2})
+
+
+def test_an_artefact_is_done_when_its_manifest_matches(tmp_path: Path) -> None:
+    home = Storage.open(tmp_path)
+    artefact = Artefact(home, {"um": 64.0})
+    assert not artefact.done()
+    artefact.commit(config={"um": 64.0}, counts={"patches": 3}, timings={"tile_seconds": 1.5})
+    assert artefact.done()
+    assert artefact.manifest()["inputs"] == {"um": 64.0}
+    assert artefact.manifest()["versions"]["numpy"]
+    assert not Artefact(home, {"um": 65.0}).done()
+    # the same first eight digits are not enough
+    other = artefact.manifest() | {"fingerprint": artefact.fingerprint[:8] + "0" * 24}
+    artefact.folder.write_json(other, "manifest.json")
+    assert not artefact.done()
+
+
+def test_file_identity_sees_name_size_and_both_ends(tmp_path: Path) -> None:
+    data = bytearray(os.urandom(3 * 2**20))
+    path = tmp_path / "a.svs"
+    path.write_bytes(data)
+    before = file_identity(path)
+    for position in (0, len(data) - 1):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        path.write_bytes(changed)
+        assert file_identity(path)["hash"] != before["hash"]
+    path.write_bytes(data)
+    assert file_identity(path) == before
+    renamed = path.rename(tmp_path / "b.svs")
+    assert file_identity(renamed)["name"] == "b.svs"
+
+
+def test_shipped_folders_are_found() -> None:
+    assert list(shipped("datasets").glob("*.yaml"))
+    assert list(shipped("search_spaces").glob("*.yaml"))
