@@ -6,6 +6,9 @@ from pydantic import Field, field_validator
 
 from raysweep.model import Model
 
+KERNEL = "bicubic, antialiased"  # the one resize of every patch
+CHROMA = "4:2:0"
+
 
 class PatchSetSpec(Model):
     """One patch set. The edge of a patch is `um` in the specimen and `px` in pixels, so its mpp is exactly um / px."""

@@ -4,8 +4,10 @@ import pyarrow.fs as pafs
 
 from raysweep.errors import RequestError
 from raysweep.lease import lease
+from raysweep.slides.inputs import spool_inputs
+from raysweep.slides.spool import SlideSpool
 from raysweep.storage import Storage
-from raysweep.study.graph import build_graph
+from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 
 _DEPTHS = {"patches": 2, "checkpoints": 2, "tasks": 2, "features": 3, "cells": 5}  # room -> levels down to <fp8>
@@ -18,6 +20,17 @@ def unused(file: StudyFile) -> list[tuple[str, int]]:
     found = [s for room, depth in _DEPTHS.items() for s in _below(graph.home.at(room), depth) if s.root not in used]
     found += [s for s in _below(graph.home.at("spool"), 1) if s.root not in used]
     return [(s.root.removeprefix(graph.home.root + "/"), _bytes(s)) for s in found]
+
+
+def _spools(graph: Graph) -> set[str]:
+    """Tiling results that the study's slides would take from the spool."""
+    spool, seed = graph.home.at("spool"), graph.study.seed
+    return {
+        SlideSpool.below(spool, spool_inputs(plan.spec, slide, seed)).folder.root
+        for plan in graph.patch_sets.values()
+        for slide in plan.artefact.inputs["slides"]
+        if "identity" in slide
+    }
 
 
 def remove(file: StudyFile, paths: list[str]) -> None:

@@ -4,8 +4,7 @@ from collections import Counter
 
 from raysweep.storage import Artefact
 from raysweep.study.graph import Graph
-
-FAILED = "failed.json"
+from raysweep.sweep.state import FAILED
 
 
 def failure_of(artefact: Artefact) -> str | None:

@@ -21,8 +21,8 @@ def make_features(plans: list[FeaturesPlan], *, threads: int, progress: Progress
             done, _ = ray.wait(list(waiting))
             plan = waiting.pop(done[0])
             try:
-                images = ray.get(done[0])
-                stage.advance(images=images)
+                ray.get(done[0])
+                stage.advance()
             except Exception as error:
                 cause = getattr(error, "cause", None) or error
                 lost[plan.artefact.folder.root] = reason_of(cause)
@@ -31,5 +31,5 @@ def make_features(plans: list[FeaturesPlan], *, threads: int, progress: Progress
     return lost
 
 
-def _one(plan: FeaturesPlan, threads: int, gpu: bool) -> int:
-    return compute_features(plan.checkpoint.folder, plan.task.folder, plan.artefact, threads=threads, gpu=gpu)
+def _one(plan: FeaturesPlan, threads: int, gpu: bool) -> None:
+    compute_features(plan.checkpoint.folder, plan.task.folder, plan.artefact, threads=threads, gpu=gpu)

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.storage import Artefact, Storage, shipped
+from raysweep.storage import MANIFEST, Artefact, Storage, shipped
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan, resolve_checkpoints, resolve_patch_sets
@@ -19,8 +19,8 @@ from raysweep.tasks.fractions import draw_fraction
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
+from raysweep.transfer.features import features_inputs
 from raysweep.transfer.protocol import check_protocol, get_protocol
-from raysweep.transfer.schema import FORMAT
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
     if card.licence.restricted and card.name not in file.study.accept_licences and not licence_accepted(card):
         raise RequestError(
             f"task {card.name}: its licence ({card.licence.name}) is not accepted yet; read it, then run "
-            f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence` or add {card.name} to accept_licences"
+            f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence`, or list {card.name} under "
+            f"accept_licences"
         )
     return card
 
@@ -126,7 +127,7 @@ def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
 def _plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
     if not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    task = index_task(card, Path(study.data))
+    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name)))
     transfer = study.transfer
     for fold in folds(task, study.seed):
         for fraction in transfer.fractions:
@@ -134,6 +135,14 @@ def _plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
                 draw_fraction(task, fold, fraction=fraction, fraction_of=transfer.fraction_of, val=transfer.val,
                               draw=draw, seed=study.seed)  # fmt: skip
     return TaskPlan(task, Artefact(home.at("tasks", card.name), task.inputs()))
+
+
+def _indexed(home: Storage) -> Task | None:
+    """The task's last index: files that have not changed since need not be read again."""
+    if not home.exists("current"):
+        return None
+    folder = home.at(home.read_bytes("current").decode().strip())
+    return Task.load(folder) if folder.exists(MANIFEST) else None
 
 
 def _plan_cell(
@@ -151,8 +160,7 @@ def _plan_cell(
     if get_protocol(protocol).frozen:
         for artefact in checkpoint.artefacts:
             key = (artefact.fingerprint, plan.artefact.fingerprint)
-            inputs = {"checkpoint": key[0], "task": key[1], "format": FORMAT}
-            folder = Artefact(home.at("features", checkpoint.name, task), inputs)
+            folder = Artefact(home.at("features", checkpoint.name, task), features_inputs(*key))
             embedded.append(features.setdefault(key, FeaturesPlan(artefact, plan.artefact, folder)).artefact.folder)
     space = load_space(protocol, kind, study.transfer.spaces, _space_folders(file.folder))
     inputs = cell_inputs(

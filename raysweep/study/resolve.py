@@ -21,6 +21,9 @@ from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
 
 
+_WORDS = ("random", "timm")  # as an init they mean themselves, whatever checkpoints are called
+
+
 @dataclass(frozen=True)
 class PatchSetPlan:
     """A patch set, its slides and its folder."""
@@ -86,7 +89,7 @@ def _plan_checkpoint(
     plans: dict[str, CheckpointPlan],
     folder: Path,
 ) -> CheckpointPlan:
-    parent = plans.get(spec.init)
+    parent = None if spec.init in _WORDS else plans.get(spec.init)
     given = None if parent else _checkpoint_folder(spec.init, folder)
     if parent:
         spec = _inherit(spec, parent.spec.backbone, spec.init)
@@ -120,22 +123,23 @@ def _outside(spec: CheckpointSpec, folder: Path, known: list[str]) -> tuple[Chec
         raise RequestError("backbone is missing; give a timm model name, such as resnet50")
     init = spec.init
     path = _below(folder, init)
-    if path.is_file():
+    if init not in _WORDS and path.is_file():
         spec = spec.model_copy(update={"init": path.as_posix()})
-    elif init not in ("random", "timm") and not init.startswith("hf-hub:"):
-        near = difflib.get_close_matches(init, ["random", "timm", *known], n=1, cutoff=0.5)
+    elif init not in _WORDS and not init.startswith("hf-hub:"):
+        near = difflib.get_close_matches(init, [*_WORDS, *known], n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RequestError(
             f"init {init} is neither random, timm, hf-hub:NAME, a checkpoint of this study nor a file{hint}"
         )
     check_init(spec.init, spec.backbone)
-    if path.is_file():
+    if spec.init not in _WORDS and path.is_file():
         found = file_identity(path)
         return spec, f"file:{found['size']}:{found['hash']}"
     return spec, f"timm:{spec.backbone}" if init == "timm" else init
 
 
-def _inherit(spec: CheckpointSpec, backbone: str, init: str) -> CheckpointSpec:
+def _inherit(spec: CheckpointSpec, backbone: str | None, init: str) -> CheckpointSpec:
+    assert backbone is not None  # every checkpoint has one by now
     if spec.backbone and spec.backbone.split(".")[0] != backbone.split(".")[0]:
         raise RequestError(f"backbone {spec.backbone} differs from {backbone}, that of its init {init}; leave it out")
     return spec.model_copy(update={"backbone": backbone})
@@ -179,7 +183,7 @@ def _in_order(specs: dict[str, CheckpointSpec]) -> Iterable[str]:
     """Names with each after its init. Raises RequestError naming the loop of a chain that has one."""
     for start in specs:
         chain = [start]
-        while (init := specs[chain[-1]].init) in specs:
+        while (init := specs[chain[-1]].init) in specs and init not in _WORDS:
             chain.append(init)
             if init in chain[:-1]:
                 loop = " -> ".join(chain[chain.index(init) :])

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.lease import lease
 from raysweep.progress import Progress
 from raysweep.report.cells import CellRef
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
-from raysweep.study.failures import FAILED, failures
+from raysweep.study.failures import failures
 from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
 from raysweep.sweep.cell import Cell
+from raysweep.sweep.state import FAILED
 
 STAGES = ("tile", "pretrain", "tune", "report")
 
@@ -54,7 +56,8 @@ def run_study(
     with lease(home), ExitStack() as stack:
         home.write_json(file.study, "study.json")
         _drop_notes(graph)
-        work = _Work(graph, only, progress, stack, partial=tuple(stages) != STAGES)
+        work = _Work(graph, only, progress, stack, some_stages=tuple(stages) != STAGES)
+        work.index()
         for stage in stages:
             getattr(work, stage)()
         return work.outcome()
@@ -63,15 +66,26 @@ def run_study(
 class _Work:
     """One run: Ray is started by the first stage that needs it."""
 
-    def __init__(self, graph: Graph, only: str | None, progress: Progress, stack: ExitStack, *, partial: bool) -> None:
-        self.graph, self.only, self.progress, self.stack, self.partial = graph, only, progress, stack, partial
+    def __init__(
+        self, graph: Graph, only: str | None, progress: Progress, stack: ExitStack, *, some_stages: bool
+    ) -> None:
+        self.graph, self.only, self.progress, self.stack, self.some_stages = graph, only, progress, stack, some_stages
         self.report_folder: Storage | None = None
         self._ray_is_up = False
+
+    def index(self) -> None:
+        """Keep what was found of the tasks' files, for the workers and for the next run."""
+        for plan in self.graph.tasks.values():
+            if not plan.artefact.done():
+                plan.task.save(plan.artefact.folder)
+                counts = {"samples": len(plan.task.samples), "excluded": len(plan.task.excluded)}
+                plan.artefact.commit(config=plan.task.card, counts=counts, timings={})
+            self._point(plan.artefact.home, [plan.artefact])
 
     def tile(self) -> None:
         for plan in self._narrowed(self.graph.patch_sets):
             if not plan.artefact.done():
-                self._attempt(f"patch set {plan.name}", plan.artefact, lambda plan=plan: self._tile(plan))
+                self._attempt(f"patch set {plan.name}", plan.artefact, partial(self._tile, plan))
             self._point(plan.artefact.home, [plan.artefact])
 
     def _tile(self, plan: PatchSetPlan) -> None:
@@ -88,12 +102,12 @@ class _Work:
                 if not artefact.done():
                     self._wants(plan, seed)
                     label = f"checkpoint {plan.name}" + (f" (seed {seed})" if len(plan.artefacts) > 1 else "")
-                    self._attempt(label, artefact, lambda p=plan, s=seed: self._pretrain(p, s))
+                    self._attempt(label, artefact, partial(self._pretrain, plan, seed))
             self._point(plan.artefacts[0].home, plan.artefacts)
 
     def _wants(self, plan: CheckpointPlan, seed: int) -> None:
         """With only some stages asked for, what this one reads must be there already."""
-        if not self.partial:
+        if not self.some_stages:
             return
         if plan.patch_set and not self.graph.patch_sets[plan.patch_set].artefact.done():
             raise RequestError(f"patch set {plan.patch_set} is not there yet; run `raysweep tile` for this study first")
@@ -123,7 +137,7 @@ class _Work:
         lost = {name for name, plan in self.graph.checkpoints.items() if not all(a.done() for a in plan.artefacts)}
         for cell in todo:
             if cell.checkpoint in lost:
-                if self.partial:
+                if self.some_stages:
                     raise RequestError(
                         f"checkpoint {cell.checkpoint} is not there yet; run `raysweep pretrain` for this study first"
                     )
@@ -140,11 +154,6 @@ class _Work:
         from raysweep.sweep.run import search
 
         graph, compute = self.graph, self.graph.study.compute
-        for name in {c.task for c in cells}:
-            plan = graph.tasks[name]
-            if not plan.artefact.done():
-                plan.task.save(plan.artefact.folder)
-                plan.artefact.commit(config=plan.task.card, counts={"samples": len(plan.task.samples)}, timings={})
         wanted = {f.root for c in cells for f in c.features}
         features = [f for f in graph.features if f.artefact.folder.root in wanted and not f.artefact.done()]
         lost = make_features(features, threads=compute.threads, progress=self.progress)
@@ -210,7 +219,9 @@ class _Work:
         self.stack.enter_context(ray)
         self._ray_is_up = True
         paths = {s.path.rsplit("/", 1)[0] for p in self.graph.patch_sets.values() for s in p.slides}
-        check_nodes(self.graph.home, sorted(paths | {self.graph.study.data} - {None}))  # type: ignore[arg-type]
+        if self.graph.study.data:
+            paths.add(self.graph.study.data)
+        check_nodes(self.graph.home, sorted(paths))
 
     @staticmethod
     def _point(home: Storage, artefacts: list[Artefact]) -> None:

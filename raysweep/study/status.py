@@ -51,7 +51,8 @@ def _patches(artefact: Artefact) -> str:
     if not artefact.done():
         return ""
     counts = artefact.manifest()["counts"]
-    return f"{counts['patches']:,} patches of {counts['done']} slides, {counts['failed']} failed, {counts['skipped']} skipped"
+    others = f"{counts['failed']} failed, {counts['skipped']} skipped"
+    return f"{counts['patches']:,} patches of {counts['done']} slides, {others}"
 
 
 def _slides(artefact: Artefact) -> Rows:
@@ -72,6 +73,9 @@ def _epochs(artefact: Artefact) -> str:
 def _cell(graph: Graph, index: int, running: bool) -> list[str]:
     cell = graph.cells[index]
     state, reason = _state(cell.artefact, running)
-    counts = cell_state(cell.artefact.folder)
-    details = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    found = cell_state(cell.artefact.folder)
+    ended = found.done + found.pruned + found.failed
+    details = f"{ended}/{found.trials} trials, {found.finals_done}/{found.finals} finals" if found.trials else ""
+    details += f", {found.pruned} stopped early" if found.pruned else ""
+    details += f", {found.failed} failed" if found.failed else ""
     return [f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}", state, reason, details]

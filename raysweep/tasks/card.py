@@ -29,7 +29,7 @@ class Splits(Model):
 class Card(Model):
     """One task: what it is, where its files stand, how it is split and scored."""
 
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names folders: no spaces, no slashes")
     kind: Literal["classification", "segmentation"]
     classes: list[str] = Field(min_length=2, description="segmentation: class 0 is the background")
     title: str = ""
@@ -45,6 +45,13 @@ class Card(Model):
     metric: str
     n_images: int | None = Field(None, description="what the original holds; a different count is refused")
     notes: str = Field("", description="what a reader of results must know")
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("every class has a name of its own")
+        return value
 
     @field_validator("layout")
     @classmethod

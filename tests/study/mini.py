@@ -1,5 +1,6 @@
 """A study small enough for tests, on slides and sets that the demo draws."""
 
+import csv
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,11 +20,13 @@ def write_mini(folder: Path, **changes: object) -> Path:
     write_sets(data, seed=0)
     broken = folder / "broken.svs"
     broken.write_text("this is no slide")
-    lines = table.read_text().splitlines()
-    full = folder / "slides.csv"
-    rows = [lines[0], *(line.replace("demo-", f"{table.parent}/demo-", 2).replace(f"{table.parent}/", "", 1)
-                        for line in lines[1:])]  # fmt: skip
-    full.write_text("\n".join([*rows, f"broken,{broken},S9,gland"]) + "\n")
+    with open(table, newline="") as file:
+        rows = [row | {"path": str(table.parent / row["path"])} for row in csv.DictReader(file)]
+    rows.append({"slide": "broken", "path": str(broken), "patient": "S9", "label": "gland"})
+    with open(folder / "slides.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     study = {
         "name": "mini",
         "storage": str(folder / "runs"),

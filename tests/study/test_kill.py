@@ -1,6 +1,5 @@
 """kill -9 of a run in each of its stages: the next run ends with the same results."""
 
-import json
 import os
 import signal
 import subprocess
@@ -57,7 +56,6 @@ def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path) 
     for ready in moments.values():
         if not ready():
             _kill_when([*_RUN, study], ready, log)
-    assert not (home / "report/manifest.json").exists() or json.loads((home / "report/manifest.json").read_text())
     resumed = subprocess.run([*_RUN, study], capture_output=True, text=True)
     assert resumed.returncode == 3, resumed.stderr
     assert results(rough) == results(calm)
@@ -65,6 +63,7 @@ def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path) 
     shards = sorted(f.relative_to(left) for f in left.rglob("*.parquet") if "shards" in f.parts)
     assert shards
     assert all((left / s).read_bytes() == (right / s).read_bytes() for s in shards)
-    weights = {p.name: p.read_bytes() for p in left.parent.glob("checkpoints/*/*/backbone.safetensors")}
-    assert weights == {p.name: p.read_bytes() for p in right.parent.glob("checkpoints/*/*/backbone.safetensors")}
+    weights = sorted(f.relative_to(calm) for f in calm.rglob("backbone.safetensors"))
+    assert len(weights) == 2
+    assert all((calm / w).read_bytes() == (rough / w).read_bytes() for w in weights)
     assert not os.path.exists(home / "lease.json")

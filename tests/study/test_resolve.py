@@ -39,6 +39,12 @@ def test_a_chain_inherits_the_backbone_and_takes_parents_seeds_in_turn(tmp_path:
     assert len(set(prints)) == 5
 
 
+def test_random_means_random_even_where_a_checkpoint_is_called_so(tmp_path: Path) -> None:
+    plans = _resolve(tmp_path, {"random": {"backbone": "resnet18"}, "a": {"backbone": "resnet18", **_SIMCLR}})
+    assert plans["a"].parent is None
+    assert plans["random"].inits == [None]
+
+
 def test_a_fingerprint_follows_its_inputs(tmp_path: Path) -> None:
     def of(epochs: int = 1, name: str = "b", seed: int = 0) -> str:
         chain = {"a": {"backbone": "resnet18", **_SIMCLR, "epochs": epochs}, name: {"init": "a", **_SIMCLR}}

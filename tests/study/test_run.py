@@ -156,7 +156,7 @@ def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path:
     fresh = load_study(mini[0], [f"storage={tmp_path}"])
     with pytest.raises(RequestError, match="patch set tissue is not there yet; run `raysweep tile`"):
         run_study(fresh, stages=["pretrain"], only="supervised", progress=_QUIET)
-    with pytest.raises(RequestError, match="checkpoint .* is not there yet; run `raysweep pretrain`"):
+    with pytest.raises(RequestError, match=r"checkpoint .* is not there yet; run `raysweep pretrain`"):
         run_study(fresh, stages=["tune"], progress=_QUIET)
     with pytest.raises(RequestError, match="--only nothing"):
         run_study(fresh, stages=["tile"], only="nothing", progress=_QUIET)

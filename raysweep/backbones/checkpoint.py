@@ -1,0 +1,124 @@
+"""A checkpoint on disk: `backbone.safetensors`, with everything about it in the file's own metadata."""
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from raysweep.errors import RequestError, WorkError
+from raysweep.model import Model
+from raysweep.storage import Storage
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FILE = "backbone.safetensors"
+_METADATA = "raysweep"  # the key of ours in the file's metadata
+_MAX_HEADER = 100 * 2**20  # bytes; the format's own limit
+
+
+class CheckpointInfo(Model):
+    """What a checkpoint is and where it comes from."""
+
+    backbone: str = Field(description="timm model name")
+    arguments: dict[str, Any] = Field({}, description="what timm needs to build it beyond the name")
+    mean: tuple[float, float, float] = Field(description="of the channels R, G, B, for pixels in [0, 1]")
+    std: tuple[float, float, float]
+    mpp: float | None = Field(None, description="um per pixel that the network saw, after views and resize")
+    px: int | None = Field(None, description="edge of what the network saw, pixels")
+    method: str | None = Field(None, description="pretraining objective; none: published or random weights")
+    licence: str | None = None
+    sources: list[str] = Field([], description="slides, their patients and published data that the weights have seen")
+    init: str = Field(description="random, timm:TAG, hf-hub:NAME, file:NAME or checkpoint:FINGERPRINT")
+    patches: str | None = Field(None, description="fingerprint of the patch set")
+    epochs: int | None = None
+    pretraining_seed: int = 0
+    parents: list[dict[str, Any]] = Field([], description="the lineage, oldest first")
+
+    def lineage(self) -> list[dict[str, Any]]:
+        """What a checkpoint made from this one has as parents."""
+        own = {"backbone", "init", "method", "patches", "epochs", "pretraining_seed", "licence"}
+        return [*self.parents, self.model_dump(mode="json", include=own, exclude_none=True)]
+
+
+def save_checkpoint(folder: Storage, weights: "dict[str, Tensor]", info: CheckpointInfo) -> None:
+    """Write `backbone.safetensors`: weights under timm's names, information as metadata."""
+    from safetensors.torch import save
+
+    metadata = {"format": "pt", _METADATA: info.model_dump_json(exclude_none=True)}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    folder.write_bytes(save(tensors, metadata), FILE)
+
+
+def load_checkpoint(folder: Storage) -> "tuple[nn.Module, CheckpointInfo]":
+    """The backbone in eval mode, without a classifier, and what it is.
+
+    Raises RequestError when there is no checkpoint in the folder, WorkError when file and backbone do not match.
+    """
+    from safetensors.torch import load
+
+    from raysweep.backbones.create import create_backbone
+
+    info = read_info(folder)
+    model = create_backbone(info.backbone, seed=0, arguments=info.arguments)
+    try:
+        model.load_state_dict(load(folder.read_bytes(FILE)))
+    except RuntimeError as error:
+        raise WorkError(f"{folder.path(FILE)}: does not fit {info.backbone} ({error})") from error
+    return model.eval(), info
+
+
+def read_info(folder: Storage) -> CheckpointInfo:
+    """What the checkpoint in a folder is, read from the head of the file.
+
+    Raises RequestError when there is none, or when the file is none of ours.
+    """
+    path = folder.path(FILE)
+    if not folder.exists(FILE):
+        raise RequestError(f"checkpoint {folder.root}: there is no {FILE} in it")
+    with folder.fs.open_input_stream(path) as stream:  # layout: https://huggingface.co/docs/safetensors
+        size = stream.read(8)
+        length = struct.unpack("<Q", size)[0] if len(size) == 8 else _MAX_HEADER + 1
+        head = stream.read(length) if length <= _MAX_HEADER else b""
+    try:
+        return CheckpointInfo.model_validate_json(json.loads(head)["__metadata__"][_METADATA])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise RequestError(f"checkpoint {path}: not a file written by raysweep; name it as an init instead") from error
+
+
+def export_checkpoint(folder: Storage, out: Path) -> Path:
+    """Copy a checkpoint to where others can load it, and return the path of the weights.
+
+    `out` becomes a folder with `model.safetensors` and `config.json` (preprocessing), the layout of the Hugging Face
+    Hub: both `timm.create_model("local-dir:OUT", pretrained=True, num_classes=0)` and
+    `timm.create_model(NAME, checkpoint_path="OUT/model.safetensors", num_classes=0)` load it.
+
+    Raises RequestError when there is no checkpoint in the folder.
+    """
+    info = read_info(folder)
+    weights = Storage.open(out)
+    weights.write_bytes(folder.read_bytes(FILE), "model.safetensors")
+    architecture, _, tag = info.backbone.partition(".")
+    edge = info.px or 224
+    config = {
+        "architecture": architecture,
+        "num_classes": 0,
+        "global_pool": None,
+        "model_args": info.arguments or None,
+        "pretrained_cfg": {
+            "tag": tag,
+            "input_size": [3, edge, edge],
+            "fixed_input_size": False,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": info.mean,
+            "std": info.std,
+            "num_classes": 0,
+            "license": info.licence,
+        },
+        "raysweep": info.model_dump(mode="json", exclude_none=True),
+    }
+    weights.write_json({k: v for k, v in config.items() if v is not None}, "config.json")
+    return Path(weights.path("model.safetensors"))

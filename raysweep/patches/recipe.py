@@ -1,0 +1,32 @@
+"""What a random view of a patch may look like. Light: the drawing is in `views`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one view is drawn. Probabilities and strengths of 0 switch a part off.
+
+    px: edge of the view, pixels. scale: area of the crop as a fraction of the patch, drawn uniformly. stretch: the
+    crop's sides differ by at most this ratio. turn: flips and quarter turns (tissue has no up). brightness,
+    contrast, saturation: factors are drawn from 1 +- these. hue: turn of the colour circle, in +- this part of it.
+    jitter, grey, blur: probabilities; a blur's sigma is drawn from 0.1 to 2 pixels of a 224 px view, in proportion.
+    """
+
+    px: int
+    scale: tuple[float, float] = (1.0, 1.0)
+    stretch: float = 1.0
+    turn: bool = True
+    jitter: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grey: float = 0.0
+    blur: float = 0.0
+
+    @property
+    def zoom(self) -> float:
+        """Mean edge of the crop as a fraction of the patch's edge: a view's mpp is the patch's times zoom, resized."""
+        low, high = self.scale
+        return high**0.5 if low == high else 2 / 3 * (high**1.5 - low**1.5) / (high - low)

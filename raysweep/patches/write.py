@@ -1,0 +1,114 @@
+"""Patch rows to Parquet shards: globally shuffled by key, the same bytes whoever writes them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raysweep.patches.schema import classes_of, patch_schema
+from raysweep.storage import Artefact, Storage
+
+ROW_GROUP = 128  # rows: small, so that training can read row groups in random order
+SHARD_BYTES = 256 * 10**6
+SHARD_PATCHES = 2**16
+INDEX = "shards.json"
+
+_WORDS = ["slide", "patient", "split"]
+_COMPRESSION = {
+    "image.bytes": "none",  # JPEG does not shrink
+    **dict.fromkeys(
+        ["image.path", "slide", "patient", "x", "y", "mpp", "source_mpp", "tissue", "label", "mask", "split", "key"],
+        "zstd",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of a patch set."""
+
+    name: str
+    rows: int
+    bytes: int
+
+
+def shard_count(patches: int, size: int) -> int:
+    """How many shards hold `patches` patches of `size` bytes together; at least 1."""
+    return max(1, -(-size // SHARD_BYTES), -(-patches // SHARD_PATCHES))
+
+
+def shard_edges(count: int) -> np.ndarray:
+    """The lowest key of each shard, uint64 (count,): a key's shard is `key * count >> 64`."""
+    return np.array([-((-index << 64) // count) for index in range(count)], dtype=np.uint64)
+
+
+def shard_name(index: int, count: int) -> str:
+    return f"{index:05d}-of-{count:05d}.parquet"
+
+
+def write_shard(folder: Storage, index: int, count: int, rows: pa.Table) -> Shard:
+    """Write shard `index` of `count` below a patch set's folder.
+
+    `rows` has the columns of `patch_schema` in any order of rows; plain strings may stand for dictionaries. They are
+    written in (key, slide, x, y) order. Equal rows give equal bytes.
+    """
+    schema = patch_schema(classes_of(rows.schema))
+    rows = rows.select(schema.names)
+    order = pc.sort_indices(
+        pa.table({"key": rows["key"], "slide": rows["slide"].cast(pa.string()), "x": rows["x"], "y": rows["y"]}),
+        sort_keys=[(name, "ascending") for name in ("key", "slide", "x", "y")],
+    )
+    rows = rows.take(order).combine_chunks()
+    for name in _WORDS:  # a dictionary in the order of the rows: that of the pieces would depend on who made them
+        words = rows[name].cast(pa.string()).combine_chunks().dictionary_encode()
+        rows = rows.set_column(rows.schema.get_field_index(name), name, words)
+    rows = rows.cast(schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows,
+        sink,
+        row_group_size=ROW_GROUP,
+        compression=_COMPRESSION,
+        use_dictionary=[*_WORDS, "mpp", "source_mpp", "label"],
+        write_statistics=["slide", "label", "split", "key"],
+    )
+    data = sink.getvalue()
+    name = shard_name(index, count)
+    folder.write_bytes(memoryview(data), "shards", name)
+    return Shard(name, rows.num_rows, data.size)
+
+
+def write_index(folder: Storage, shards: Sequence[Shard], classes: Sequence[str]) -> None:
+    """Write the list of shards, from which a reader knows every row group without opening a shard."""
+    folder.write_json({"classes": list(classes), "shards": [asdict(shard) for shard in shards]}, INDEX)
+
+
+def write_patch_set(artefact: Artefact, rows: pa.Table, *, config: Mapping[str, Any], shards: int = 1) -> None:
+    """Make a complete patch set of rows that fit in memory.
+
+    `config` needs `um` and `px` (edge of a patch). The slide table names every slide of the rows as done.
+    """
+    keys = rows["key"].to_numpy()
+    owner = np.searchsorted(shard_edges(shards), keys, side="right") - 1
+    written = [write_shard(artefact.folder, i, shards, rows.filter(pa.array(owner == i))) for i in range(shards)]
+    write_index(artefact.folder, written, classes_of(rows.schema))
+    counts = pc.value_counts(rows["slide"].cast(pa.string())).to_pylist()
+    slides = sorted((item["values"], item["counts"]) for item in counts)
+    artefact.folder.write_table(
+        pa.table({
+            "slide": [name for name, _ in slides],
+            "status": ["done"] * len(slides),
+            "n_patches": pa.array([n for _, n in slides], pa.int64()),
+        }),
+        "slides.parquet",
+    )  # fmt: skip
+    artefact.commit(
+        config=dict(config),
+        counts={"slides": len(slides), "done": len(slides), "failed": 0, "skipped": 0, "patches": rows.num_rows,
+                "shards": shards, "bytes": sum(shard.bytes for shard in written)},
+        timings={},
+    )  # fmt: skip

@@ -1,0 +1,202 @@
+"""The page's blocks: for each task and protocol a table and a figure; for each task its differences to the baseline."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from raysweep.randomness import stable_hash
+from raysweep.report import figures
+from raysweep.report.cells import CellRef, percent
+from raysweep.report.compare import Comparison, Estimate, Findings
+from raysweep.report.figures import Point, short
+from raysweep.report.style import Mark
+from raysweep.report.tables import metric_words, number, p_value
+
+MOST_SERIES = 12  # checkpoints in one figure
+MOST_LINES = 40  # rows of one figure
+_UNITS = {"patient": "patients", "slide": "slides", "image": "images"}
+
+
+@dataclass(frozen=True)
+class ValueCell:
+    """One cell of a value table. text: the value; below: its interval, or why it has none."""
+
+    text: str
+    below: str
+    best: bool = False
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class ValueBlock:
+    """Values of one task and protocol: a row per checkpoint, a column per fraction, and a figure (an SVG's text)."""
+
+    task: str
+    protocol: str
+    metric: str
+    caption: str
+    columns: list[tuple[str, list[str]]]
+    rows: list[tuple[str, list[ValueCell]]]
+    notes: list[str]
+    figure: str | None
+    figure_name: str
+    figure_note: str
+
+
+@dataclass(frozen=True)
+class DifferenceBlock:
+    """Differences of one task: rows of text, the verdict last, and a figure."""
+
+    task: str
+    metric: str
+    rows: list[tuple[str, list[str], str, str]]
+    notes: list[str]
+    figure: str | None
+    figure_name: str
+    figure_note: str
+
+
+def value_blocks(cells: Sequence[CellRef], findings: Findings, marks: Mapping[str, Mark]) -> list[ValueBlock]:
+    """Blocks in the order of the cells."""
+    groups: dict[tuple[str, str], list[CellRef]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.protocol), []).append(cell)
+    return [_values(task, protocol, own, findings, marks) for (task, protocol), own in groups.items()]
+
+
+def _values(
+    task: str, protocol: str, cells: list[CellRef], findings: Findings, marks: Mapping[str, Mark]
+) -> ValueBlock:
+    fractions = sorted({c.fraction for c in cells})
+    names = list(dict.fromkeys(c.checkpoint for c in cells))
+    at = {(c.checkpoint, c.fraction): c for c in cells}
+    found = {key: findings.estimates[c.path] for key, c in at.items() if c.path in findings.estimates}
+    metric = next((e.metric for e in found.values()), "")
+    rows = [(name, [_value_cell(at.get((name, f)), found.get((name, f))) for f in fractions]) for name in names]
+    labels = {f: _labels([e for (_, g), e in found.items() if g == f]) for f in fractions}
+    images = {fraction: e.n_images for (_, fraction), e in found.items()}
+    series: dict[str, dict[float, Point]] = {}
+    for (name, fraction), e in found.items():
+        i = e.interval
+        if i.value == i.value:
+            series.setdefault(name, {})[fraction] = Point(i.value, i.low, i.high, figures.note(i.value))
+    series, cut = _fewer(series, findings.baseline)
+    figure = None
+    if series and len(fractions) > 1:
+        figure = figures.curves(series, dict(marks), metric_words(metric), images)
+    elif series:
+        lines = {name: [("", p) for p in own.values()] for name, own in series.items()}
+        figure = figures.rows(lines, dict(marks), metric_words(metric))
+    columns = [(percent(f), [x for x in labels[f] if x]) for f in fractions]
+    return ValueBlock(task, protocol, metric, _caption(list(found.values())), columns, rows,
+                      _notes(list(found.values())), figure, _file_name(f"values-{task}-{protocol}"), cut)  # fmt: skip
+
+
+def _value_cell(cell: CellRef | None, e: Estimate | None) -> ValueCell:
+    if cell is None:
+        return ValueCell("", "", missing=True)
+    if e is None:
+        return ValueCell(cell.status, cell.reason, missing=True)
+    i = e.interval
+    below = f"{number(i.low, 3)} – {number(i.high, 3)}" if i.low is not None else "no interval"
+    return ValueCell(number(i.value, 3), below, e.best)
+
+
+def _labels(found: list[Estimate]) -> tuple[str, str]:
+    """What a fraction amounts to: `12 images`, `4 patients`."""
+    if not found:
+        return "", ""
+    e = found[0]
+    images = f"{e.n_images} image{'s' * (e.n_images != 1)}"
+    return images, "" if e.unit == "image" else f"{e.n_train_units} {_units(e.unit, e.n_train_units)}"
+
+
+def _units(unit: str, count: int) -> str:
+    return _UNITS.get(unit, "units") if count != 1 else unit
+
+
+def _caption(found: list[Estimate]) -> str:
+    if not found:
+        return "No cell is finished."
+    runs = sorted({e.interval.n_runs for e in found})
+    units = sorted({e.interval.n_units for e in found})
+    count = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    first = found[0]
+    tested = f"{first.n_test_images} test images"
+    if first.unit != "image":
+        tested += f" of {units[-1]} {_units(first.unit, units[-1])}"
+    return f"Mean of {count} run{'s' * (runs[-1] != 1)} on {tested}; its interval below it."
+
+
+def _notes(found: list[Estimate]) -> list[str]:
+    notes = []
+    if any(e.unit == "image" for e in found):
+        notes.append(
+            "The unit is the image: nothing says which images belong to one patient, so how far they depend on each "
+            "other is unknown and the intervals may be too narrow."
+        )
+    reasons = dict.fromkeys(e.interval.reason for e in found if e.interval.low is None)
+    notes += [f"No interval: {reason}." for reason in reasons if reason]
+    if any(e.interval.n_runs == 1 for e in found):
+        notes.append("One run: intervals cover other test units, but no other training run.")
+    return notes
+
+
+def _fewer(series: dict[str, dict[float, Point]], baseline: str) -> tuple[dict[str, dict[float, Point]], str]:
+    """At most MOST_SERIES: the baseline and the highest at the largest fraction; and a sentence about the rest."""
+    if len(series) <= MOST_SERIES:
+        return series, ""
+    ranked = sorted(series, key=lambda name: (name != baseline, -series[name][max(series[name])].value))
+    kept = set(ranked[:MOST_SERIES])
+    note = f"Drawn: the baseline and the {MOST_SERIES - 1} highest of {len(series)}; the table has all."
+    return {name: own for name, own in series.items() if name in kept}, note
+
+
+def difference_blocks(
+    comparisons: Sequence[Comparison], marks: Mapping[str, Mark], *, baseline: str, margin: float
+) -> list[DifferenceBlock]:
+    """One block per task, from comparisons of the primary family; checkpoints together, fractions ascending."""
+    groups: dict[str, list[Comparison]] = {}
+    for c in comparisons:
+        groups.setdefault(c.cell.task, []).append(c)
+    return [_difference(task, own, marks, baseline, margin) for task, own in groups.items()]
+
+
+def _difference(
+    task: str, comparisons: list[Comparison], marks: Mapping[str, Mark], baseline: str, margin: float
+) -> DifferenceBlock:
+    names = list(dict.fromkeys(c.cell.checkpoint for c in comparisons))
+    ordered = sorted(comparisons, key=lambda c: (names.index(c.cell.checkpoint), c.cell.fraction))
+    several = len({c.cell.fraction for c in ordered}) > 1
+    points: dict[str, list[tuple[str, Point]]] = {}
+    drawn = [c for c in ordered if c.difference and c.difference.value == c.difference.value]
+    for c in drawn[:MOST_LINES]:
+        d = c.difference
+        if d:
+            label = percent(c.cell.fraction) if several else ""
+            point = Point(d.value, d.low, d.high, number(d.value, 3, sign=True))
+            points.setdefault(c.cell.checkpoint, []).append((label, point))
+    metric = next((c.metric for c in ordered if c.metric), "")
+    axis = f"difference in {metric_words(metric)} to {short(baseline)}"
+    figure = figures.rows(points, dict(marks), axis, margin) if points else None
+    note = f"Drawn: the first {MOST_LINES} of {len(drawn)}." if len(drawn) > MOST_LINES else ""
+    rows = [_difference_row(c) for c in ordered]
+    reasons = dict.fromkeys(c.difference.reason for c in ordered if c.difference)
+    notes = [f"No interval: {reason}." for reason in reasons if reason]
+    return DifferenceBlock(task, metric, rows, notes, figure, _file_name(f"differences-{task}"), note)
+
+
+def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
+    """Checkpoint; fraction, difference, interval, p, Holm's p; verdict; why it was not compared."""
+    d, v = c.difference, c.verdict
+    cells = [percent(c.cell.fraction)] + [""] * 4
+    if d:
+        between = "" if d.low is None else f"{number(d.low, 3, sign=True)} to {number(d.high, 3, sign=True)}"
+        cells[1:] = [number(d.value, 3, sign=True), between, p_value(d.p), p_value(v.p_holm if v else None)]
+    return c.cell.checkpoint, cells, v.word if v else "", c.reason
+
+
+def _file_name(name: str) -> str:
+    """A name that is safe in any filesystem: others than letters, digits and . _ - become _ and a hash is added."""
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", "_", name)
+    return safe if safe == name else f"{safe[:80]}-{stable_hash(name):016x}"

@@ -1,0 +1,81 @@
+"""What the report says of checkpoints: where their weights come from, and whether they saw what they are tested on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raysweep.errors import reason_of
+from raysweep.report.tables import Table
+from raysweep.storage import MANIFEST, Storage
+
+_HEADERS = ("checkpoint", "pretrainings", "backbone", "method", "epochs", "patch set", "um/px", "px",
+            "lineage", "licence", "status")  # fmt: skip
+_NUMBERS = frozenset({"pretrainings", "epochs", "um/px", "px"})
+_NAMED = 5  # names listed before "and N more"
+
+
+def checkpoint_table(
+    checkpoints: Mapping[str, Sequence[Storage]], test_units: Mapping[str, frozenset[str]]
+) -> tuple[Table, list[str]]:
+    """A row for each checkpoint, and a sentence for each that was pretrained on units of a test set.
+
+    checkpoints: a folder for each pretraining seed. The first readable one speaks for the others, which differ from it
+    by their seed alone.
+    """
+    rows, leaks = [], []
+    for name, folders in checkpoints.items():
+        info, status = _info(folders)
+        rows.append([name, str(len(folders)), *_facts(info), status])
+        seen = frozenset(getattr(info, "sources", None) or [])
+        for task, units in test_units.items():
+            if task in seen:
+                leaks.append(
+                    f"{name} was pretrained on {task} itself: its values there are not those of unseen patients."
+                )
+            both = sorted(seen & units)
+            if both:
+                more = f" and {len(both) - _NAMED} more" if len(both) > _NAMED else ""
+                leaks.append(
+                    f"{name} was pretrained on test units of {task}: {', '.join(both[:_NAMED])}{more}. "
+                    "Its values on that task are not those of unseen patients."
+                )
+    return Table("checkpoints", _HEADERS, rows, _NUMBERS), leaks
+
+
+def _info(folders: Sequence[Storage]) -> tuple[Any, str]:
+    from raysweep.backbones.checkpoint import read_info
+
+    info, problems = None, []
+    for folder in folders:
+        if not folder.exists(MANIFEST):
+            problems.append("not finished")
+            continue
+        try:
+            info = info or read_info(folder)
+        except Exception as error:  # a damaged file is a line in the table, not the end of the report
+            problems.append(reason_of(error))
+    if not problems:
+        return info, "done"
+    of = f" ({len(problems)} of {len(folders)})" if len(folders) > 1 else ""
+    return info, problems[0] + of
+
+
+def _facts(info: Any) -> list[str]:
+    if info is None:
+        return [""] * (len(_HEADERS) - 3)
+    return [
+        info.backbone,
+        info.method or "none",
+        str(info.epochs) if info.method else "",
+        (info.patches or "")[:8],
+        f"{info.mpp:.4g}" if info.mpp else "",
+        str(info.px or ""),
+        _lineage([*info.parents, info.model_dump()]),
+        info.licence or "not stated",
+    ]
+
+
+def _lineage(steps: Sequence[Mapping[str, Any]]) -> str:
+    """`timm:resnet50.tv_in1k → supervised on 1a2b3c4d`: what it began with, then every pretraining."""
+    words = [str(steps[0].get("init") or "unknown")]
+    words += [f"{s['method']} on {str(s.get('patches') or 'patches')[:8]}" for s in steps if s.get("method")]
+    return " → ".join(words)

@@ -1,0 +1,118 @@
+"""The page: one HTML file that needs nothing else, made from a template."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from raysweep.report.blocks import DifferenceBlock, ValueBlock
+from raysweep.report.cells import percent
+from raysweep.report.compare import Estimate
+from raysweep.report.costs import Costs
+from raysweep.report.family import BETTER, NOT_COMPARED, SAME, UNDECIDED, WORSE
+from raysweep.report.figures import inline
+from raysweep.report.intervals import BOOTSTRAP_UNITS, FEWEST_UNITS
+from raysweep.report.resample import MOST_BLOCKS, RESAMPLES
+from raysweep.report.slides import Slides
+from raysweep.report.spec import CompareSpec
+from raysweep.report.style import Mark, variables
+from raysweep.report.tables import Table, metric_words
+from raysweep.report.words import Answer
+
+MOST_ROWS = 60  # rows of a table on the page; the files have all
+MOST_BLOCKS_SHOWN = 30  # tasks times protocols on the page
+_SIGNS = {BETTER: ("▲", "better"), WORSE: ("▼", "worse"), SAME: ("=", "same"), UNDECIDED: ("?", "open"),
+          NOT_COMPARED: ("–", "none"), "": ("", "none")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the page shows."""
+
+    study: str
+    compare: CompareSpec
+    baseline: str
+    answer: Answer
+    values: Sequence[ValueBlock]
+    differences: Sequence[DifferenceBlock]
+    secondary: Table
+    estimates: Sequence[Estimate]
+    marks: dict[str, Mark]
+    missing: Table
+    costs: Costs
+    slides: Slides
+    checkpoints: Table
+    leaks: Sequence[str]
+    versions: Sequence[str]
+
+
+def render(parts: Parts) -> str:
+    """The page's HTML. Every name is escaped; figures are inlined; long tables are cut and say so."""
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    light, dark = variables()
+    shown = list(parts.values)[:MOST_BLOCKS_SHOWN]
+    return environment.get_template("index.html.j2").render(
+        parts=parts,
+        css=Markup((folder / "style.css").read_text()),
+        light=Markup(light),
+        dark=Markup(dark),
+        values=[(b, _figure(b, f"v{i}", f"{metric_words(b.metric)} of each checkpoint on {b.task}, {b.protocol}"))
+                for i, b in enumerate(shown)],
+        values_left=len(parts.values) - len(shown),
+        differences=_differences(parts),
+        sign=lambda word: _SIGNS[word],
+        words=metric_words,
+        level=percent(1 - parts.compare.alpha),
+        methods=_methods(parts),
+        versions=_versions(parts.versions),
+        most_rows=MOST_ROWS,
+    )  # fmt: skip
+
+
+def _figure(block: ValueBlock | DifferenceBlock, prefix: str, title: str) -> Markup | None:
+    return Markup(inline(block.figure, prefix, title)) if block.figure else None
+
+
+def _differences(parts: Parts) -> list[tuple[DifferenceBlock, Markup | None, int]]:
+    """Each block, its figure, and how many of its rows are shown: MOST_ROWS over all, 10 at least in each."""
+    if not any(b.figure for b in parts.differences):  # nothing could be compared: the headline says so
+        return []
+    blocks = list(parts.differences)[:MOST_BLOCKS_SHOWN]
+    each = max(10, MOST_ROWS // max(1, len(blocks)))
+    title = "{} of each checkpoint minus that of {} on {}"
+    return [
+        (b, _figure(b, f"d{i}", title.format(metric_words(b.metric), parts.baseline, b.task)), each)
+        for i, b in enumerate(blocks)
+    ]
+
+
+def _methods(parts: Parts) -> dict[str, Any]:
+    """Numbers that the paragraph on methods names, and which of its sentences apply."""
+    bases = {e.interval.basis for e in parts.estimates}
+    return {
+        "fewest": FEWEST_UNITS,
+        "bootstrap_from": BOOTSTRAP_UNITS,
+        "resamples": RESAMPLES,
+        "blocks": MOST_BLOCKS,
+        "bootstrap": "bootstrap" in bases,
+        "t": "t" in bases,
+        "none": any(e.interval.n_units < FEWEST_UNITS for e in parts.estimates),
+        "blocked": any(e.interval.n_units > MOST_BLOCKS for e in parts.estimates),
+        "one_pretraining": sorted({e.cell.checkpoint for e in parts.estimates if e.pretrainings == 1}),
+        "image": any(e.unit == "image" for e in parts.estimates),
+        "single_run": any(e.interval.n_runs == 1 for e in parts.estimates),
+        "family": sum(len(b.rows) for b in parts.differences),
+    }
+
+
+def _versions(versions: Sequence[str]) -> list[list[tuple[str, str]]]:
+    """Package versions that result rows were made with; more than one list when they were not all made alike."""
+    return [sorted((str(k), str(v)) for k, v in json.loads(text).items()) for text in versions if text]

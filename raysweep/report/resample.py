@@ -1,0 +1,105 @@
+"""A cell's prediction files turned into a metric on all units, without each unit, and on resampled units."""
+
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from raysweep.errors import WorkError
+from raysweep.randomness import generator, stable_hash
+from raysweep.report.cells import CellRef
+from raysweep.report.intervals import BOOTSTRAP_UNITS, Scores
+from raysweep.transfer.metrics import score_many
+from raysweep.transfer.schema import predictions_schema
+
+RESAMPLES = 2000
+MOST_BLOCKS = 1000  # more units are dealt to this many blocks, which are left out and resampled whole
+_WEIGHTS = 2**22  # weights held at once
+
+
+def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
+    """What intervals of a cell are made from.
+
+    finals: the cell's rows of RESULT_SCHEMA. Units above MOST_BLOCKS are dealt to equal blocks by a stable hash (the
+    delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001). The resamples depend on the task and its units alone.
+    Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
+    """
+    rows = sorted(finals.to_pylist(), key=lambda row: row["seed"])
+    tables = [_predictions(cell, row["predictions"]) for row in rows]
+    names = [np.unique(table["unit"].to_numpy(zero_copy_only=False)) for table in tables]
+    if any(not np.array_equal(names[0], other) for other in names[1:]):
+        raise WorkError("its finals were tested on different units")
+    units = tuple(str(name) for name in names[0])
+    blocks = _blocks(units)
+    n_blocks = int(blocks.max()) + 1
+    draws = _draws(cell.task, n_blocks) if len(units) >= BOOTSTRAP_UNITS else np.zeros((0, n_blocks))
+    whole = np.ones((1, n_blocks))
+    weights = np.concatenate([whole, 1 - np.eye(n_blocks), draws])  # (1 + U + B, U)
+    scores = []
+    for table in tables:
+        of_row = blocks[np.searchsorted(names[0], table["unit"].to_numpy(zero_copy_only=False))]
+        if cell.kind == "segmentation":
+            table, of_row = _summed(table, of_row, n_blocks), np.arange(n_blocks)
+        scores.append(_score(table, metric, cell.kind, weights, of_row))
+    matrix = np.stack(scores)
+    return Scores(
+        values=matrix[:, 0],
+        without=matrix[:, 1 : 1 + n_blocks],
+        resampled=matrix[:, 1 + n_blocks :].mean(axis=0),
+        noise=generator("report", "runs", cell.name).standard_normal(len(draws)),
+        runs=tuple(int(row["seed"]) for row in rows),
+        pretrainings=tuple(int(row["pretraining_seed"]) for row in rows),
+        units=units,
+        unit=cell.unit or _unit(tables[0]),
+    )
+
+
+def _predictions(cell: CellRef, files: list[str]) -> pa.Table:
+    """The rows of all folds of one final."""
+    parts = []
+    for file in files:
+        try:
+            parts.append(cell.folder.read_table(*file.split("/")).select(predictions_schema(cell.kind).names))
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise WorkError(f"predictions {file} cannot be read ({type(error).__name__})") from error
+    if not sum(part.num_rows for part in parts):
+        raise WorkError("its finals have no predictions")
+    return pa.concat_tables(parts)
+
+
+def _blocks(units: tuple[str, ...]) -> np.ndarray:
+    """Block of each unit (U,): its own, or one of MOST_BLOCKS of equal size."""
+    if len(units) <= MOST_BLOCKS:
+        return np.arange(len(units))
+    order = sorted(range(len(units)), key=lambda i: (stable_hash("block", units[i]), units[i]))
+    blocks = np.empty(len(units), dtype=np.int64)
+    blocks[order] = np.arange(len(units)) % MOST_BLOCKS
+    return blocks
+
+
+@lru_cache(maxsize=4)
+def _draws(task: str, n_blocks: int) -> np.ndarray:
+    """How often each block is drawn in each resample (B, U); the same for every checkpoint."""
+    rng = generator("report", "units", task, n_blocks)
+    return rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=RESAMPLES).astype(np.float64)
+
+
+def _score(table: pa.Table, metric: str, kind: str, weights: np.ndarray, of_row: np.ndarray) -> np.ndarray:
+    step = max(1, _WEIGHTS // max(1, len(of_row)))
+    parts = [score_many(table, metric, kind, weights[i : i + step][:, of_row]) for i in range(0, len(weights), step)]
+    return np.concatenate(parts)
+
+
+def _summed(table: pa.Table, of_row: np.ndarray, n_blocks: int) -> pa.Table:
+    """Pixel counts added up within each block: every segmentation metric is a function of such sums."""
+    columns = {}
+    for name in ("tp", "fp", "fn"):
+        counts = table[name].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+        sums = np.zeros((n_blocks, counts.shape[1]), dtype=np.int64)
+        np.add.at(sums, of_row, counts)
+        columns[name] = pa.array(list(sums), type=pa.list_(pa.int64()))
+    return pa.table(columns)
+
+
+def _unit(table: pa.Table) -> str:
+    return "image" if table["unit"].equals(table["sample"]) else "unit"

@@ -1,0 +1,38 @@
+"""The short result table that the command line prints, read from the report's own tables."""
+
+import csv
+import io
+
+from raysweep.storage import Storage
+
+_FIXED = ("task", "protocol", "metric", "checkpoint")
+
+
+def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of the main table: values with intervals by fraction, then the verdict.
+
+    folder: the study's. The last column names the baseline; it says how the largest fraction was judged. Headers and
+    rows are empty when there is no report yet.
+    """
+    if not folder.exists("report", "tables", "main.csv"):
+        return [], []
+    main, differences = _read(folder, "main"), _read(folder, "differences")
+    fractions = [name for name in main[0] if name not in _FIXED] if main else []
+    verdicts: dict[tuple[str, str, str], str] = {}
+    for row in differences:  # fractions ascend: the last one stays
+        verdicts[row["task"], row["protocol"], row["checkpoint"]] = row["verdict"]
+    baseline = differences[0]["baseline"] if differences else ""
+    header = [*_FIXED, *fractions] + ([f"against {baseline}"] if baseline else [])
+    rows = []
+    for row in main:
+        own = [row[name] for name in (*_FIXED, *fractions)]
+        if baseline:
+            key = (row["task"], row["protocol"], row["checkpoint"])
+            own.append("baseline" if row["checkpoint"] == baseline else verdicts.get(key, ""))
+        rows.append(own)
+    return header, rows
+
+
+def _read(folder: Storage, name: str) -> list[dict[str, str]]:
+    text = folder.read_bytes("report", "tables", f"{name}.csv").decode()
+    return list(csv.DictReader(io.StringIO(text)))

@@ -1,0 +1,93 @@
+"""The report's tables, made from findings: the main one, every number in long form, and what is missing."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from raysweep.report.cells import CellRef, percent
+from raysweep.report.compare import Comparison, Estimate, Findings
+from raysweep.report.tables import Table, number, p_value, with_interval
+
+_RESULTS = ("task", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "runs",
+            "pretrainings", "labelled images", "labelled units", "test images", "test units", "unit",
+            "best of column")  # fmt: skip
+_DIFFERENCES = ("task", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low", "high", "p",
+                "p Holm", "p equal", "p equal Holm", "df", "runs", "test units", "family", "verdict",
+                "reason")  # fmt: skip
+_PER_CLASS = ("task", "protocol", "fraction", "checkpoint", "metric", "class", "value")
+_MISSING = ("checkpoint", "task", "protocol", "fraction", "status", "reason")
+
+
+def main_table(cells: Sequence[CellRef], findings: Findings) -> Table:
+    """A row per task, protocol and checkpoint, a column per fraction: `0.812 [0.780, 0.844]`, or the cell's status."""
+    fractions = sorted({cell.fraction for cell in cells})
+    lines: dict[tuple[str, str, str], dict[float, str]] = {}
+    metrics: dict[tuple[str, str, str], str] = {}
+    for cell in cells:
+        key, estimate = (cell.task, cell.protocol, cell.checkpoint), findings.estimates.get(cell.path)
+        lines.setdefault(key, {})[cell.fraction] = value_text(estimate) if estimate else cell.status
+        if estimate:
+            metrics[key] = estimate.metric
+    rows = [[task, protocol, metrics.get((task, protocol, name), ""), name, *(own.get(f, "") for f in fractions)]
+            for (task, protocol, name), own in lines.items()]  # fmt: skip
+    headers = tuple(percent(f) for f in fractions)
+    return Table("main", ("task", "protocol", "metric", "checkpoint", *headers), rows, frozenset(headers))
+
+
+def value_text(estimate: Estimate) -> str:
+    """A value with its interval, and a star when it is the best of its column."""
+    i = estimate.interval
+    return with_interval(i.value, i.low, i.high) + (" *" if estimate.best else "")
+
+
+def results_table(estimates: Sequence[Estimate]) -> Table:
+    """Every estimate in long form."""
+    rows = []
+    for e in estimates:
+        i = e.interval
+        rows.append([
+            e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, e.metric, number(i.value),
+            number(i.low), number(i.high), i.reason or i.basis, str(i.n_runs), str(e.pretrainings),
+            str(e.n_images), str(e.n_train_units), str(e.n_test_images), str(i.n_units), e.unit,
+            "yes" if e.best else "",
+        ])  # fmt: skip
+    numbers = frozenset(_RESULTS) - {"task", "protocol", "checkpoint", "metric", "interval", "unit", "best of column"}
+    return Table("results", _RESULTS, rows, numbers)
+
+
+def differences_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
+    """Every comparison with the baseline in long form; p values that were not corrected have no verdict."""
+    rows = []
+    for c in comparisons:
+        d, v = c.difference, c.verdict
+        found = [number(d.value, sign=True), number(d.low, sign=True), number(d.high, sign=True), p_value(d.p),
+                 p_value(v.p_holm if v else None), p_value(d.p_equal), p_value(v.p_equal_holm if v else None),
+                 number(d.df, 1), str(d.n_runs), str(d.n_units)] if d else [""] * 10  # fmt: skip
+        rows.append([
+            c.cell.task, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline, c.metric, *found,
+            "primary" if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
+        ])  # fmt: skip
+    words = {"task", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason"}
+    return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
+
+
+def per_class_table(estimates: Sequence[Estimate], finals: Mapping[str, pa.Table]) -> Table:
+    """Per class, the mean over runs, in the metric of the result rows."""
+    rows = []
+    for e in estimates:
+        table = finals[e.cell.path]
+        values = table["per_class"].to_pylist()
+        for k, name in enumerate(table["classes"][0].as_py() or []):
+            own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
+            rows.append([
+                e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, table["metric"][0].as_py(),
+                name, number(sum(own) / len(own)) if own else "undefined",
+            ])  # fmt: skip
+    return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
+
+
+def missing_table(cells: Sequence[CellRef], finals: Mapping[str, pa.Table]) -> Table:
+    """Planned cells that have no result."""
+    left = [c for c in cells if c.path not in finals]
+    rows = [[c.checkpoint, c.task, c.protocol, percent(c.fraction), c.status, c.reason] for c in left]
+    return Table("missing", _MISSING, rows, frozenset({"fraction"}))

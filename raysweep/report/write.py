@@ -1,0 +1,117 @@
+"""Make the report of a study: results.parquet, tables, figures and one page that stands on its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from raysweep.report.blocks import difference_blocks, value_blocks
+from raysweep.report.cells import CellRef
+from raysweep.report.checkpoints import checkpoint_table
+from raysweep.report.compare import compare_cells
+from raysweep.report.costs import read_costs
+from raysweep.report.page import Parts, render
+from raysweep.report.slides import read_slides
+from raysweep.report.spec import CompareSpec
+from raysweep.report.style import marks
+from raysweep.report.views import differences_table, main_table, missing_table, per_class_table, results_table
+from raysweep.report.words import answer
+from raysweep.storage import Storage
+from raysweep.transfer.schema import RESULT_SCHEMA
+
+
+def write_report(
+    folder: Storage,
+    *,
+    study: str,
+    compare: CompareSpec,
+    patch_sets: Mapping[str, Storage],
+    checkpoints: Mapping[str, Sequence[Storage]],
+    cells: Sequence[CellRef],
+) -> Storage:
+    """Write `results.parquet` and `report/` into the study's folder, from artefact files alone. Returns `report/`.
+
+    patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints one per pretraining seed.
+    cells: all planned cells, finished or not. Equal inputs give equal bytes; `index.html` is written last.
+    """
+    names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
+    finals, cells = _read_finals(_ordered(cells, names))
+    rows = [table for _, table in sorted(finals.items())]
+    results = pa.concat_tables(rows) if rows else RESULT_SCHEMA.empty_table()
+    keys = [(k, "ascending") for k in ("task", "protocol", "fraction", "checkpoint", "seed")]
+    folder.write_table(results.sort_by(keys), "results.parquet")
+
+    baseline = compare.baseline or (names[0] if names else "")
+    findings = compare_cells(cells, finals, compare, baseline=baseline)
+    estimates = [findings.estimates[c.path] for c in cells if c.path in findings.estimates]
+    look = marks(names)
+    sources, leaks = checkpoint_table(checkpoints, findings.test_units)
+    slides, costs = read_slides(patch_sets), read_costs(cells, finals)
+    primary = [c for c in findings.comparisons if c.primary]
+    parts = Parts(
+        study=study,
+        compare=compare,
+        baseline=baseline,
+        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names, finished=len(finals),
+                      planned=len(cells)),
+        values=value_blocks(cells, findings, look),
+        differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
+        secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline),
+        estimates=estimates,
+        marks=look,
+        missing=missing_table(cells, finals),
+        costs=costs,
+        slides=slides,
+        checkpoints=sources,
+        leaks=leaks,
+        versions=sorted(set(results["versions"].to_pylist())),
+    )  # fmt: skip
+    report = folder.at("report")
+    tables = [
+        main_table(cells, findings), results_table(estimates), differences_table(findings.comparisons, baseline),
+        per_class_table(estimates, finals), costs.table, slides.table, sources, parts.missing,
+    ]  # fmt: skip
+    files = {f"{t.name}.{end}": text for t in tables
+             for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
+    drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}
+    drawn |= {f"{b.figure_name}.svg": b.figure for b in parts.differences if b.figure}
+    _replace(report.at("tables"), files)
+    _replace(report.at("figures"), drawn)
+    report.write_bytes(render(parts).encode(), "index.html")
+    return report
+
+
+def _ordered(cells: Sequence[CellRef], names: Sequence[str]) -> list[CellRef]:
+    """By task and protocol as they first appear, fraction, then checkpoint in the study's order."""
+    tasks = list(dict.fromkeys(c.task for c in cells))
+    protocols = list(dict.fromkeys(c.protocol for c in cells))
+    place = {name: i for i, name in enumerate(names)}
+    return sorted(
+        cells, key=lambda c: (tasks.index(c.task), protocols.index(c.protocol), c.fraction, place[c.checkpoint])
+    )
+
+
+def _read_finals(cells: list[CellRef]) -> tuple[dict[str, pa.Table], list[CellRef]]:
+    """Result rows of finished cells by path, and the cells: one whose rows cannot be read counts as failed."""
+    finals, known = {}, []
+    for cell in cells:
+        if cell.status == "done":
+            try:
+                table = cell.folder.read_table("finals.parquet").select(RESULT_SCHEMA.names).cast(RESULT_SCHEMA)
+                if table.num_rows:
+                    finals[cell.path] = table
+                else:
+                    cell = replace(cell, status="failed", reason="it has no finals")
+            except (OSError, KeyError, pa.ArrowException) as error:
+                cell = replace(cell, status="failed", reason=f"finals.parquet: {type(error).__name__}")
+        known.append(cell)
+    return finals, known
+
+
+def _replace(folder: Storage, files: Mapping[str, str]) -> None:
+    """Write text files and remove what an earlier report left beside them."""
+    for name, text in files.items():
+        folder.write_bytes(text.encode(), name)
+    for name in folder.names():
+        if name not in files:
+            folder.remove(name)

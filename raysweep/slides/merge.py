@@ -1,0 +1,205 @@
+"""Pieces of the spool to shuffled shards: the second pass of the shuffle, as Ray tasks.
+
+Every piece is sorted by key, and a shard is a range of keys, so a task reads its range out of every piece and writes
+the shard. Pieces times shards are too many reads for large sets: then ranges of many shards are gathered first
+(a radix partition), until each holds few enough shards.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from raysweep.patches.schema import patch_schema
+from raysweep.patches.write import Shard, shard_count, shard_edges, shard_name, write_shard
+from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
+from raysweep.storage import Storage, fingerprint
+
+_SHARDS_AT_ONCE = 16  # that may read from the same pieces
+_RANGES_AT_ONCE = 256  # that a partition writes
+_GROUP_BYTES = 512 * 10**6  # of pieces that a partition holds in memory
+_THREADS = 8  # readers of pieces in a task: waiting for storage, not computing
+_PLAN, _SCRATCH = "merge.json", "merge"
+_END = 1 << 64
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A Parquet file of patches sorted by key; `path` is below the root of the spool or of the scratch folder."""
+
+    path: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SlideFacts:
+    """What the rows of a slide have in common."""
+
+    patient: str | None
+    label: int | None
+    split: str
+    source_mpp: float
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Shards [first, last) and the pieces that hold their patches."""
+
+    first: int
+    last: int
+    storage: Storage
+    pieces: list[Piece]
+
+
+def merge(
+    folder: Storage,
+    spool: Storage,
+    pieces: Sequence[Piece],
+    facts: Mapping[str, SlideFacts],
+    *,
+    mpp: float,
+    classes: Sequence[str],
+    workers: int | None,
+    report: Callable[[Shard], None],
+) -> list[Shard]:
+    """Write all shards below a patch set's folder; `facts` are by slide name. `report` is called for each shard.
+
+    Shards that an earlier, killed call has written for the same pieces are kept.
+    """
+    count = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
+    edges = [int(edge) for edge in shard_edges(count)] + [_END]
+    _begin(folder, {"pieces": [vars(piece) for piece in pieces], "facts": {n: vars(f) for n, f in facts.items()},
+                    "mpp": mpp, "classes": list(classes), "shards": count})  # fmt: skip
+    ranges = [_Range(0, count, spool, list(pieces))]
+    while max(part.last - part.first for part in ranges) > _SHARDS_AT_ONCE:
+        ranges = [finer for part in ranges for finer in _partition(part, edges, folder.at(_SCRATCH), workers)]
+    common = ray.put((dict(facts), mpp, list(classes)))
+    calls: list[tuple[Any, ...]] = []
+    for part in ranges:
+        held = ray.put(part)
+        calls += [(folder, index, count, edges[index], edges[index + 1], held, common) for index in _shards(part)]
+    shards = []
+    for shard in _parallel(_merge_shard, calls, workers):
+        report(shard)
+        shards.append(shard)
+    folder.remove(_SCRATCH)
+    return sorted(shards, key=lambda shard: shard.name)
+
+
+def _shards(part: _Range) -> range:
+    return range(part.first, part.last)
+
+
+def _begin(folder: Storage, plan: dict[str, Any]) -> None:
+    """Throw away what another plan has left: slides may have failed then that do not now."""
+    plan = {"fingerprint": fingerprint(plan)}
+    if not (folder.exists(_PLAN) and folder.read_json(_PLAN) == plan):
+        folder.remove("shards")
+        folder.write_json(plan, _PLAN)
+    folder.remove(_SCRATCH)
+
+
+def _merge_shard(
+    folder: Storage, index: int, count: int, low: int, high: int, part: _Range, common: tuple[dict, float, list[str]]
+) -> Shard:
+    name = shard_name(index, count)
+    if folder.exists("shards", name):
+        with folder.fs.open_input_file(folder.path("shards", name)) as file:
+            return Shard(name, pq.read_metadata(file).num_rows, folder.size("shards", name))
+    return write_shard(folder, index, count, _full_rows(_read(part.storage, part.pieces, low, high), *common))
+
+
+def _read(storage: Storage, pieces: Sequence[Piece], low: int, high: int) -> pa.Table:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        tables = list(pool.map(lambda piece: read_piece(storage, piece.path, low, high), pieces))
+    return pa.concat_tables([PIECE_SCHEMA.empty_table(), *tables])
+
+
+def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], mpp: float, classes: Sequence[str]) -> pa.Table:
+    """Rows of a piece with the columns that all patches of a slide share."""
+    schema = patch_schema(classes)
+    slides = rows["slide"].to_pylist()
+    of = [facts[slide] for slide in slides]
+    names = [f"{s}_{x}_{y}.jpg" for s, x, y in zip(slides, rows["x"].to_pylist(), rows["y"].to_pylist(), strict=True)]
+    image = rows["image"].combine_chunks()
+    image = image if isinstance(image, pa.Array) else pa.concat_arrays(image.chunks)
+    columns = {
+        "image": pa.StructArray.from_arrays([image, pa.array(names, pa.string())], names=["bytes", "path"]),
+        "slide": rows["slide"],
+        "patient": pa.array([fact.patient for fact in of], pa.string()),
+        "x": rows["x"],
+        "y": rows["y"],
+        "mpp": pa.array([mpp] * len(of), pa.float64()),
+        "source_mpp": pa.array([fact.source_mpp for fact in of], pa.float64()),
+        "tissue": rows["tissue"],
+        "label": pa.array([fact.label for fact in of], pa.int32()),
+        "mask": pa.nulls(len(of), pa.binary()),
+        "split": pa.array([fact.split for fact in of], pa.string()),
+        "key": rows["key"],
+    }
+    return pa.table(columns).replace_schema_metadata(schema.metadata)
+
+
+def _partition(part: _Range, edges: Sequence[int], scratch: Storage, workers: int | None) -> Iterator[_Range]:
+    """The same patches as ranges of fewer shards, each with its own pieces in the scratch folder."""
+    n = part.last - part.first
+    ways = min(_RANGES_AT_ONCE, -(-n // _SHARDS_AT_ONCE))
+    bounds = [part.first + n * i // ways for i in range(ways + 1)]
+    cuts = [edges[bound] for bound in bounds]
+    calls = [
+        (part.storage, group, cuts, scratch, f"{part.first:05d}-{part.last:05d}/{number:05d}")
+        for number, group in enumerate(_groups(part.pieces))
+    ]
+    parts: list[list[Piece]] = [[] for _ in range(ways)]
+    for written in _parallel(_partition_group, calls, workers):
+        for way, piece in written:
+            parts[way].append(piece)
+    for way in range(ways):
+        pieces = sorted(parts[way], key=lambda piece: piece.path)
+        yield _Range(bounds[way], bounds[way + 1], scratch, pieces)
+
+
+def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    group: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if group and size + piece.bytes > _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += piece.bytes
+    yield group
+
+
+def _partition_group(
+    storage: Storage, group: Sequence[Piece], cuts: Sequence[int], scratch: Storage, prefix: str
+) -> list[tuple[int, Piece]]:
+    rows = _read(storage, group, cuts[0], cuts[-1]).sort_by("key")
+    written = []
+    for way, (low, high) in enumerate(pairwise(cuts)):
+        some = rows.filter((pa.compute.field("key") >= low) & (pa.compute.field("key") < high))
+        path = f"{prefix}-{way:03d}.parquet"
+        write_piece(scratch, some, path)
+        written.append((way, Piece(path, some.num_rows, scratch.size(path))))
+    return written
+
+
+def _parallel(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int | None) -> Iterator[Any]:
+    """Results of calls as Ray tasks, in the order they come, with a bounded number under way."""
+    remote = ray.remote(function)
+    most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting: list[ray.ObjectRef] = []
+    for call in calls:
+        if len(waiting) >= most:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+        waiting.append(remote.remote(*call))
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        yield from ray.get(done)

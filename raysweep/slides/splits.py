@@ -1,0 +1,32 @@
+"""Which split the patches of each slide belong to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from raysweep.randomness import stable_hash
+from raysweep.slides.table import SlideEntry
+
+
+def deal_splits(
+    slides: Sequence[SlideEntry], fractions: Mapping[Literal["val", "test"], float], seed: int
+) -> dict[str, str]:
+    """The split (train, val or test) of each slide name; a unit is never on two sides.
+
+    What the slide table says of a unit wins. The other units are dealt in the order of their hash, so the order of
+    the slides does not matter: test and val get their fraction of them, rounded, at least one each where three or
+    more units are dealt, and train the rest.
+    """
+    units = {slide.unit: slide.split for slide in slides if slide.split is not None}
+    free = sorted({slide.unit for slide in slides} - set(units), key=lambda u: (stable_hash(seed, "split", *u), u))
+    start = 0
+    names: tuple[Literal["test", "val"], ...] = ("test", "val")
+    for name in names:
+        fraction = fractions.get(name, 0.0)
+        n = round(fraction * len(free))
+        if fraction > 0 and n == 0 and len(free) >= 3:
+            n = 1
+        n = min(n, len(free) - start - 1)  # train keeps one
+        units.update(dict.fromkeys(free[start : start + n], name) if n > 0 else {})
+        start += max(n, 0)
+    units.update(dict.fromkeys(free[start:], "train"))
+    return {slide.name: str(units[slide.unit]) for slide in slides}

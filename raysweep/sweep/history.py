@@ -1,0 +1,115 @@
+"""What a journal says: the trials and finals of one cell in one fold. Imports nothing heavy."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from raysweep.sweep.journal import Event
+from raysweep.sweep.objective import Evaluation
+
+_REPORTED = ("step", "train_loss", "val_loss", "val_metric")
+
+
+@dataclass
+class Attempted:
+    """Device-seconds of something that may have to be done more than once."""
+
+    lost_seconds: float = 0.0  # of attempts that died, as far as they reported
+    attempt_seconds: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self.lost_seconds + self.attempt_seconds
+
+    def begin(self) -> None:
+        """What the attempt before this one did is lost, its seconds are spent."""
+        self.lost_seconds += self.attempt_seconds
+        self.attempt_seconds = 0.0
+
+
+@dataclass
+class TrialRecord(Attempted):
+    """One setting. `status` is `asked` until it is told: done, pruned or failed."""
+
+    number: int = 0
+    params: dict[str, Any] = field(default_factory=dict)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    status: str = "asked"
+    reason: str = ""
+    value: float | None = None
+    step: int | None = None  # of the evaluation that gave the value
+
+
+@dataclass
+class FinalRecord(Attempted):
+    """The chosen setting with one fresh seed. `predictions` is empty until it is done."""
+
+    seed: int = 0
+    params: dict[str, Any] = field(default_factory=dict)
+    n_images: int = 0
+    n_units: int = 0
+    predictions: str = ""  # file below the cell's folder
+
+
+class History:
+    """State of a search as its events leave it; the same events give the same state.
+
+    Events: `opened` (fold, folds, trials, finals), `asked` (trial with params, or final), `reported` (trial, an
+    evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason, seconds), `lost` (trial or
+    final whose process died), `final` (a final that is done).
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.opened: Event = {}
+        self.trials: dict[int, TrialRecord] = {}
+        self.finals: dict[int, FinalRecord] = {}
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "opened":
+            self.opened = event
+        elif "trial" in event:
+            self._trial(kind, event)
+        else:
+            self._final(kind, event)
+
+    def told(self) -> list[TrialRecord]:
+        """Trials that came to an end, by number."""
+        return [t for _, t in sorted(self.trials.items()) if t.status != "asked"]
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are done, pruned, failed and asked (not told yet), and finals done and asked."""
+        found = dict.fromkeys(("done", "pruned", "failed", "asked", "finals", "finals_asked"), 0)
+        for trial in self.trials.values():
+            found[trial.status] += 1
+        for final in self.finals.values():
+            found["finals" if final.predictions else "finals_asked"] += 1
+        return found
+
+    def _trial(self, kind: str, event: Event) -> None:
+        number = event["trial"]
+        if kind == "asked" and number not in self.trials:
+            self.trials[number] = TrialRecord(number=number, params=event["params"])
+            return
+        trial = self.trials[number]
+        if kind in ("asked", "lost"):  # again: what the attempt reported does not count
+            trial.begin()
+            trial.evaluations = []
+        elif kind == "reported":
+            trial.evaluations.append({key: event[key] for key in _REPORTED})
+            trial.attempt_seconds = event["seconds"]
+        else:
+            trial.status, trial.reason = event["status"], event["reason"]
+            trial.value, trial.step = event["value"], event["step"]
+            trial.attempt_seconds = event["seconds"]
+
+    def _final(self, kind: str, event: Event) -> None:
+        final = self.finals.setdefault(event["final"], FinalRecord(seed=event["final"]))
+        if kind == "final":
+            final.params, final.predictions = event["params"], event["predictions"]
+            final.n_images, final.n_units = event["n_images"], event["n_units"]
+            final.attempt_seconds = event["seconds"]
+        else:
+            final.begin()

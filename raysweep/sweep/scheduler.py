@@ -1,0 +1,45 @@
+"""What Tune does with results: each cell's own journal and early stopping decide."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from raysweep.errors import reason_of
+from raysweep.sweep.board import Board
+from raysweep.sweep.searcher import CellSearcher
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
+
+
+class CellScheduler(FIFOScheduler):
+    """Passes every result to the board before Tune acts on it. Cells are never ranked against each other."""
+
+    def __init__(self, board: Board, searcher: CellSearcher) -> None:
+        super().__init__()
+        self._board, self._searcher = board, searcher
+
+    def on_trial_result(self, tune_controller: "TuneController", trial: "Trial", result: dict[str, Any]) -> str:
+        try:
+            stop = self._board.result(trial.trial_id, json.loads(result["said"]))
+        except Exception as error:  # Tune would turn it into text: keep it for search() to raise
+            self._board.error = error
+            raise
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
+        """The actor died (exceptions of a trial are results). Tune repeats the trial until its patience ends."""
+        cause = trial.get_pickled_error()
+        reason = "its process died" if cause is None else reason_of(cause)
+        self._searcher.died[trial.trial_id] = reason
+        try:
+            self._board.lost(trial.trial_id, reason)
+        except Exception as error:
+            self._board.error = error
+            raise
+
+    def choose_trial_to_run(self, tune_controller: "TuneController") -> None:
+        """No preference: Tune starts pending trials in the order in which they were suggested."""
+        return None

@@ -1,0 +1,43 @@
+"""Where Tune gets its trials from: the board of lanes."""
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from raysweep.sweep.board import Board
+
+
+class CellSearcher(Searcher):
+    """Gives Tune one trial after another, taken from many independent searches.
+
+    Tune's trial id is the board's key. The state is in the journals, so Tune has nothing to save.
+    """
+
+    def __init__(self, board: Board) -> None:
+        super().__init__()
+        self._board = board
+        self.died: dict[str, str] = {}  # trial id -> how its process died last; written by the scheduler
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
+        if self._board.error is not None:
+            raise self._board.error
+        given = self._board.start(trial_id)
+        if given is None:
+            return Searcher.FINISHED if self._board.done else None
+        lane, work = given
+        return {
+            "cell": lane.cell.artefact.folder.root,
+            "fold": lane.fold,
+            work.kind: work.number,
+            "params": work.params,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Its results went to the scheduler before; `error` means that Tune gave the trial up."""
+        self._board.release(trial_id, gave_up=self.died.get(trial_id, "unknown reason") if error else "")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journals are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journals are the state."""

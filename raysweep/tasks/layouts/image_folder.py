@@ -1,0 +1,54 @@
+"""Images in one folder per class: `root[/split]/class/**/image`."""
+
+import re
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from raysweep.errors import RequestError
+from raysweep.model import Model
+from raysweep.tasks.card import Card
+from raysweep.tasks.files import IMAGE_SUFFIXES
+from raysweep.tasks.layouts import layout
+from raysweep.tasks.names import class_index, unit_from, unit_pattern
+from raysweep.tasks.sample import Sample
+
+
+class Options(Model):
+    """What the folders mean."""
+
+    folders: dict[str, str | None] = Field(
+        {}, description="class folder -> class name; several may mean one class, null leaves a folder out"
+    )
+    splits: dict[str, str] = Field({}, description="split folder -> train | val | test; none: no split folders")
+    unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
+
+    _unit = field_validator("unit")(unit_pattern)
+
+
+@layout("image_folder", Options, {"classification"})
+def index(options: Options, root: Path, card: Card) -> list[Sample]:
+    """Every image below a class folder, sorted by path.
+
+    Raises RequestError for a missing split folder, a class folder of no known class, or a path without a unit.
+    """
+    pattern = re.compile(options.unit) if options.unit else None
+    tops: list[tuple[Path, str | None]] = [(root, None)]
+    if options.splits:
+        tops = [(root / name, split) for name, split in options.splits.items()]
+    samples = []
+    for top, split in tops:
+        if not top.is_dir():
+            raise RequestError(f"card {card.name}: layout.splits: the folder {top} does not exist")
+        for folder in sorted(path for path in top.iterdir() if path.is_dir() and path.name[0] not in "._"):
+            name = options.folders.get(folder.name, folder.name)
+            if name is None:
+                continue
+            label = class_index(card, name, f"folder {folder}", "layout.folders")
+            for path in folder.rglob("*"):
+                if path.suffix.lower() not in IMAGE_SUFFIXES or path.name[0] == "." or not path.is_file():
+                    continue
+                image = path.relative_to(root).as_posix()
+                unit = unit_from(pattern, image, card)
+                samples.append(Sample(image, image, None, label, unit, split))
+    return sorted(samples, key=lambda sample: sample.image)

@@ -1,0 +1,96 @@
+"""Classes, splits, units and paths as layouts read them from names and tables."""
+
+import csv
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from raysweep.errors import RequestError
+from raysweep.tasks.card import Card
+
+SPLITS = ("train", "val", "test")
+
+
+def class_index(card: Card, name: str, where: str, key: str) -> int:
+    """The index of a class. Raises RequestError saying where the name stands and which key can map it."""
+    if name in card.classes:
+        return card.classes.index(name)
+    near = difflib.get_close_matches(name, card.classes, n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    known = ", ".join(card.classes)
+    raise RequestError(f"card {card.name}: {where}: {name!r} is none of the classes {known}{hint}; map it in {key}")
+
+
+def split_name(card: Card, value: str, splits: Mapping[str, str], where: str) -> str | None:
+    """`train`, `val` or `test`; None for an empty value. `splits` maps the file's own words."""
+    value = splits.get(value, value)
+    if not value:
+        return None
+    if value not in SPLITS:
+        raise RequestError(
+            f"card {card.name}: {where}: split {value!r} is none of {', '.join(SPLITS)}; map it in layout.splits"
+        )
+    return value
+
+
+def unit_pattern(value: str | None) -> str | None:
+    """A field validator: a regular expression with one group."""
+    if value is not None:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from error
+        if groups != 1:
+            raise ValueError("needs exactly one group, which names the unit")
+    return value
+
+
+def unit_from(pattern: re.Pattern[str] | None, image: str, card: Card) -> str:
+    """The unit that an image's path names; the image itself when the card's unit is the image.
+
+    Raises RequestError when the path does not match, or nothing says what the units are.
+    """
+    if pattern is not None:
+        match = pattern.search(image)
+        if not match or not match.group(1):
+            raise RequestError(f"card {card.name}: layout.unit: {pattern.pattern} finds no unit in {image}")
+        return match.group(1)
+    if card.unit != "image":
+        raise RequestError(
+            f"card {card.name}: layout: says nothing of the {card.unit} of an image; name it, or set unit: image"
+        )
+    return image
+
+
+def inside(path: str, where: str) -> str:
+    """A relative POSIX path that stays below its root. Raises RequestError for one that leaves it.
+
+    Symbolic links below the root are the owner's own and are followed.
+    """
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise RequestError(f"{where}: the path {path!r} must stay below the task's root")
+    return PurePosixPath(*parts).as_posix()
+
+
+def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file, spaces stripped. Raises RequestError for a missing file, column or row."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True, restval="")
+            names = [(name or "").strip() for name in reader.fieldnames or []]
+            reader.fieldnames = names
+            rows = [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
+    for column in columns:
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1)
+            hint = f" (nearest: {near[0]})" if near else ""
+            raise RequestError(
+                f"card {card.name}: {path} has no column {column!r}{hint}; it has {', '.join(map(repr, names))}"
+            )
+    if not rows:
+        raise RequestError(f"card {card.name}: {path} has no rows")
+    return rows

@@ -1,0 +1,38 @@
+"""The pixels of one sample, at the scale that its card works at."""
+
+import numpy as np
+from PIL import Image
+
+from raysweep.errors import WorkError, reason_of
+from raysweep.tasks.files import load_image, load_mask
+from raysweep.tasks.task import Task
+
+
+def read_sample(task: Task, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The image, uint8 (h, w, 3), and its class ids, uint8 (h, w), or None for classification.
+
+    Both are rescaled by `mpp / at_mpp` of the card, each edge rounded to whole pixels: images by Pillow's bicubic
+    kernel, widened when shrinking so that nothing aliases (the kernel of tiling), masks to the nearest pixel.
+    Raises WorkError naming the file when it cannot be read or no longer fits its mask.
+    """
+    card, sample = task.card, task.samples[index]
+    scale = card.mpp / card.at_mpp if card.mpp and card.at_mpp else 1.0
+    try:
+        picture = load_image(task.root / sample.image)
+    except Exception as error:  # decoders raise whatever a broken file leads them to
+        raise WorkError(f"task {card.name}: {task.root / sample.image} cannot be read: {reason_of(error)}") from error
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    mask = None
+    if sample.mask is not None:
+        try:
+            ids = task.masks.class_ids(load_mask(task.root / sample.mask), card.classes)
+        except Exception as error:
+            raise WorkError(
+                f"task {card.name}: {task.root / sample.mask} cannot be read: {reason_of(error)}"
+            ) from error
+        if ids.shape != (picture.height, picture.width):
+            raise WorkError(f"task {card.name}: {task.root / sample.mask} does not have the size of its image")
+        mask = np.array(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    return np.array(picture), mask

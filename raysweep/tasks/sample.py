@@ -1,0 +1,25 @@
+"""One labelled image of a task."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its label or its mask.
+
+    `id` is unique in the task. `image` and `mask` are POSIX paths below the task's root. `label` indexes the
+    card's classes (None for segmentation). `present` holds the classes that a mask shows, once it was read.
+    """
+
+    id: str
+    image: str
+    mask: str | None
+    label: int | None
+    unit: str
+    split: str | None = None
+    present: tuple[int, ...] = ()
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes that this sample is an example of."""
+        return self.present if self.label is None else (self.label,)

@@ -1,0 +1,185 @@
+"""A task: the samples of a dataset card, as found in its folder."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from raysweep.errors import RequestError, WorkError
+from raysweep.storage import Storage, fingerprint
+from raysweep.tasks.card import Card
+from raysweep.tasks.examine import Examined, examine
+from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.masks import MaskOptions
+from raysweep.tasks.names import inside
+from raysweep.tasks.sample import Sample
+
+__all__ = ["Sample", "Task", "index_task"]
+
+FORMAT = 1  # part of the fingerprint: raise it when samples are read or divided in another way
+
+_CARD_KEYS = {"name", "kind", "classes", "unit", "splits", "mpp", "at_mpp", "px", "metric"}
+_INDEX = "index.parquet"
+_TASK = "task.json"
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("mask", pa.string()),
+        ("label", pa.int32()),
+        ("unit", pa.string()),
+        ("split", pa.string()),
+        ("present", pa.list_(pa.int32())),
+        ("identity", pa.string()),
+        ("stamp", pa.string()),
+    ]
+)
+
+
+@dataclass
+class Task:
+    """Samples in a fixed order, and what was left out: `excluded` holds (id, reason) pairs.
+
+    `examined` says what the files of each sample hold, in the order of `samples`; it may be empty in a task that
+    was made by hand.
+    """
+
+    card: Card
+    root: Path
+    samples: list[Sample]
+    excluded: list[tuple[str, str]] = field(default_factory=list)
+    examined: list[Examined] = field(default_factory=list)
+
+    @cached_property
+    def masks(self) -> MaskOptions:
+        """What the numbers in mask files mean."""
+        return getattr(layout_of(self.card)[1], "masks", None) or MaskOptions()
+
+    def inputs(self) -> dict[str, Any]:
+        """What the fingerprint of everything made from this task covers. Its size does not grow with the samples."""
+        rows = [[s.id, s.unit, s.label, s.split, seen.identity] for s, seen in self._pairs()]
+        return {
+            "format": FORMAT,
+            "card": self.card.model_dump(mode="json", include=_CARD_KEYS),
+            "masks": self.masks.model_dump(mode="json"),
+            "n_samples": len(rows),
+            "samples": fingerprint(rows),
+        }
+
+    def save(self, folder: Storage) -> None:
+        """Write the index, so that `load` needs to list and open nothing."""
+        rows = [{**vars(s), "identity": seen.identity, "stamp": seen.stamp} for s, seen in self._pairs()]
+        folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), _INDEX)
+        saved = {"card": self.card, "root": self.root.absolute(), "excluded": self.excluded}
+        folder.write_json(saved, _TASK)
+
+    @classmethod
+    def load(cls, folder: Storage) -> "Task":
+        """The task that `save` wrote. Raises WorkError when there is none."""
+        if not folder.exists(_TASK):
+            raise WorkError(f"{folder.root}: there is no saved task here")
+        saved = folder.read_json(_TASK)
+        task = cls(Card.model_validate(saved["card"]), Path(saved["root"]), [])
+        task.excluded = [(name, reason) for name, reason in saved["excluded"]]
+        for row in folder.read_table(_INDEX).to_pylist():
+            present = tuple(row.pop("present"))
+            task.examined.append(Examined(row.pop("identity"), row.pop("stamp"), present))
+            task.samples.append(Sample(**row, present=present))
+        return task
+
+    def _pairs(self) -> Iterator[tuple[Sample, Examined]]:
+        none = Examined("", "", ())
+        return zip(self.samples, self.examined or [none] * len(self.samples), strict=True)
+
+
+def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task | None = None) -> Task:
+    """Find the card's samples below the folder `data`.
+
+    Every image and mask is read once, in parallel, for its identity; with `check_images` it is also decoded to its
+    last pixel. A missing, corrupt or mismatched file puts its sample into `excluded` with the reason, and the rest
+    goes on. `known` is an earlier index of the same folder: files that kept size and time are not read again.
+
+    Raises RequestError for a missing folder, a wrong layout option, a count that is not the card's `n_images`, an
+    unknown class value, a class without any sample (or any to train on, for given splits), a unit in two given
+    splits, or samples of which none can be used.
+    """
+    root = Path(data) if card.root == "." else Path(data) / inside(card.root, f"card {card.name}: root")
+    if not root.is_dir():
+        raise RequestError(
+            f"card {card.name}: root: the folder {root} does not exist; put the data there or set the study's data"
+        )
+    layout, options = layout_of(card)
+    found = layout.index(options, root, card)
+    if card.n_images is not None and len(found) != card.n_images:
+        raise RequestError(
+            f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
+            "complete the download, or correct the card"
+        )
+    task = Task(card, root, [])
+    before = _before(task, known) if known and check_images else {}
+
+    def look(sample: Sample) -> Examined | str:
+        earlier = before.get((sample.image, sample.mask))
+        return examine(sample, root, card, task.masks, decode=check_images, known=earlier)
+
+    with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
+        seen = list(pool.map(look, found))
+    for sample, facts in zip(found, seen, strict=True):
+        if isinstance(facts, str):
+            task.excluded.append((sample.id, facts))
+        else:
+            task.samples.append(replace(sample, present=facts.present))
+            task.examined.append(facts)
+    _check_classes(task, check_images)
+    if card.splits.type == "given":
+        _check_given(task)
+    return task
+
+
+def _before(task: Task, known: Task) -> dict[tuple[str, str | None], Examined]:
+    """What an earlier index found by image and mask; nothing when it read another folder or read masks otherwise."""
+    same = (known.root.absolute(), known.card.classes, known.masks) == (
+        task.root.absolute(),
+        task.card.classes,
+        task.masks,
+    )
+    return {(s.image, s.mask): seen for s, seen in known._pairs()} if same else {}
+
+
+def _check_classes(task: Task, known: bool) -> None:
+    """Every class needs a sample: in train, when the split is given. Masks that were not read say nothing."""
+    card, why = task.card, f"; {len(task.excluded)} were left out" if task.excluded else ""
+    if not task.samples:
+        first = f" (first: {task.excluded[0][0]}: {task.excluded[0][1]})" if task.excluded else ""
+        raise RequestError(f"card {card.name}: no image below {task.root} can be used{first}")
+    if card.kind == "segmentation" and not known:
+        return
+    given = card.splits.type == "given"
+    everywhere = {c for s in task.samples for c in s.classes}
+    trained = {c for s in task.samples if s.split == "train" for c in s.classes}
+    for index, name in enumerate(card.classes):
+        if index not in everywhere:
+            raise RequestError(f"card {card.name}: classes: no image of class {name} below {task.root}{why}")
+        if given and index not in trained:
+            raise RequestError(f"card {card.name}: splits: train has no image of class {name}{why}")
+
+
+def _check_given(task: Task) -> None:
+    """A given split names every sample, tests something and keeps each unit on one side."""
+    name, of_unit = task.card.name, dict[str, str]()
+    for sample in task.samples:
+        if sample.split is None:
+            raise RequestError(f"card {name}: splits.type given: {sample.id} has no split; name one in the layout")
+        other = of_unit.setdefault(sample.unit, sample.split)
+        if other != sample.split:
+            raise RequestError(
+                f"card {name}: splits.type given: {task.card.unit} {sample.unit} is in {other} and in {sample.split}; "
+                "use holdout or folds, which keep units together"
+            )
+    if "test" not in of_unit.values():
+        raise RequestError(f"card {name}: splits.type given: nothing is in test")

@@ -1,0 +1,36 @@
+"""Path templates such as `masks/{stem}.png`: plain names in braces, nothing else."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import field_validator
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+
+
+def columns_of(*templates: str) -> list[str]:
+    """The names that templates use, each once, in order."""
+    return list(dict.fromkeys(name for text in templates for name in _FIELD.findall(text)))
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """The template with its names replaced by their values."""
+    return _FIELD.sub(lambda match: values[match.group(1)], text)
+
+
+def template(field: str, known: tuple[str, ...] = ()) -> Any:
+    """A field validator: a template that names something, and only `known` names where those are given."""
+
+    def check(value: str | None) -> str | None:
+        if value is None:
+            return None
+        names = columns_of(value)
+        if not names:
+            raise ValueError(f"{value!r} names nothing in braces, so it is the same for every image")
+        for name in names:
+            if known and name not in known:
+                raise ValueError(f"{{{name}}} means nothing here; there is {', '.join(f'{{{k}}}' for k in known)}")
+        return value
+
+    return field_validator(field)(check)

@@ -1,0 +1,83 @@
+"""What every protocol is asked to do (Job) and what it gives back (Run): the contract between search and transfer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from raysweep.errors import RequestError
+from raysweep.model import Model
+from raysweep.storage import Storage
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint transferred to one task with one setting. All randomness is a function of `seed`."""
+
+    checkpoint: Storage  # folder with backbone.safetensors
+    task: Storage  # folder written by Task.save
+    train: list[int]  # indices into the task's samples
+    val: list[int]  # disjoint from train; settings and weights are chosen by these
+    params: dict[str, Any]  # one point of the protocol's search space
+    steps: int
+    evaluations: int  # on val, evenly spaced over the steps
+    batch: int
+    select: Literal["val_metric", "val_loss", "last"]
+    seed: int
+    threads: int = 1  # CPU threads; results are the same to the bit for the same number
+    gpu: bool = False
+    features: Storage | None = None  # folder written by compute_features; frozen protocols only
+
+    def __post_init__(self) -> None:
+        for name, indices in (("train", self.train), ("val", self.val)):
+            if not indices:
+                raise RequestError(f"{name}: no sample is left for it; raise the fraction, or change transfer.val")
+        if shared := set(self.train) & set(self.val):
+            raise RequestError(f"train and val share sample {min(shared)}; they must be disjoint")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Where a run stands after `step` steps. Losses are natural-log; the metric is the card's."""
+
+    step: int
+    train_loss: float  # mean over the steps since the last evaluation
+    val_loss: float
+    val_metric: float  # nan where undefined (see transfer.metrics)
+
+
+class Run(ABC):
+    """A job under way."""
+
+    @abstractmethod
+    def advance(self) -> Evaluation | None:
+        """Train to the next evaluation and return it; None when the budget is used.
+
+        Reads only train and val samples. Raises WorkError when training diverges or a sample cannot be read.
+        """
+
+    @abstractmethod
+    def predict(self, indices: list[int]) -> pa.Table:
+        """Rows of `predictions_schema(kind)`, one per index in the order asked, by the weights `select` keeps.
+
+        `val_metric` keeps the weights of the highest metric so far (equal ones: the lower val loss, then the
+        earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.
+        """
+
+
+class Protocol(ABC):
+    """A way to transfer. Registered by name; importing its module must not import torch."""
+
+    name: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]  # of tasks it can do
+    frozen: ClassVar[bool]  # True: the backbone is not trained, and jobs need `features`
+    why_not: ClassVar[str] = ""  # ends the sentence that refuses a kind
+
+    @abstractmethod
+    def settings(self, kind: str) -> type[Model]:
+        """The typed model of `Job.params`: what a search space for this kind of task may name."""
+
+    @abstractmethod
+    def start(self, job: Job) -> Run:
+        """Load checkpoint and task and be ready to advance. Raises RequestError or WorkError."""

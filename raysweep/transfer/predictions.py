@@ -1,0 +1,34 @@
+"""Prediction tables from arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from raysweep.tasks.sample import Sample
+from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS, SEGMENTATION_PREDICTIONS
+
+
+def classification_table(samples: Sequence[Sample], scores: np.ndarray) -> pa.Table:
+    """Scores (n, classes), one probability per class."""
+    columns = [
+        pa.array([sample.id for sample in samples]),
+        pa.array([sample.unit for sample in samples]),
+        pa.array([sample.label for sample in samples], pa.int32()),
+        _lists(scores, pa.float32()),
+    ]
+    return pa.table(columns, schema=CLASSIFICATION_PREDICTIONS)
+
+
+def segmentation_table(samples: Sequence[Sample], counts: np.ndarray) -> pa.Table:
+    """Pixel counts (n, 3, classes): TP, FP and FN."""
+    columns = [
+        pa.array([sample.id for sample in samples]),
+        pa.array([sample.unit for sample in samples]),
+        *(_lists(counts[:, i], pa.int64()) for i in range(3)),
+    ]
+    return pa.table(columns, schema=SEGMENTATION_PREDICTIONS)
+
+
+def _lists(rows: np.ndarray, kind: pa.DataType) -> pa.Array:
+    return pa.array(list(rows), pa.list_(kind))

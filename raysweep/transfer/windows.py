@@ -1,0 +1,81 @@
+"""Windows of px edge that cover an image, and putting what a network says about them together again."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from raysweep.transfer.images import Images, Picture
+
+Forward = Callable[[np.ndarray], np.ndarray]  # uint8 (batch, px, px, 3) -> float (batch, ...)
+
+
+def window_origins(height: int, width: int, px: int) -> list[tuple[int, int]]:
+    """Top-left corners (y, x) of the fewest windows that cover an image, evenly spread and all inside it.
+
+    Steps are at most px. Both edges of the image must be at least px.
+    """
+    return [(y, x) for y in _starts(height, px) for x in _starts(width, px)]
+
+
+def average_windows(images: Images, indices: Sequence[int], forward: Forward, *, batch: int) -> np.ndarray:
+    """The mean over each sample's windows of what `forward` gives: float32 (n, d) from (batch, d)."""
+    sums: list[np.ndarray] = []
+    counts: list[int] = []
+    for outputs, owners in _forwarded(images, indices, forward, batch):
+        for output, (position, _, _) in zip(outputs.astype(np.float64), owners, strict=True):
+            if position == len(sums):
+                sums.append(output)
+                counts.append(1)
+            else:
+                sums[position] += output
+                counts[position] += 1
+    return np.stack([total / count for total, count in zip(sums, counts, strict=True)]).astype(np.float32)
+
+
+def stitch_windows(
+    images: Images, indices: Sequence[int], forward: Forward, *, batch: int
+) -> Iterator[tuple[Picture, np.ndarray]]:
+    """Each sample, in order, with its map float32 (height, width, d), from windows (batch, px, px, d).
+
+    Where windows overlap the map is their mean; padding is cut off.
+    """
+    px = images.task.card.px
+    current = -1
+    picture, total, count = None, np.empty(0), np.empty(0)
+    for outputs, owners in _forwarded(images, indices, forward, batch):
+        for output, (position, y, x) in zip(outputs, owners, strict=True):
+            if position != current:
+                if picture is not None:
+                    yield picture, (total / count)[: picture.height, : picture.width]
+                current, picture = position, images.get(indices[position])
+                total = np.zeros((*picture.image.shape[:2], output.shape[-1]), np.float32)
+                count = np.zeros((*picture.image.shape[:2], 1), np.float32)
+            total[y : y + px, x : x + px] += output
+            count[y : y + px, x : x + px] += 1
+    if picture is not None:
+        yield picture, (total / count)[: picture.height, : picture.width]
+
+
+def _starts(size: int, px: int) -> list[int]:
+    n = math.ceil(size / px)
+    return [0] if n == 1 else [round(i * (size - px) / (n - 1)) for i in range(n)]
+
+
+def _forwarded(
+    images: Images, indices: Sequence[int], forward: Forward, batch: int
+) -> Iterator[tuple[np.ndarray, list[tuple[int, int, int]]]]:
+    """Outputs of full batches of windows, with (position in indices, y, x) of each."""
+    px = images.task.card.px
+    pixels: list[np.ndarray] = []
+    owners: list[tuple[int, int, int]] = []
+    for position, index in enumerate(indices):
+        image = images.get(index).image
+        for y, x in window_origins(image.shape[0], image.shape[1], px):
+            pixels.append(image[y : y + px, x : x + px])
+            owners.append((position, y, x))
+            if len(pixels) == batch:
+                yield forward(np.stack(pixels)), owners
+                pixels, owners = [], []
+    if pixels:
+        yield forward(np.stack(pixels)), owners

@@ -1,0 +1,69 @@
+"""Slides, checkpoints and costs: what is read of the other stages' files."""
+
+import pytest
+
+from raysweep.report.checkpoints import checkpoint_table
+from raysweep.report.costs import read_costs
+from raysweep.report.slides import MOST_OVERLAYS, read_slides
+from raysweep.storage import Storage
+
+from .fake_study import make_cell, write_cell, write_checkpoint, write_slides
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Storage.open(tmp_path)
+
+
+def test_failed_slides_go_first_and_overlays_are_few_and_small(home):
+    write_slides(home.at("p"), done=15, failed=2)
+    found = read_slides({"tissue": home.at("p"), "later": home.at("q")})
+    assert [row[2] for row in found.table.rows] == ["failed"] * 2 + ["done"] * 15
+    assert "no mpp" in found.table.rows[0][3]
+    assert found.summaries == ["tissue: 17 slides (15 done, 2 failed), 1,905 patches.", "later: not tiled yet."]
+    assert (len(found.overlays), found.without_overlay_shown) == (MOST_OVERLAYS, 3)
+    assert all(o.data.startswith("data:image/jpeg;base64,") and len(o.data) < 60_000 for o in found.overlays)
+
+
+def test_a_damaged_slide_table_or_overlay_is_survived(home):
+    write_slides(home.at("p"), done=2, failed=0)
+    home.at("p").write_bytes(b"no picture", "overlays", "slide-000.jpg")
+    home.at("q").write_bytes(b"no table", "slides.parquet")
+    found = read_slides({"p": home.at("p"), "q": home.at("q")})
+    assert [o.slide for o in found.overlays] == ["slide-001"]
+    assert found.summaries[1].startswith("q: its slide table cannot be read")
+
+
+def test_checkpoints_say_where_they_come_from(home):
+    first = {"backbone": "resnet50", "init": "timm:resnet50.tv_in1k"}
+    write_checkpoint(home.at("a"), init="checkpoint:ffff", method="simclr", patches="1a2b3c4d5e", epochs=40, mpp=0.5,
+                     licence="MIT", parents=[first], sources=["u001", "u002", "s9"])  # fmt: skip
+    home.at("c").write_bytes(b"\x00", "backbone.safetensors")
+    home.at("c").write_bytes(b"{}", "manifest.json")
+    table, leaks = checkpoint_table(
+        {"ours": [home.at("a"), home.at("missing")], "none": [home.at("missing")], "broken": [home.at("c")]},
+        {"glands": frozenset({"u000", "u001", "u002"})},
+    )
+    ours, none, broken = (dict(zip(table.headers, row, strict=True)) for row in table.rows)
+    assert ours["lineage"] == "timm:resnet50.tv_in1k → simclr on 1a2b3c4d"
+    assert (ours["licence"], ours["epochs"], ours["um/px"]) == ("MIT", "40", "0.5")
+    assert ours["status"] == "not finished (1 of 2)"
+    assert none["status"] == "not finished"
+    assert "not a file written by raysweep" in broken["status"]
+    assert len(leaks) == 1
+    assert "ours was pretrained on test units of glands: u001, u002." in leaks[0]
+
+
+def test_costs_are_summed_over_cells(home):
+    cells = [make_cell(home, name, "t", "classification", "finetune", 1.0) for name in ("a", "b", "c")]
+    from .fake_study import classification
+
+    tables = [classification(i, units=6, images=2, skill=1.0) for i in range(2)]
+    for cell in cells[:2]:
+        write_cell(home, cell, tables, "accuracy")
+    finals = {c.path: c.folder.read_table("finals.parquet") for c in cells[:2]}
+    found = read_costs(cells, finals)
+    assert [row[0] for row in found.table.rows] == ["a", "b"]
+    assert found.table.rows[0][4:] == ["4", "1", "1", "1.0", "2", "0.2"]
+    assert found.totals == ["8", "2", "2", "2.0", "4", "0.4"]
+    assert found.failures == [("OSError: image file is truncated", 2)]

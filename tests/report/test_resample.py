@@ -1,0 +1,102 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from raysweep.errors import WorkError
+from raysweep.report import resample
+from raysweep.report.resample import read_scores
+from raysweep.storage import Storage
+from raysweep.transfer.metrics import score
+
+from .fake_study import classification, make_cell, segmentation, write_cell
+
+
+def read(home: Storage, tables: list[pa.Table], kind: str, metric: str, task: str = "t", **more):
+    cell = make_cell(home, "a", task, kind, "finetune", 1.0)
+    write_cell(home, cell, tables, metric, **more)
+    return cell, read_scores(cell, cell.folder.read_table("finals.parquet"), metric)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("classification", "auroc"), ("classification", "accuracy"), ("segmentation", "macro_dice")]
+)
+def test_values_are_those_of_the_metric_on_what_is_left(tmp_path, kind, metric):
+    make = classification if kind == "classification" else segmentation
+    tables = [make(seed, units=7, images=3, skill=0.7) for seed in range(2)]
+    _, scores = read(Storage.open(tmp_path), tables, kind, metric)
+    assert scores.units == tuple(f"u{i:03d}" for i in range(7))
+    assert scores.unit == "unit"
+    for s, table in enumerate(tables):
+        assert scores.values[s] == pytest.approx(score(table, metric, kind))
+        for u, unit in enumerate(scores.units):
+            left = table.filter(pc.not_equal(table["unit"], unit))
+            assert scores.without[s, u] == pytest.approx(score(left, metric, kind))
+    assert len(scores.resampled) == 0  # too few units to resample
+
+
+def test_resamples_are_of_units_and_the_same_for_every_checkpoint(tmp_path):
+    table = classification(0, units=22, images=4, skill=0.7)
+    home = Storage.open(tmp_path)
+    _, scores = read(home, [table], "classification", "accuracy")
+    assert scores.resampled.shape == (resample.RESAMPLES,)
+    by_unit = np.array([score(table.filter(pc.equal(table["unit"], u)), "accuracy", "classification")
+                        for u in scores.units])  # fmt: skip
+    assert scores.resampled.var() == pytest.approx(by_unit.var() / 22, rel=0.15)
+    other = make_cell(home, "b", "t", "classification", "linear", 0.5)
+    write_cell(home, other, [table], "accuracy")
+    again = read_scores(other, other.folder.read_table("finals.parquet"), "accuracy")
+    assert np.array_equal(again.resampled, scores.resampled)
+
+
+def test_folds_are_pooled(tmp_path):
+    table = classification(0, units=8, images=4, skill=0.7)
+    cell, whole = read(Storage.open(tmp_path), [table], "classification", "auroc")
+    first = pc.less(table["unit"], "u004")
+    cell.folder.write_table(table.filter(first), "predictions", "seed0-fold0.parquet")
+    cell.folder.write_table(table.filter(pc.invert(first)), "predictions", "seed0-fold1.parquet")
+    rows = cell.folder.read_table("finals.parquet").to_pylist()
+    rows[0]["predictions"] = ["predictions/seed0-fold0.parquet", "predictions/seed0-fold1.parquet"]
+    scores = read_scores(cell, pa.Table.from_pylist(rows), "auroc")
+    assert np.array_equal(scores.without, whole.without)
+
+
+def test_an_image_is_told_from_a_unit(tmp_path):
+    table = classification(0, units=8, images=1, skill=0.7)
+    table = table.set_column(1, "unit", table["sample"])
+    assert read(Storage.open(tmp_path), [table], "classification", "accuracy")[1].unit == "image"
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_many_units_are_dealt_to_blocks(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(resample, "MOST_BLOCKS", 30)
+    make, metric = (classification, "accuracy") if kind == "classification" else (segmentation, "dice")
+    table = make(0, units=100, images=2, skill=0.7)
+    _, scores = read(Storage.open(tmp_path), [table], kind, metric, task="many")
+    assert (scores.blocks, len(scores.units)) == (30, 100)
+    assert scores.values[0] == pytest.approx(score(table, metric, kind))
+    blocks = resample._blocks(scores.units)
+    assert set(np.bincount(blocks)) == {3, 4}
+    kept = np.isin(np.array(table["unit"]), np.array(scores.units)[blocks != 5])
+    assert scores.without[0, 5] == pytest.approx(score(table.filter(kept), metric, kind))
+
+
+def test_runs_and_pretrainings_come_from_the_rows(tmp_path):
+    tables = [classification(seed, units=7, images=3, skill=0.7) for seed in range(3)]
+    _, scores = read(Storage.open(tmp_path), tables, "classification", "accuracy", pretrainings=2)
+    assert (scores.runs, scores.pretrainings) == ((0, 1, 2), (0, 1, 0))
+
+
+def test_missing_or_disagreeing_predictions_are_said(tmp_path):
+    tables = [classification(0, units=7, images=3, skill=0.7), classification(1, units=8, images=3, skill=0.7)]
+    home = Storage.open(tmp_path)
+    with pytest.raises(WorkError, match="different units"):
+        read(home, tables, "classification", "accuracy")
+    cell, _ = read(home, tables[:1], "classification", "accuracy")
+    finals = cell.folder.read_table("finals.parquet")
+    cell.folder.write_bytes(b"not parquet", "predictions", "seed0-fold0.parquet")
+    with pytest.raises(WorkError, match=r"predictions/seed0-fold0.parquet cannot be read"):
+        read_scores(cell, finals, "accuracy")
+    cell.folder.remove("predictions", "seed0-fold0.parquet")
+    with pytest.raises(WorkError, match="cannot be read"):
+        read_scores(cell, finals, "accuracy")

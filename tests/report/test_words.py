@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+from raysweep.report.cells import CellRef
+from raysweep.report.compare import Comparison, Findings
+from raysweep.report.family import Verdict
+from raysweep.report.intervals import Difference
+from raysweep.report.words import answer
+from raysweep.storage import Storage
+
+CELL = CellRef(Storage.open("/nowhere"), "p", "a", "t", "classification", "finetune", 1.0, "done")
+
+
+def comparison(checkpoint: str, word: str, task: str = "glands", fraction: float = 0.1) -> Comparison:
+    cell = replace(CELL, checkpoint=checkpoint, task=task, fraction=fraction)
+    found = None if word == "not compared" else Difference(0.043, 20, 3, 0.012, 0.074, 0.001, 1.0, 9.0)
+    return Comparison(cell, "dice", found, Verdict(word, 0.01, 1.0), "")
+
+
+def asked(comparisons, *, baseline="imagenet", checkpoints=("imagenet", "a", "b"), finished=4):
+    findings = Findings(baseline, {}, comparisons, {})
+    return answer(findings, protocol="finetune", checkpoints=checkpoints, finished=finished, planned=9)
+
+
+def test_headline_names_what_is_better_and_worse():
+    family = [comparison("a", "better"), comparison("a", "undecided", fraction=1.0), comparison("b", "worse")]
+    found = asked(family)
+    assert found.headline == "Better than imagenet: a (in 1 of 2 comparisons). Worse: b (in 1 of 1 comparison)."
+    assert found.totals == "3 comparisons with imagenet (finetune): 1 found better, 1 found worse, 1 undecided."
+    assert found.lines[0].checkpoint == "a"
+    assert found.lines[0].parts[0] == ("better", ["glands at 10\u00a0%\u00a0(+0.043\u00a0[+0.012,\u00a0+0.074])"])
+
+
+def test_undecided_is_not_called_equal():
+    assert asked([comparison("a", "undecided")]).headline == "No checkpoint was found better or worse than imagenet."
+    assert "no difference that matters" in asked([comparison("a", "no difference that matters")]).headline
+
+
+def test_there_is_a_sentence_when_there_is_no_verdict():
+    assert "no cell is finished" in asked([], finished=0).headline
+    assert "not among the checkpoints" in asked([comparison("a", "better")], baseline="lost").headline
+    assert "nothing could be compared" in asked([comparison("a", "not compared")]).headline
+    assert "no cell uses finetune" in asked([]).headline
+    assert "only imagenet was studied" in asked([], checkpoints=("imagenet",)).headline
+
+
+def test_many_comparisons_are_counted_and_many_checkpoints_cut():
+    family = [comparison("a", "worse", task=f"t{i}") for i in range(9)]
+    assert asked(family).lines[0].parts == [("worse", ["9 comparisons, listed below"])]
+    names = ["imagenet", *(f"c{i}" for i in range(20))]
+    family = [comparison(n, "better" if n == "c19" else "undecided") for n in names[1:]]
+    found = asked(family, checkpoints=names)
+    assert (len(found.lines), found.lines_left, found.lines[0].checkpoint) == (12, 8, "c19")

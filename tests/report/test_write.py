@@ -1,0 +1,245 @@
+import csv
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from raysweep.report.spec import CompareSpec, Primary
+from raysweep.report.summary import summary_rows
+from raysweep.report.write import write_report
+from raysweep.storage import Storage
+from raysweep.transfer.schema import RESULT_SCHEMA
+
+from .fake_study import make_study
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+class Reader(HTMLParser):
+    """Text of a page; fails on tags that do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def page_of(study) -> tuple[str, Reader]:
+    report = write_report(**vars(study))
+    page = report.read_bytes("index.html").decode()
+    return page, Reader(page)
+
+
+def contents(folder: Storage) -> dict[str, bytes]:
+    files = [("index.html",), *((part, name) for part in ("tables", "figures") for name in folder.names(part))]
+    return {"/".join(file): folder.read_bytes(*file) for file in files}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("write"), fractions=(0.1, 1.0))
+
+
+@pytest.fixture(scope="module")
+def written(study):
+    return page_of(study)
+
+
+def test_the_answer_comes_first(written):
+    _, reader = written
+    answer = reader.text.index("Better than imagenet: simclr (in 4 of 4 comparisons). Worse: random")
+    assert answer < reader.text.index("Same test units, same drawn labels") < reader.text.index("Each cell is one")
+
+
+def test_the_page_stands_alone(written):
+    page, reader = written
+    tags = {tag for tag, _ in reader.tags}
+    assert not tags & {"script", "link", "iframe", "object"}
+    for _, attributes in reader.tags:
+        for name in ("src", "href", "xlink:href", "srcset"):
+            target = attributes.get(name) or ""
+            assert target.startswith(("#", "data:image/jpeg", "tables/")) or not target
+    assert "url(http" not in page
+    assert "@import" not in page
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in reader.tags
+
+
+def test_links_within_and_beside_the_page_lead_somewhere(study, written):
+    _, reader = written
+    ids = [a["id"] for _, a in reader.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in reader.tags:
+        target = attributes.get("href") or ""
+        if tag == "a" and target.startswith("#"):
+            assert target[1:] in ids
+        elif target.startswith("tables/"):
+            assert study.folder.exists("report", *target.split("/"))
+
+
+def test_equal_inputs_give_equal_bytes(study, written):
+    report = study.folder.at("report")
+    before, results = contents(report), study.folder.read_bytes("results.parquet")
+    shuffled = {**vars(study), "cells": study.cells[:1] + study.cells[:0:-1]}
+    shuffled["cells"] = sorted(shuffled["cells"], key=lambda c: (study.cells.index(c) // 4, c.checkpoint))
+    write_report(**shuffled)
+    assert contents(report) == before
+    assert study.folder.read_bytes("results.parquet") == results
+
+
+def test_results_hold_every_final_in_a_fixed_order(study, written):
+    results = study.folder.read_table("results.parquet")
+    assert results.schema.names == RESULT_SCHEMA.names
+    assert results.num_rows == 3 * len(study.cells)
+    keys = list(
+        zip(*(results[k].to_pylist() for k in ("task", "protocol", "fraction", "checkpoint", "seed")), strict=True)
+    )
+    assert keys == sorted(keys)
+
+
+def test_tables_of_all_formats_hold_the_same_numbers(study, written):
+    tables = study.folder.at("report", "tables")
+    for name in ("main", "results", "differences", "search", "slides", "checkpoints", "per_class", "missing"):
+        rows = list(csv.reader(io.StringIO(tables.read_bytes(f"{name}.csv").decode())))
+        markdown = tables.read_bytes(f"{name}.md").decode().splitlines()
+        latex = tables.read_bytes(f"{name}.tex").decode()
+        assert len(markdown) == len(rows) + 1
+        numbers = [re.findall(r"\d+\.\d+", " ".join(row)) for row in rows[1:]]
+        assert [re.findall(r"\d+\.\d+", line) for line in markdown[2:]] == numbers
+        assert [re.findall(r"\d+\.\d+", line) for line in latex.splitlines()[4:-2]] == numbers
+
+
+def test_page_and_tables_agree(study, written):
+    _, reader = written
+    for row in csv.DictReader(io.StringIO(study.folder.read_bytes("report", "tables", "main.csv").decode())):
+        value = row["100 %"].split()[0]
+        assert value in reader.text
+
+
+def test_what_intervals_cover_is_said(written):
+    text = written[1].text
+    assert "another draw of labels" in text
+    assert "it is about those very weights" in text
+    assert "It does not cover another search" in text
+
+
+def test_names_and_reasons_are_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",),
+                       skills={"imagenet": 0.9, "<b>&": 1.2, "lost": 0.5})  # fmt: skip
+    study.study = evil
+    study.cells = [replace(c, status="failed", reason=evil) if c.checkpoint == "lost" else c for c in study.cells]
+    page, reader = page_of(study)
+    assert "<script" not in page
+    assert "<b>&" not in page
+    assert evil in reader.text
+    assert "<b>&" in reader.text
+
+
+def test_failed_and_unfinished_cells_appear_as_such(tmp_path):
+    study = make_study(tmp_path, fractions=(0.1, 1.0), tasks=("tissue",), protocols=("finetune",))
+    done = study.cells
+    study.cells = [replace(c, status="failed", reason="all trials failed: no memory") if c.checkpoint == "simclr"
+                   else replace(c, status="running") if c.checkpoint == "random" and c.fraction == 1.0 else c
+                   for c in done]  # fmt: skip
+    _, reader = page_of(study)
+    assert "all trials failed: no memory" in reader.text
+    assert "3 planned cells have no result" in reader.text
+    main = study.folder.read_bytes("report", "tables", "main.csv").decode()
+    assert "simclr,failed,failed" in main
+    assert ",running" in main
+
+
+def test_a_damaged_result_is_a_failed_cell(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    study.cells[1].folder.write_bytes(b"no table", "finals.parquet")
+    page_of(study)
+    assert "finals.parquet: ArrowInvalid" in study.folder.read_bytes("report", "tables", "missing.csv").decode()
+
+
+def test_nothing_finished_still_gives_a_page(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    study.cells = [replace(c, status="waiting") for c in study.cells]
+    assert "There is no answer yet: no cell is finished." in page_of(study)[1].text
+    assert study.folder.read_table("results.parquet").num_rows == 0
+    study.cells, study.patch_sets, study.checkpoints = [], {}, {}
+    study.compare = CompareSpec()
+    assert "There is no answer yet" in page_of(study)[1].text
+
+
+def test_an_earlier_report_leaves_nothing_behind(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), protocols=("finetune",))
+    page_of(study)
+    assert "values-glands-finetune.svg" in study.folder.names("report", "figures")
+    study.folder.write_json({}, "report", "manifest.json")
+    study.cells = [c for c in study.cells if c.task == "tissue"]
+    page_of(study)
+    assert study.folder.names("report", "figures") == ["differences-tissue.svg", "values-tissue-finetune.svg"]
+    assert study.folder.exists("report", "manifest.json")
+
+
+def test_few_units_and_single_images_are_said(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",), units=4)
+    study.cells = [replace(c, unit="image") for c in study.cells]
+    text = page_of(study)[1].text
+    assert "No interval: 4 test units: an interval needs at least 6." in text
+    assert "how far they depend on each other is unknown" in text
+
+
+def test_a_baseline_or_protocol_that_was_not_run_is_said(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("linear",))
+    assert "no cell uses finetune" in page_of(study)[1].text
+    study.compare = CompareSpec(baseline="gone", primary=Primary(protocol="linear"))
+    assert "the baseline gone is not among the checkpoints" in page_of(study)[1].text
+
+
+def test_long_tables_are_cut_on_the_page_alone(tmp_path):
+    skills = {f"grid-{i}": 0.5 for i in range(70)}
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",), units=6, finals=1,
+                       skills=skills)  # fmt: skip
+    page, reader = page_of(study)
+    assert "The first 60 of 70" in reader.text
+    assert "grid-69" in study.folder.read_bytes("report", "tables", "main.csv").decode()
+    assert len(page) < 400_000
+    assert "the 11 highest of 70" in reader.text
+
+
+def test_summary_is_the_main_table_with_verdicts(study, written):
+    header, rows = summary_rows(study.folder)
+    assert header == ["task", "protocol", "metric", "checkpoint", "10 %", "100 %", "against imagenet"]
+    own = {tuple(row[:2] + row[3:4]): row for row in rows}
+    assert own["tissue", "finetune", "simclr"][-1] == "better"
+    assert own["tissue", "finetune", "imagenet"][-1] == "baseline"
+    assert own["tissue", "linear", "simclr"][-1] == ""
+    assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]( \*)?", own["glands", "finetune", "random"][4])
+    assert summary_rows(study.folder.at("nothing")) == ([], [])
+
+
+def test_report_loads_neither_torch_nor_ray(study, written):
+    light = "import raysweep.report.cells, raysweep.report.spec, raysweep.report.summary"
+    heavy = "import raysweep.report.write, raysweep.backbones.checkpoint, statsmodels.stats.multitest"
+    check = "import sys; found = {m.split('.')[0] for m in sys.modules}; print(sorted(found & %s))"
+    for code, banned in ((light, {"torch", "ray", "optuna", "timm", "sklearn", "matplotlib", "scipy", "statsmodels"}),
+                         (heavy, {"torch", "ray", "optuna", "timm", "sklearn", "torchvision"})):  # fmt: skip
+        program = f"{code}; {check % banned!s}"
+        assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "[]"

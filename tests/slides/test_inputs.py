@@ -1,0 +1,68 @@
+"""What a patch set's fingerprint covers and what it does not."""
+
+from dataclasses import replace
+from shutil import copy
+
+import pytest
+
+from raysweep.slides.inputs import patch_set_inputs, spool_inputs
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table import SlideEntry
+from raysweep.storage import fingerprint
+
+
+@pytest.fixture
+def slides(tmp_path):
+    entries = []
+    for name in ("b", "a"):
+        path = tmp_path / f"{name}.svs"
+        path.write_bytes(name.encode() * 100)
+        entries.append(SlideEntry(name, str(path), patient="p", label="x"))
+    return entries
+
+
+def spec(**keys) -> PatchSetSpec:
+    return PatchSetSpec(**{"slides": "slides.csv", "um": 64, "px": 64, **keys})
+
+
+def test_places_order_and_ways_of_choosing_do_not_matter(slides, tmp_path):
+    (tmp_path / "far").mkdir()
+    moved = [replace(s, path=copy(s.path, tmp_path / "far"), extra={"note": "x"}) for s in reversed(slides)]
+    other = spec(slides="other.csv", root="far", where={"kind": "tumour"})
+    assert patch_set_inputs(spec(), slides, 0) == patch_set_inputs(other, moved, 0)
+
+
+def test_keys_table_columns_and_contents_matter(slides, tmp_path):
+    base = fingerprint(patch_set_inputs(spec(), slides, 0))
+    found = {base, fingerprint(patch_set_inputs(spec(), slides, 1))}
+    changed = [{"um": 65}, {"px": 32}, {"min_tissue": 0.4}, {"tissue": "all"}, {"per_slide": 3}, {"quality": 80},
+               {"max_upsample": 1.2}, {"split": {"val": 0.5}}]  # fmt: skip
+    found |= {fingerprint(patch_set_inputs(spec(**keys), slides, 0)) for keys in changed}
+    for column in ("name", "patient", "label", "site", "split"):
+        found.add(fingerprint(patch_set_inputs(spec(), [replace(slides[0], **{column: "q"}), slides[1]], 0)))
+    found.add(fingerprint(patch_set_inputs(spec(), [replace(slides[0], mpp=0.5), slides[1]], 0)))
+    (tmp_path / "a.svs").write_bytes(b"z" * 100)
+    found.add(fingerprint(patch_set_inputs(spec(), slides, 0)))
+    assert len(found) == 2 + len(changed) + 5 + 1 + 1
+
+
+def test_a_missing_file_is_said_to_be_missing(slides, tmp_path):
+    (tmp_path / "a.svs").unlink()
+    first, second = patch_set_inputs(spec(), slides, 0)["slides"]
+    assert first["name"] == "a"
+    assert first["missing"] is True
+    assert "identity" not in first
+    assert second["identity"]["size"] == 100
+
+
+def test_a_slides_spool_does_not_depend_on_who_the_patient_is(slides):
+    def of(entry, keys=None, seed=0):
+        inputs = patch_set_inputs(spec(**(keys or {})), [entry], seed)["slides"][0]
+        return fingerprint(spool_inputs(spec(**(keys or {})), inputs, seed))
+
+    base = of(slides[0])
+    assert base == of(replace(slides[0], patient="q", label="y", split="test", site="z"))
+    assert base == of(slides[0], {"split": {"test": 0.5}})
+    others = {of(replace(slides[0], mpp=0.3)), of(replace(slides[0], name="c")), of(slides[0], seed=1),
+              of(slides[0], {"per_slide": 9}), of(slides[1]), base}  # fmt: skip
+    assert len(others) == 6

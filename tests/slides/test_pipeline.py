@@ -1,0 +1,131 @@
+"""Workers that die, storage that is full, storage that is an object store."""
+
+import os
+import signal
+from pathlib import Path
+
+import pyarrow.fs as pafs
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from ray import cloudpickle
+
+from raysweep.errors import WorkError
+from raysweep.slides.pipeline import SlideTask, read_slides_into
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table import SlideEntry
+from raysweep.storage import Storage
+
+from . import slidemaker
+from .slidemaker import tissue, write_slide
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+SPEC = PatchSetSpec(slides="x", um=32, px=32)
+
+
+class Objects(pafs.FSSpecHandler):
+    """Object storage: no folder has to be made, and a file appears when its stream is closed.
+
+    Writing the first region of `poison` kills the process, `times` times.
+    """
+
+    def __init__(self, poison: str = "", times: int = 0, tally: str = "") -> None:
+        super().__init__(LocalFileSystem(auto_mkdir=True))
+        self.poison, self.times, self.tally = poison, times, tally
+
+    def __reduce__(self):
+        return Objects, (self.poison, self.times, self.tally)
+
+    def open_output_stream(self, path, metadata):
+        if self.poison and f"{self.poison}/region-00000" in path:
+            tally = Path(self.tally)
+            died = tally.stat().st_size if tally.exists() else 0
+            if died < self.times:
+                tally.write_text("." * (died + 1))
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().open_output_stream(path, metadata)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _by_value():
+    """Workers do not see the tests' folder."""
+    import sys
+
+    for module in (sys.modules[__name__], slidemaker):
+        cloudpickle.register_pickle_by_value(module)
+    yield
+    for module in (sys.modules[__name__], slidemaker):
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory) -> list[SlideTask]:
+    folder = tmp_path_factory.mktemp("wsi")
+    paths = [write_slide(folder / f"{name}.svs", tissue(320, 256, seed)) for seed, name in enumerate("abc")]
+    return [SlideTask(SlideEntry(path.stem, str(path)), f"of-{path.stem}") for path in paths]
+
+
+def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
+    results = list(read_slides_into(spool, tasks, SPEC, seed=0, workers=None))
+    found = {(result["slide"], result["region"]): result for result in results}
+    assert len(found) == len(results)
+    return found
+
+
+def test_object_storage_gets_the_same_files(tasks, tmp_path):
+    plain, objects = Storage.open(tmp_path / "plain"), Storage(pafs.PyFileSystem(Objects()), str(tmp_path / "objects"))
+    assert not objects.is_local
+    results = read(plain, tasks)
+    timeless = [{**result, "seconds": 0} for result in results.values()]
+    assert sorted([{**r, "seconds": 0} for r in read(objects, tasks).values()], key=str) == sorted(timeless, key=str)
+    for task in tasks:
+        assert objects.names(task.folder) == plain.names(task.folder) == ["overlay.jpg", "region-00000.parquet"]
+        for name in plain.names(task.folder):
+            assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
+
+
+def test_a_worker_that_is_killed_is_replaced(tasks, tmp_path):
+    tally = tmp_path / "tally"
+    deadly = Storage(pafs.PyFileSystem(Objects("of-b", 1, str(tally))), str(tmp_path / "spool"))
+    results = read(deadly, tasks)
+    assert tally.read_text() == "."
+    assert {key: (r["patches"], r["error"]) for key, r in results.items()} == {(n, 0): (20, None) for n in "abc"}
+
+
+def test_a_slide_that_always_kills_its_reader_fails_alone(tasks, tmp_path):
+    tally = tmp_path / "tally"
+    deadly = Storage(pafs.PyFileSystem(Objects("of-b", 99, str(tally))), str(tmp_path / "spool"))
+    results = read(deadly, tasks)
+    assert results["b", 0]["error"] == "the process that read this slide died 3 times"
+    assert tally.read_text() == "..."
+    assert {name: results[name, 0]["patches"] for name in "abc"} == {"a": 20, "b": 0, "c": 20}
+
+
+def test_storage_that_cannot_be_written_is_nobodys_slide(tasks, tmp_path):
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    with pytest.raises(WorkError, match=r"^tiling stopped: .*spool.* cannot be written"):
+        read(Storage.open(tmp_path / "spool"), tasks)
+
+
+def test_a_large_slide_spreads_over_workers(tmp_path):
+    path = write_slide(tmp_path / "big.svs", tissue(2048, 1024))
+    spec = PatchSetSpec(slides="x", um=16, px=32)
+    task = SlideTask(SlideEntry("big", str(path)), "of-big")
+    spool = Storage(pafs.PyFileSystem(Pids()), str(tmp_path / "spool"))
+    results = list(read_slides_into(spool, [task], spec, seed=0, workers=None))
+    assert sorted(result["region"] for result in results) == list(range(8))
+    assert sum(result["patches"] for result in results) == 64 * 32
+    pids = {Path(name).suffix for name in os.listdir(tmp_path / "spool" / "pids")}
+    assert len(pids) > 1
+
+
+class Pids(Objects):
+    """Notes which process wrote a region."""
+
+    def __reduce__(self):
+        return Pids, ()
+
+    def open_output_stream(self, path, metadata):
+        folder = Path(path).parents[1] / "pids"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{Path(path).stem}.{os.getpid()}").touch()
+        return super().open_output_stream(path, metadata)

@@ -1,0 +1,33 @@
+"""The one resize."""
+
+import numpy as np
+
+from raysweep.slides.resample import resample
+
+from .slidemaker import ramp, tissue
+
+
+def test_a_crop_of_the_right_size_is_kept():
+    crop = tissue(64, 64)
+    assert resample([crop], 64)[0] is crop
+
+
+def test_order_is_kept_and_sharing_a_call_changes_nothing():
+    crops = [tissue(w, h, seed) for seed, (w, h) in enumerate([(90, 90), (64, 64), (91, 90), (90, 90), (91, 90)])]
+    together = resample(crops, 64)
+    for crop, patch in zip(crops, together, strict=True):
+        assert patch.shape == (64, 64, 3)
+        np.testing.assert_array_equal(resample([crop], 64)[0], patch)
+
+
+def test_shrinking_averages():
+    checks = np.zeros((128, 128, 3), np.uint8)
+    checks[::2, ::2] = checks[1::2, 1::2] = 255
+    small = resample([checks], 32)[0]
+    assert abs(small.astype(int) - 128).max() <= 2  # without antialiasing it would stay black and white
+
+
+def test_positions_are_kept():
+    small = resample([ramp(200, 200)], 50)[0].astype(float)
+    expected = ramp(200, 200).reshape(50, 4, 50, 4, 3).mean(axis=(1, 3))
+    assert abs(small - expected)[2:-2, 2:-2].max() <= 1.0

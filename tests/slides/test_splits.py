@@ -1,0 +1,53 @@
+"""Dealing units to splits."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep.slides.splits import deal_splits
+from raysweep.slides.table import SlideEntry
+
+
+def slide(name: str, patient: str | None = None, split: str | None = None) -> SlideEntry:
+    return SlideEntry(name, f"{name}.svs", patient=patient, split=split)
+
+
+many = st.lists(st.sampled_from([None, "p1", "p2", "p3", "p4", "p5"]), min_size=1, max_size=30).map(
+    lambda patients: [slide(f"s{i}", patient) for i, patient in enumerate(patients)]
+)
+
+
+@given(many, st.integers(0, 5), st.randoms())
+def test_a_patient_is_on_one_side_and_order_does_not_matter(slides, seed, random):
+    fractions = {"val": 0.2, "test": 0.3}
+    dealt = deal_splits(slides, fractions, seed)
+    sides: dict = {}
+    for entry in slides:
+        assert sides.setdefault(entry.unit, dealt[entry.name]) == dealt[entry.name]
+    assert "train" in dealt.values()
+    shuffled = list(slides)
+    random.shuffle(shuffled)
+    assert deal_splits(shuffled, fractions, seed) == dealt
+
+
+def test_fractions_count_units():
+    dealt = deal_splits([slide(f"s{i}", f"p{i // 2}") for i in range(40)], {"val": 0.2, "test": 0.3}, seed=0)
+    assert Counter(dealt.values()) == {"train": 20, "val": 8, "test": 12}
+    assert dealt != deal_splits([slide(f"s{i}", f"p{i // 2}") for i in range(40)], {"val": 0.2, "test": 0.3}, seed=1)
+
+
+def test_small_sets_still_get_one_of_each():
+    dealt = deal_splits([slide(f"s{i}") for i in range(3)], {"val": 0.1, "test": 0.1}, seed=0)
+    assert Counter(dealt.values()) == {"train": 1, "val": 1, "test": 1}
+    assert deal_splits([slide("s")], {"test": 0.9}, seed=0) == {"s": "train"}
+
+
+def test_the_table_wins_for_the_whole_patient():
+    slides = [slide("a", "p", "test"), slide("b", "p"), slide("c", None, "val"), slide("d")]
+    assert deal_splits(slides, {}, seed=0) == {"a": "test", "b": "test", "c": "val", "d": "train"}
+
+
+def test_a_slide_named_like_a_patient_is_another_unit():
+    slides = [slide("p", None, "test"), slide("b", "p", "train")]
+    assert deal_splits(slides, {}, seed=0) == {"p": "test", "b": "train"}

@@ -1,0 +1,216 @@
+"""Searches under Ray Tune: processes are killed for real. Every outcome is compared with that of `simulate`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+
+from raysweep.errors import WorkError
+from raysweep.sweep import run
+from raysweep.sweep.cell import Cell
+from raysweep.sweep.journal import Journal
+from raysweep.sweep.run import _resources
+from raysweep.sweep.state import cell_state
+from raysweep.transfer.spec import TransferSpec
+from tests.sweep.toy import outcome, simulate, toy_cells, toy_search
+
+TRANSFER = TransferSpec(trials=7, finals=2, steps=40, evaluations=4)
+KEYS = {"checkpoints": "ab", "folds": 2, "fails_above": 0.03, "pace": 0.02}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list:
+    cells = toy_cells(tmp_path_factory.mktemp("undisturbed"), TRANSFER, **KEYS)
+    assert simulate(cells, TRANSFER) == {}
+    return outcome(cells)
+
+
+def _events(cell: Cell) -> list[dict]:
+    return Journal(cell.artefact.folder.at("journal"), "fold0").read()
+
+
+def _lines(cells: list[Cell]) -> int:
+    files = [f for cell in cells for f in Path(cell.artefact.folder.root).glob("journal/*.jsonl")]
+    return sum(f.read_bytes().count(b"\n") for f in files)
+
+
+def test_deaths_failures_and_all_that_goes_on(
+    tmp_path: Path,
+    ray_session: None,
+    undisturbed: list,
+    capfd: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One search of good cells, one whose actor dies once, one whose actors always die, one that always raises."""
+    monkeypatch.setattr(run, "DEATHS", 1)
+    marker = tmp_path / "die"
+    marker.touch()
+    good = toy_cells(tmp_path, TRANSFER, **KEYS)
+    once = toy_cells(tmp_path, TRANSFER, checkpoints="c", dies=str(marker))
+    always = toy_cells(tmp_path, TRANSFER, checkpoints="d", dies="always")
+    raises = toy_cells(tmp_path, TRANSFER, checkpoints="e", fails_above=0.0)
+    failed = toy_search([*always, *once, *raises, *good], TRANSFER, at_once=3, scratch=tmp_path / "scratch")
+
+    assert failed == ["d/toy-task/toy/1", "e/toy-task/toy/1"]
+    assert outcome(good) == undisturbed
+
+    assert not marker.exists()
+    assert [e["event"] for e in _events(once[0])].count("lost") == 1
+    calm = toy_cells(tmp_path / "calm", TRANSFER, checkpoints="c")
+    simulate(calm, TRANSFER)
+    values = [[(t["status"], t["value"], len(t["evaluations"])) for t in outcome(c)[0]] for c in (once, calm)]
+    assert values[0] == values[1]  # what the dead attempt reported does not count
+
+    lost = [e for e in _events(always[0]) if e["event"] == "lost"]
+    assert [e["trial"] for e in lost] == [0, 0]
+    assert "told" not in {e["event"] for e in _events(always[0])}  # no failure of the setting
+    assert "trial 0: its process died again and again" in cell_state(always[0].artefact.folder).reason
+    assert "all 7 trials failed; the first: ValueError: lr" in cell_state(raises[0].artefact.folder).reason
+
+    said = capfd.readouterr()
+    lines = [line for line in (said.out + said.err).splitlines() if "(raylet)" not in line]  # it tells of dead workers
+    assert lines == []  # Tune says nothing
+
+
+def test_a_search_ends_with_an_error_when_its_journal_cannot_be_written(
+    tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = toy_cells(tmp_path, TRANSFER, checkpoints="a")
+
+    def full(journal: Journal, event: dict) -> None:
+        if event["event"] == "reported":
+            raise WorkError("no space left on device")
+        append(journal, event)
+
+    append = Journal.append
+    monkeypatch.setattr(Journal, "append", full)
+    with pytest.raises(WorkError, match="no space left"):
+        toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path)
+
+
+def _drive(folder: Path, until: Callable[[list[Cell]], bool], kill: Callable[[subprocess.Popen], None]) -> None:
+    """Run the search in a driver of its own and kill something once `until` holds."""
+    wanted = {"folder": str(folder), "transfer": TRANSFER.model_dump(mode="json"), "cells": KEYS,
+              "address": ray.get_runtime_context().gcs_address, "at_once": 3}  # fmt: skip
+    (folder / "wanted.json").write_text(json.dumps(wanted))
+    cells = toy_cells(folder, TRANSFER, **KEYS)
+    with open(folder / "log", "ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "tests.sweep.toy", str(folder / "wanted.json")],
+                                   stdout=log, stderr=log, cwd=Path(__file__).parents[2])  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not until(cells):
+        assert process.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    kill(process)
+    process.wait(timeout=120)
+
+
+def _kill_driver(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGKILL)
+
+
+def _enough(lines: int) -> Callable[[list[Cell]], bool]:
+    return lambda cells: _lines(cells) >= lines
+
+
+def test_a_killed_driver_is_followed_by_one_that_ends_at_the_same_results(
+    tmp_path: Path, ray_session: None, undisturbed: list
+) -> None:
+    _drive(tmp_path, _enough(45), _kill_driver)
+    cells = toy_cells(tmp_path, TRANSFER, **KEYS)
+    assert _lines(cells) >= 45
+    assert not all(cell.artefact.done() for cell in cells)
+    assert toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch") == []
+    assert outcome(cells) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_many_moments(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
+    total = 130
+    for lines in (1, 2, 25, 60, 90, 110, total):
+        cells = toy_cells(tmp_path, TRANSFER, **KEYS)
+        if _lines(cells) < lines and not all(c.artefact.done() for c in cells):
+            _drive(tmp_path, lambda c, n=lines: _lines(c) >= n or all(x.artefact.done() for x in c), _kill_driver)  # type: ignore[misc]
+    toy_search(cells, TRANSFER, at_once=4, scratch=tmp_path / "scratch")
+    assert outcome(cells) == undisturbed
+
+
+@pytest.mark.slow
+def test_killed_while_finals_are_written(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
+    def predicted(cells: list[Cell]) -> bool:
+        return any(any(Path(c.artefact.folder.root).glob("predictions/*")) for c in cells)
+
+    _drive(tmp_path, predicted, _kill_driver)
+    cells = toy_cells(tmp_path, TRANSFER, **KEYS)
+    toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch")
+    assert outcome(cells) == undisturbed
+
+
+@pytest.mark.slow
+def test_trial_processes_killed_by_pid(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
+    cells = toy_cells(tmp_path, TRANSFER, **KEYS)
+    killed: list[int] = []
+    done = threading.Event()
+
+    def killer() -> None:
+        from ray.util.state import list_actors
+
+        while not done.is_set() and len(killed) < 3:
+            if _lines(cells) < 20 * (len(killed) + 1):
+                time.sleep(0.01)
+                continue
+            alive = [a for a in list_actors(filters=[("state", "=", "ALIVE")]) if a.pid and a.pid not in killed]
+            if alive:
+                os.kill(alive[0].pid, signal.SIGKILL)
+                killed.append(alive[0].pid)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        assert toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch") == []
+    finally:
+        done.set()
+        thread.join()
+    assert killed
+    assert outcome(cells) == undisturbed
+
+
+def test_an_interrupted_search_says_so(tmp_path: Path, ray_session: None) -> None:
+    cells = toy_cells(tmp_path, TRANSFER, **(KEYS | {"pace": 0.2}))
+
+    def interrupt() -> None:
+        while _lines(cells) < 8:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch")
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "threads", "at_once", "expected"),
+    [
+        ({"CPU": 8.0}, 2, None, ({"cpu": 2.0}, 4)),
+        ({"CPU": 2.0}, 4, None, ({"cpu": 2.0}, 1)),
+        ({"CPU": 2.0}, 1, 4, ({"cpu": 0.5}, 4)),
+        ({"CPU": 16.0, "GPU": 1.0}, 2, 4, ({"cpu": 2.0, "gpu": 0.25}, 4)),
+        ({"CPU": 16.0, "GPU": 4.0}, 2, None, ({"cpu": 2.0, "gpu": 1.0}, 4)),
+        ({"CPU": 64.0, "GPU": 8.0}, 2, 12, ({"cpu": 2.0, "gpu": 0.5}, 12)),
+        ({"CPU": 4.0, "GPU": 4.0}, 2, 2, ({"cpu": 2.0, "gpu": 1.0}, 2)),
+    ],
+)
+def test_what_is_set_aside_for_a_trial(monkeypatch, cluster, threads, at_once, expected) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: cluster)
+    assert _resources(threads, at_once) == expected

@@ -1,0 +1,92 @@
+"""The csv layout: columns and templates become samples, and every wrong table is one sentence."""
+
+import pytest
+
+from raysweep.errors import RequestError
+from raysweep.tasks.layouts import layout_of
+
+
+def samples_of(card, root):
+    layout, options = layout_of(card)
+    return layout.index(options, root, card)
+
+
+def table(folder, text):
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_rows_become_samples_with_a_template_a_label_map_and_splits(tmp_path, make_card):
+    card = make_card(
+        layout={"type": "csv", "file": "labels.csv", "image": "images/{name}.png", "label": "grade", "unit": "who",
+                "split": "part", "labels": {"B": "b", "junk": None}, "splits": {"training": "train"}}
+    )  # fmt: skip
+    table(tmp_path, "\ufeffname, grade ,who,part\nx,a,p1,training\ny, B ,p2,test\nz,junk,p3,test\n")
+    first, second = samples_of(card, tmp_path)
+    assert (first.id, first.image, first.mask, first.label) == ("images/x.png", "images/x.png", None, 0)
+    assert (first.unit, first.split) == ("p1", "train")
+    assert (second.label, second.unit, second.split) == (1, "p2", "test")
+
+
+def test_a_segmentation_card_reads_the_mask_column_and_no_label(tmp_path, make_card):
+    table(tmp_path, "image,mask,patient\nx.png,m/x.png,p\n")
+    layout = {"type": "csv", "file": "labels.csv", "mask": "{mask}", "unit": "patient"}
+    (sample,) = samples_of(make_card("segmentation", layout=layout), tmp_path)
+    assert (sample.mask, sample.label) == ("m/x.png", None)
+
+
+def test_without_units_every_image_is_its_own(tmp_path, make_card):
+    table(tmp_path, "image,label\nx.png,a\ny.png,b\n")
+    layout = {"type": "csv", "file": "labels.csv", "label": "label"}
+    assert [s.unit for s in samples_of(make_card(layout=layout, unit="image"), tmp_path)] == ["x.png", "y.png"]
+    with pytest.raises(RequestError, match=r"layout\.unit: name the column that holds the patient"):
+        samples_of(make_card(layout=layout), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image,label,patient\nx.png,aa,p\n", r"row 2: 'aa' is none of the classes a, b \(nearest: a\); map it"),
+        ("image,label,patient\nx.png,a,\n", "row 2: the column 'patient' is empty"),
+        ("image,label,patient\nx.png,a,p\nx.png,b,p\n", r"row 3: the image x\.png is listed twice"),
+        ("image,label,patients\nx.png,a,p\n", r"no column 'patient' \(nearest: patients\)"),
+        ("image,label,patient\n", "has no rows"),
+        ("image,label,patient\n../x.png,a,p\n", r"'\.\./x\.png' must stay below the task's root"),
+        ("image,label,patient\n/etc/x.png,a,p\n", "must stay below the task's root"),
+        ("image,label,patient\na/..\\../x.png,a,p\n", "must stay below the task's root"),
+        ("image,label,patient\n,a,p\n", "must stay below the task's root"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_one_sentence(tmp_path, make_card, text, says):
+    table(tmp_path, text)
+    with pytest.raises(RequestError, match=says) as caught:
+        samples_of(make_card(), tmp_path)
+    assert "card toy" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_split_is_refused(tmp_path, make_card):
+    table(tmp_path, "image,label,patient,split\nx.png,a,p,dev\n")
+    layout = {"type": "csv", "file": "labels.csv", "label": "label", "unit": "patient", "split": "split"}
+    with pytest.raises(RequestError, match=r"split 'dev' is none of train, val, test; map it in layout\.splits"):
+        samples_of(make_card(layout=layout), tmp_path)
+
+
+def test_a_missing_table_and_a_table_outside_the_root_are_refused(tmp_path, make_card):
+    with pytest.raises(RequestError, match=r"labels\.csv cannot be read"):
+        samples_of(make_card(), tmp_path)
+    layout = {"type": "csv", "file": "../labels.csv", "label": "label", "unit": "patient"}
+    with pytest.raises(RequestError, match=r"layout\.file: the path '\.\./labels\.csv' must stay below"):
+        samples_of(make_card(layout=layout), tmp_path)
+
+
+def test_each_kind_of_task_needs_its_column(tmp_path, make_card):
+    with pytest.raises(RequestError, match=r"layout\.label: a classification task needs it"):
+        samples_of(make_card(layout={"type": "csv", "file": "labels.csv", "unit": "patient"}), tmp_path)
+    with pytest.raises(RequestError, match=r"layout\.mask: a segmentation task needs it"):
+        samples_of(make_card("segmentation", layout={"type": "csv", "file": "x.csv", "unit": "patient"}), tmp_path)
+
+
+def test_a_template_that_names_nothing_is_refused(make_card):
+    with pytest.raises(RequestError, match=r"layout: image: .*names nothing in braces"):
+        layout_of(make_card(layout={"type": "csv", "file": "labels.csv", "image": "x.png"}))

@@ -1,0 +1,159 @@
+"""Label fractions: nested, stratified, spread over units, with val inside."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysweep.errors import RequestError
+from raysweep.tasks.fractions import UNITS_FOR_VAL, draw_fraction
+from raysweep.tasks.sample import Sample
+from raysweep.tasks.splits import Fold, folds
+from raysweep.tasks.task import Task
+
+PLAIN = {"fraction": 1.0, "fraction_of": "images", "val": 0.2, "draw": 0, "seed": 0}
+
+
+def drawn(task, fold, **keys):
+    return draw_fraction(task, fold, **{**PLAIN, **keys})
+
+
+def whole(task):
+    return Fold(0, list(range(len(task.samples))), None, [])
+
+
+def pool(draw):
+    return set(draw.train) | set(draw.val)
+
+
+rows = st.lists(st.tuples(st.integers(0, 14), st.integers(0, 2)), min_size=40, max_size=120)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows, st.sampled_from(["images", "units"]), st.integers(0, 3), st.integers(0, 3), st.sampled_from([0.1, 0.2, 0.5])
+)
+def test_draws_are_nested_with_val_inside_and_no_test_unit(make_task, pairs, of, draw, seed, val):
+    both = [(f"p{u}", c) for u, c in pairs] + [(f"q{n}", n % 3) for n in range(12)]
+    task = make_task(both, splits={"type": "folds", "k": 3})
+    fold = folds(task, seed)[seed % 3]
+    before: set[int] = set()
+    for fraction in (0.05, 0.1, 0.25, 0.5, 0.75, 1.0):
+        try:
+            got = drawn(task, fold, fraction=fraction, fraction_of=of, val=val, draw=draw, seed=seed)
+        except RequestError:  # too little for every class and val
+            assert fraction < 0.5
+            continue
+        now = pool(got)
+        assert before <= now <= set(fold.train)
+        assert not set(got.train) & set(got.val)
+        assert got.train == sorted(got.train)
+        assert got.val
+        assert got.n_images == len(now)
+        assert got.n_units == len({task.samples[i].unit for i in now})
+        assert {task.samples[i].label for i in got.train} == {0, 1, 2}
+        assert got == drawn(task, fold, fraction=fraction, fraction_of=of, val=val, draw=draw, seed=seed)
+        before = now
+    assert before == set(fold.train), "all of it at fraction 1"
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.5, 1.0])
+def test_fractions_of_images_keep_the_proportions_of_classes(make_task, fraction):
+    task = make_task([(f"p{i % 10}", int(i % 10 < 3)) for i in range(200)])
+    got = drawn(task, whole(task), fraction=fraction)
+    labels = Counter(task.samples[i].label for i in pool(got))
+    assert got.n_images == 200 * fraction
+    assert abs(labels[1] - 60 * fraction) <= 1
+
+
+def test_images_are_spread_over_units_before_any_gives_a_second(make_task):
+    task = make_task([(f"p{min(i // 4, 9)}", 0) for i in range(90)] + [(f"q{i // 9}", 1) for i in range(90)])
+    for draw in range(5):
+        got = drawn(task, whole(task), fraction=20 / 180, draw=draw)
+        per_unit = Counter(task.samples[i].unit for i in pool(got))
+        assert len(per_unit) == 20
+        assert set(per_unit.values()) == {1}
+
+
+def test_fractions_of_units_take_whole_units_and_first_of_all_every_class(make_task):
+    task = make_task([(f"p{i % 20:02d}", int(i % 20 > 17)) for i in range(100)])  # 18 units of one class, 2 of another
+    for draw in range(5):
+        got = drawn(task, whole(task), fraction=0.1, fraction_of="units", draw=draw, val=0.1)
+        units = {task.samples[i].unit for i in pool(got)}
+        assert (got.n_units, len(units), got.n_images) == (2, 2, 10)
+        assert {int(unit > "p17") for unit in units} == {0, 1}
+
+
+@pytest.mark.parametrize("of", ["images", "units"])
+def test_draws_and_folds_and_tasks_and_seeds_differ(make_task, of):
+    task = make_task([(f"p{i % 30}", i % 2) for i in range(120)])
+    fold = whole(task)
+    renamed = Task(task.card.model_copy(update={"name": "other"}), task.root, task.samples)
+    pools = [
+        *(pool(drawn(task, fold, fraction=0.3, fraction_of=of, draw=draw)) for draw in range(4)),
+        pool(drawn(task, fold, fraction=0.3, fraction_of=of, seed=1)),
+        pool(drawn(task, replace(fold, index=1), fraction=0.3, fraction_of=of)),
+        pool(drawn(renamed, fold, fraction=0.3, fraction_of=of)),
+    ]
+    assert len({frozenset(p) for p in pools}) == len(pools)
+
+
+def test_val_is_whole_units_where_there_are_enough(make_task):
+    task = make_task([(f"p{i % 10}", i % 2) for i in range(100)])
+    got = drawn(task, whole(task))
+    train, val = ({task.samples[i].unit for i in part} for part in (got.train, got.val))
+    assert not train & val
+    assert len(got.val) == 20
+
+
+def test_val_is_images_where_units_are_few_or_hold_a_class_alone(make_task):
+    few = make_task([(f"p{i % (UNITS_FOR_VAL - 1)}", i % 2) for i in range(40)])
+    got = drawn(few, whole(few))
+    assert {few.samples[i].unit for i in got.train} == {"p0", "p1", "p2", "p3"}
+    assert Counter(few.samples[i].label for i in got.val) == {0: 4, 1: 4}
+    alone = make_task([(f"p{i % 6}", 0) for i in range(30)] + [("q", 1)] * 10)
+    got = drawn(alone, whole(alone), val=0.5)
+    assert Counter(alone.samples[i].label for i in got.train)[1] > 0
+
+
+def test_a_class_with_one_image_keeps_it_for_training(make_task):
+    task = make_task([("p", 0)] * 9 + [("p", 1)])
+    got = drawn(task, whole(task), val=0.5)
+    assert 9 in got.train
+    assert len(got.val) == 5
+
+
+def test_a_given_val_split_is_drawn_at_the_same_fraction(make_card):
+    parts = ["train"] * 40 + ["val"] * 20 + ["test"] * 4
+    samples = [Sample(f"{i}", f"{i}", None, i % 2, f"p{i}", split) for i, split in enumerate(parts)]
+    task = Task(make_card(splits={"type": "given"}), None, samples)
+    (fold,) = folds(task, 0)
+    half, full = drawn(task, fold, fraction=0.5), drawn(task, fold)
+    assert (len(half.train), len(half.val), half.n_images) == (20, 10, 30)
+    assert set(half.val) < set(full.val) == set(fold.val)
+    assert set(half.train) < set(full.train) == set(fold.train)
+
+
+def test_a_fraction_that_leaves_a_class_empty_is_one_sentence(make_task):
+    task = make_task([(f"p{i}", int(i < 2)) for i in range(100)])
+    with pytest.raises(RequestError) as caught:
+        drawn(task, whole(task), fraction=0.05)
+    said = str(caught.value)
+    assert said.startswith("fractions: 0.05 of task toy leaves class class1 without an example to train on")
+    assert "\n" not in said
+
+
+def test_a_fraction_too_small_for_val_is_refused(make_task):
+    task = make_task([("p", 0), ("p", 1)] * 10)
+    with pytest.raises(RequestError, match=r"fractions: 0\.1 of task toy is 2 images, which leaves none for val"):
+        drawn(task, whole(task), fraction=0.1)
+
+
+def test_segmentation_classes_count_by_what_masks_show(make_task):
+    task = make_task([(f"p{i}", (0, 1) if i % 4 == 0 else (0,)) for i in range(80)], kind="segmentation")
+    got = drawn(task, whole(task), fraction=0.25)
+    assert sum(1 in task.samples[i].classes for i in pool(got)) == 5
+    with pytest.raises(RequestError, match="without an example"):
+        drawn(task, whole(task), fraction=0.01)

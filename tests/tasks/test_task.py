@@ -1,0 +1,234 @@
+"""Indexing a folder: what is used, what is left out and why, what is refused, what the fingerprint covers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raysweep.errors import RequestError, WorkError
+from raysweep.storage import Storage, fingerprint
+from raysweep.tasks.task import Sample, Task, index_task
+
+
+@pytest.fixture
+def data(tmp_path, write_image):
+    """Four labelled images of four patients, below `toy`."""
+    rows = ["image,label,patient,split"]
+    for number, (label, split) in enumerate([("a", "train"), ("b", "train"), ("a", "test"), ("b", "test")]):
+        write_image(tmp_path / "toy" / f"{number}.png", number)
+        rows.append(f"{number}.png,{label},p{number},{split}")
+    (tmp_path / "toy" / "labels.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+@pytest.fixture
+def masked(tmp_path, write_image):
+    """Three images with masks of two classes, below `toy`."""
+    for number in range(3):
+        write_image(tmp_path / "toy" / "images" / f"{number}.png", number)
+        mask = np.zeros((8, 8), np.uint8)
+        mask[:2] = 1
+        write_image(tmp_path / "toy" / "masks" / f"{number}.png", mask)
+    return tmp_path
+
+
+PAIRS = {"type": "image_mask_pairs"}
+
+
+def test_a_good_folder_is_taken_whole(data, make_card):
+    task = index_task(make_card(n_images=4), data)
+    assert [s.id for s in task.samples] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [s.label for s in task.samples] == [0, 1, 0, 1]
+    assert task.excluded == []
+    assert task.root == data / "toy"
+
+
+def test_a_corrupt_a_truncated_and_a_missing_image_are_left_out_with_the_reason(data, make_card):
+    whole = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(whole).save(data / "toy" / "0.png")
+    cut = (data / "toy" / "0.png").read_bytes()
+    (data / "toy" / "0.png").write_bytes(cut[: len(cut) // 2])  # the header is whole, the pixels are not
+    (data / "toy" / "1.png").write_text("no picture")
+    labels = data / "toy" / "labels.csv"
+    labels.write_text(labels.read_text() + "\nx.png,a,p4,train\ny.png,b,p5,train\n")
+    Image.fromarray(whole).save(data / "toy" / "y.png")
+    task = index_task(make_card(), data)
+    reasons = dict(task.excluded)
+    assert [s.id for s in task.samples] == ["2.png", "3.png", "y.png"]
+    assert "the image cannot be read: OSError" in reasons["0.png"]
+    assert reasons["1.png"] == "the image cannot be read: not a picture in a format that Pillow knows"
+    assert reasons["x.png"] == "the image is missing"
+    unchecked = index_task(make_card(), data, check_images=False)
+    assert dict(unchecked.excluded).keys() == {"x.png"}, "headers and pixels are not looked at, files are"
+
+
+def test_a_mask_of_another_size_names_both_sizes(masked, make_card, write_image):
+    write_image(masked / "toy" / "masks" / "1.png", np.zeros((6, 9), np.uint8))
+    (masked / "toy" / "masks" / "2.png").unlink()
+    task = index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+    assert [s.id for s in task.samples] == ["images/0.png"]
+    assert dict(task.excluded) == {
+        "images/1.png": "the image is 8 x 8 px, its mask masks/1.png is 9 x 6 px",
+        "images/2.png": "its mask masks/2.png is missing",
+    }
+    assert task.samples[0].present == (0, 1)
+
+
+def test_an_unknown_mask_value_is_refused_naming_file_and_value(masked, make_card, write_image):
+    write_image(masked / "toy" / "masks" / "1.png", np.full((8, 8), 7, np.uint8))
+    with pytest.raises(RequestError, match=r"card toy: layout\.masks: masks/1\.png: pixel value 7 is no class; known"):
+        index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+
+
+def test_a_class_that_no_mask_shows_is_refused(masked, make_card):
+    card = make_card("segmentation", layout=PAIRS, unit="image", classes=["background", "gland", "lumen"])
+    with pytest.raises(RequestError, match="no image of class lumen"):
+        index_task(card, masked)
+
+
+def test_a_missing_folder_is_refused(data, make_card):
+    with pytest.raises(RequestError, match=r"root: the folder .*other does not exist"):
+        index_task(make_card(root="other"), data)
+
+
+@pytest.mark.parametrize("root", ["../toy", "/etc", "toy/../.."])
+def test_a_root_outside_the_data_folder_is_refused(data, make_card, root):
+    with pytest.raises(RequestError, match="must stay below"):
+        index_task(make_card(root=root), data)
+
+
+def test_the_data_folder_itself_can_be_the_root(data, make_card):
+    assert len(index_task(make_card(root="."), data / "toy").samples) == 4
+
+
+def test_another_count_than_the_card_says_is_refused(data, make_card):
+    with pytest.raises(RequestError, match=r"n_images: .* holds 4 images but the card says 5"):
+        index_task(make_card(n_images=5), data)
+
+
+def test_a_class_without_a_sample_is_refused(data, make_card):
+    with pytest.raises(RequestError, match="no image of class c"):
+        index_task(make_card(classes=["a", "b", "c"]), data)
+
+
+def test_samples_left_out_do_not_hide_a_missing_class(data, make_card):
+    for name in ("1.png", "3.png"):
+        (data / "toy" / name).write_text("no picture")
+    with pytest.raises(RequestError, match=r"no image of class b .*; 2 were left out"):
+        index_task(make_card(), data)
+
+
+def test_nothing_that_can_be_used_is_refused_with_the_first_reason(data, make_card):
+    for path in (data / "toy").glob("*.png"):
+        path.unlink()
+    with pytest.raises(RequestError, match=r"no image .* can be used \(first: 0\.png: the image is missing\)"):
+        index_task(make_card(), data)
+
+
+def given(**keys):
+    columns = {"type": "csv", "file": "labels.csv", "label": "label", "unit": "patient", "split": "split"}
+    return {"layout": columns, "splits": {"type": "given"}, **keys}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("1.png,b,p1,train", "1.png,b,p1,test", "train has no image of class b"),
+        ("1.png,b,p1,train", "1.png,b,p2,train", "patient p2 is in train and in test; use holdout or folds"),
+        ("3.png,b,p3,test", "3.png,b,p3,", r"3\.png has no split"),
+        ("test", "val", "nothing is in test"),
+    ],
+)
+def test_a_given_split_is_held_to_its_rules(data, make_card, old, new, says):
+    labels = data / "toy" / "labels.csv"
+    assert len(index_task(make_card(**given()), data).samples) == 4
+    labels.write_text(labels.read_text().replace(old, new))
+    with pytest.raises(RequestError, match=says):
+        index_task(make_card(**given()), data)
+
+
+def test_a_saved_task_loads_equal_with_the_same_fingerprint(masked, tmp_path, make_card, write_image):
+    write_image(masked / "toy" / "masks" / "1.png", np.zeros((6, 9), np.uint8))
+    task = index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+    folder = Storage.open(tmp_path / "saved")
+    with pytest.raises(WorkError, match="no saved task"):
+        Task.load(folder)
+    task.save(folder)
+    loaded = Task.load(folder)
+    assert loaded == task
+    assert loaded.inputs() == task.inputs()
+    assert loaded.masks == task.masks
+
+
+def test_the_fingerprint_covers_bytes_labels_units_and_what_the_numbers_depend_on(data, make_card, write_image):
+    def print_of(card=None, folder=data):
+        return fingerprint(index_task(card or make_card(), folder).inputs())
+
+    first = print_of()
+    moved = data.parent / "moved"
+    data.rename(moved)
+    assert print_of(folder=moved) == first, "where the data stands is not part of it"
+    moved.rename(data)
+    assert print_of(make_card(title="Other", notes="words", n_images=4)) == first
+    assert print_of(make_card(splits={"type": "folds", "k": 2})) != first
+    labels = data / "toy" / "labels.csv"
+    text = labels.read_text()
+    labels.write_text(text.replace("0.png,a,p0", "0.png,a,q0"))
+    assert print_of() != first
+    labels.write_text(text.replace("0.png,a", "0.png,b"))
+    assert print_of() != first
+    labels.write_text(text)
+    write_image(data / "toy" / "0.png", 50)
+    assert print_of() != first
+
+
+def test_the_fingerprint_covers_the_bytes_of_masks_and_what_their_numbers_mean(masked, make_card, write_image):
+    card = make_card("segmentation", layout=PAIRS, unit="image")
+    binary = make_card("segmentation", layout={**PAIRS, "masks": {"binarise": True}}, unit="image")
+    first = index_task(card, masked).inputs()
+    assert index_task(binary, masked).inputs() != first
+    write_image(masked / "toy" / "masks" / "0.png", np.eye(8, dtype=np.uint8))
+    assert index_task(card, masked).inputs() != first
+
+
+def test_the_inputs_do_not_grow_with_the_samples(make_task):
+    few, many = make_task([("p", 0), ("q", 1)]), make_task([(f"p{i}", i % 2) for i in range(500)])
+    assert len(str(few.inputs())) + 5 > len(str(many.inputs()))
+
+
+def test_unchanged_files_of_a_known_task_are_not_opened_again(data, make_card, monkeypatch, write_image):
+    opened = []
+
+    def spy(path: Path):
+        opened.append(path.name)
+        return Image.open(path)
+
+    monkeypatch.setattr("raysweep.tasks.examine.load_image", spy)
+    known = index_task(make_card(), data)
+    assert sorted(opened) == ["0.png", "1.png", "2.png", "3.png"]
+    opened.clear()
+    write_image(data / "toy" / "2.png", 77, size=(9, 9))
+    again = index_task(make_card(), data, known=known)
+    assert opened == ["2.png"]
+    assert [a == b for a, b in zip(again.examined, known.examined, strict=True)] == [True, True, False, True]
+    assert again.inputs() == index_task(make_card(), data).inputs()
+    opened.clear()
+    index_task(make_card(), data, known=index_task(make_card(), data, check_images=False))
+    assert len(opened) == 4, "what was never decoded is not known"
+
+
+def test_a_known_task_does_not_answer_for_another_reading_of_masks(masked, make_card):
+    known = index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+    flipped = {**PAIRS, "masks": {"values": {0: "gland", 1: "background"}}}
+    again = index_task(make_card("segmentation", layout=flipped, unit="image"), masked, known=known)
+    assert again == index_task(make_card("segmentation", layout=flipped, unit="image"), masked)
+    assert again.masks.values == {0: "gland", 1: "background"}
+    only = {**PAIRS, "masks": {"values": {0: "background"}}}
+    with pytest.raises(RequestError, match="pixel value 1 is no class"):
+        index_task(make_card("segmentation", layout=only, unit="image"), masked, known=known)
+
+
+def test_sample_names_the_classes_it_shows():
+    assert Sample("x", "x", None, 1, "p").classes == (1,)
+    assert Sample("x", "x", "m", None, "p", None, (0, 2)).classes == (0, 2)

@@ -1,0 +1,89 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysweep.cli import main
+
+_COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "clean", "doctor"]
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["raysweep", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "command", [*([c] for c in _COMMANDS), *(["datasets", c] for c in ("list", "show", "prepare"))]
+)
+def test_every_command_has_help(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, *command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "Usage" in text
+    assert len(text) > 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "gone.yaml"], "gone.yaml: no such study file; studies that ship with raysweep: demo, glas"),
+        (["run", "demo"], "demo.yaml: data is not set; give it as data=VALUE"),
+        (["run", "demo", "data=x", "transfer.trails=3"], "unknown key transfer.trails; did you mean trials?"),
+        (["tile", "a.svs"], "slides need --um, --px and --out"),
+        (["tile", "a.svs", "--um", "64", "--px", "64", "--out", "o"], "slides a.svs: no such file"),
+        (["datasets", "show", "glas-grad"], "glas-grade"),
+        (["export", "nothing"], "nothing: no checkpoint here"),
+        (["frobnicate"], "No such command"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_a_wrong_request_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _run(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unexpected_error_is_a_sentence_and_a_traceback_only_under_debug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("raysweep.study.cards.card_rows", broken)
+    assert _run(monkeypatch, "datasets", "list") == 1
+    assert "unexpected ZeroDivisionError: a bug (--debug shows more)" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["raysweep", "--debug", "datasets", "list"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_cards_are_listed_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(monkeypatch, "datasets", "list") == 0
+    listed = capsys.readouterr().out
+    assert "demo-tissue" in listed
+    assert "glas-glands" in listed
+    assert _run(monkeypatch, "datasets", "show", "glas-grade") == 0
+    assert "patient" in capsys.readouterr().out
+
+
+def test_doctor_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert _run(monkeypatch, "doctor", "--storage", str(tmp_path)) == 0
+    assert "OpenSlide" in capsys.readouterr().out
+    assert _run(monkeypatch, "doctor", "--storage", "/proc/nowhere") == 1
+    assert "WRONG" in capsys.readouterr().out

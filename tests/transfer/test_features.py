@@ -1,0 +1,63 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raysweep.backbones.checkpoint import load_checkpoint
+from raysweep.errors import RequestError, WorkError
+from raysweep.storage import Artefact, Storage
+from raysweep.tasks.read import read_sample
+from raysweep.tasks.task import Task
+from raysweep.transfer.features import compute_features, features_inputs, read_features
+
+Make = Callable[..., Storage]
+
+
+def computed(checkpoint: Storage, task: Storage, home: Path) -> Artefact:
+    artefact = Artefact(Storage.open(home), features_inputs("c", "t"))
+    compute_features(checkpoint, task, artefact, threads=1, gpu=False)
+    return artefact
+
+
+def test_features_are_the_backbones_and_of_every_sample(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
+    folder, saved = checkpoint("test_resnet"), saved_task("classification", [(32, 32), (32, 64), (32, 32)])
+    artefact = computed(folder, saved, tmp_path / "features")
+    assert artefact.done()
+    assert artefact.manifest()["counts"] == {"samples": 3, "features": 96}
+    assert set(artefact.manifest()["timings"]) == {"feature_seconds"}
+    ids, features = read_features(artefact.folder)
+    assert ids == ["0", "1", "2"]
+    assert features.shape == (3, 96)
+    assert features.dtype == np.float32
+    backbone, info = load_checkpoint(folder)
+    task = Task.load(saved)
+
+    def plain(pixels: np.ndarray) -> np.ndarray:
+        normalised = (pixels / 255 - np.array(info.mean)) / np.array(info.std)
+        with torch.no_grad():
+            return backbone(torch.tensor(normalised.transpose(2, 0, 1)[None], dtype=torch.float32))[0].numpy()
+
+    first, wide = read_sample(task, 0)[0], read_sample(task, 1)[0]
+    np.testing.assert_allclose(features[0], plain(first), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(features[1], (plain(wide[:, :32]) + plain(wide[:, 32:])) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_bits_each_time(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
+    folder, task = checkpoint("test_resnet"), saved_task("classification", [(32, 32), (50, 40)])
+    one, two = (computed(folder, task, tmp_path / name).folder.read_bytes("features.parquet") for name in "ab")
+    assert one == two
+
+
+def test_what_cannot_be_computed_is_one_sentence(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
+    task = saved_task("classification", [(32, 32)] * 2)
+    with pytest.raises(RequestError, match="test_coatnet cannot take images of 32 px"):
+        computed(checkpoint("test_coatnet"), task, tmp_path / "a")
+    (tmp_path / "data/images/1.png").write_bytes(b"no image")
+    artefact = Artefact(Storage.open(tmp_path / "b"), features_inputs("c", "t"))
+    with pytest.raises(WorkError, match=r"images/1\.png"):
+        compute_features(checkpoint("test_resnet"), task, artefact, threads=1, gpu=False)
+    assert not artefact.done()
+    with pytest.raises(WorkError, match="features have not been computed"):
+        read_features(artefact.folder)
