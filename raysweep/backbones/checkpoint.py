@@ -47,7 +47,8 @@ def save_checkpoint(folder: Storage, weights: "dict[str, Tensor]", info: Checkpo
     """Write `backbone.safetensors`: weights under timm's names, information as metadata."""
     from safetensors.torch import save
 
-    metadata = {"format": "pt", _METADATA: info.model_dump_json(exclude_none=True)}
+    # one key: the library writes several in an order of chance, and equal checkpoints should be equal files
+    metadata = {_METADATA: info.model_dump_json(exclude_none=True)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     folder.write_bytes(save(tensors, metadata), FILE)
 

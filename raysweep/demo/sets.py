@@ -23,10 +23,10 @@ _GLAND_IMAGES = {"train": 3, "test": 2}  # of each patient
 def write_sets(folder: Path, *, seed: int) -> None:
     """Write the two labelled sets, 64 pixel PNGs at 1.0 um, into `demo-tissue` and `demo-glands` below the folder.
 
-    demo-tissue: images/, labels.csv with the columns image, label, patient, split: one image of each of
-    the card's classes for each of 32 training and 24 test patients. demo-glands: images/, masks/ (1: epithelium or lumen of a gland),
-    samples.csv with image, patient, split. No patient is in both sets or has a slide. What was completed before
-    with the same seed is left as it is. Raises RequestError when a folder holds something else.
+    demo-tissue: images/, labels.csv with the columns image, label, patient, split: one image of each of the card's
+    classes for each of 32 training and 24 test patients. demo-glands: images/, masks/ (1: epithelium or lumen of a
+    gland), samples.csv with image, patient, split. No patient is in both sets or has a slide. What was completed
+    before with the same seed is left as it is. Raises RequestError when a folder holds something else.
     """
     kinds = load_card("demo-tissue", []).classes
     tissue = {"what": "tissue", "format": _FORMAT, "kinds": kinds, "seed": seed}

@@ -20,13 +20,25 @@ _RESTARTS = 3  # of the workers, when one of them dies
 
 
 def fit(job: Job, *, name: str, workers: int) -> None:
-    """Run the loop on `workers` Ray Train workers; a run of the same name in the same folder goes on where it was.
+    """Run the loop on Ray Train workers; a run of the same name in the same folder goes on where it was.
 
-    Raises RequestError when Ray has too few CPUs, WorkError when the workers fail too often.
+    Args:
+        job: what to train.
+        name: the run's.
+        workers: ranks; where Ray has GPUs, at most one for each of them.
+
+    Raises RequestError when Ray has too few CPUs or the batch cannot be shared, WorkError when workers keep failing.
     """
-    gpu = gpus() > 0
-    cpus = ray.cluster_resources().get("CPU", 0)
-    if not gpu and workers * job.threads > cpus:
+    resources = ray.cluster_resources()
+    gpu = resources.get("GPU", 0) >= 1
+    if gpu:
+        workers = min(workers, int(resources["GPU"]))
+    if job.settings.batch % workers:
+        raise RequestError(
+            f"batch: {job.settings.batch} patches cannot be shared by {workers} workers; choose a multiple"
+        )
+    cpus = resources.get("CPU", 0)
+    if workers * job.threads > cpus:
         raise RequestError(
             f"compute.workers: {workers} workers of {job.threads} CPUs each do not fit the {cpus:g} that Ray has;"
             " lower compute.workers or compute.threads"
@@ -57,11 +69,6 @@ def fit(job: Job, *, name: str, workers: int) -> None:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise WorkError(f"pretraining failed: {_cause(error)}") from error
-
-
-def gpus() -> int:
-    """How many GPUs Ray has."""
-    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.errors import RequestError
 from raysweep.patches.read import PatchSet
 from raysweep.pretrain.inputs import Settings, make_method, settings
 from raysweep.pretrain.spec import CheckpointSpec
@@ -106,15 +105,12 @@ def _train(
 ) -> list[dict[str, Any]]:  # fmt: skip
     from raysweep.patches.order import Order
     from raysweep.pretrain.batches import TrainingRows
-    from raysweep.pretrain.fit import fit, gpus
+    from raysweep.pretrain.fit import fit
     from raysweep.pretrain.loop import Job
 
     method = make_method(chosen.method, chosen.options)
     rows = TrainingRows(patches, labelled=method.needs_labels)
     order = Order(rows.rows, batch=chosen.batch, seed=seed)
-    workers = min(workers, gpus() or workers)
-    if chosen.batch % workers:
-        raise RequestError(f"batch: {chosen.batch} patches cannot be shared by {workers} workers; choose a multiple")
     before = read_info(start)
     px = chosen.px or patches.px
     recipes = method.views(px)

@@ -47,7 +47,7 @@ def curves(series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric
     logarithmic = max(fractions) / min(fractions) > 4
     place = dict(zip(fractions, np.log(fractions) if logarithmic else np.array(fractions), strict=True))
     low, high = min(place.values()), max(place.values())
-    step = 0.014 * (high - low)
+    step = min(0.014, 0.08 / len(series)) * (high - low)
     height = max(270, 17 * len(series) + 70)
     with _style():
         figure, axes = _canvas(height, left=46, right=128, bottom=58)

@@ -79,13 +79,14 @@ def _headline(base: str, family: list[Comparison], counts: dict[str, int]) -> st
 
 
 def _names(family: list[Comparison], word: str) -> list[str]:
-    """`simclr (2 of 3)` for each checkpoint with the verdict."""
+    """`simclr (in 2 of 3 comparisons)` for each checkpoint with the verdict."""
     out = []
     for name in dict.fromkeys(c.cell.checkpoint for c in family):
         own = [c for c in family if c.cell.checkpoint == name and c.verdict]
         hits = sum(c.verdict.word == word for c in own if c.verdict)
         if hits:
-            out.append(f"{name} (in {hits} of {_count(len(own), 'comparison')})")
+            part = f"all {len(own)}" if hits == len(own) else f"{hits} of {len(own)}"
+            out.append(name if len(own) == 1 else f"{name} (in {part} comparisons)")
     return out[:4] + ([f"{len(out) - 4} more"] if len(out) > 4 else [])
 
 

@@ -5,6 +5,7 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 (a radix partition), until each holds few enough shards.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -181,9 +182,11 @@ def _partition_group(
     storage: Storage, group: Sequence[Piece], cuts: Sequence[int], scratch: Storage, prefix: str
 ) -> list[tuple[int, Piece]]:
     rows = _read(storage, group, cuts[0], cuts[-1]).sort_by("key")
+    keys = rows["key"].to_numpy()
+    bounds = [bisect_left(keys, cut) for cut in cuts]
     written = []
-    for way, (low, high) in enumerate(pairwise(cuts)):
-        some = rows.filter((pa.compute.field("key") >= low) & (pa.compute.field("key") < high))
+    for way, (start, stop) in enumerate(pairwise(bounds)):
+        some = rows.slice(start, stop - start)
         path = f"{prefix}-{way:03d}.parquet"
         write_piece(scratch, some, path)
         written.append((way, Piece(path, some.num_rows, scratch.size(path))))

@@ -78,7 +78,8 @@ def read_slides_into(
         with DataContext.current(context):
             slides = ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows])
             regions = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
-            regions = regions.repartition(target_num_rows_per_block=1)  # so that a large slide spreads over workers
+            # A region a task, so that a large slide spreads over workers; Ray would fuse all three steps if not strict.
+            regions = regions.repartition(target_num_rows_per_block=1, strict=True)
             results = regions.map_batches(read, batch_size=None, batch_format="pyarrow")
         yield from results.iter_rows()
     except RayTaskError as error:  # not the slides' fault: that was caught in the task

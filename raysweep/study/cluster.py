@@ -1,9 +1,11 @@
 """Connect to Ray: the cluster that is named, else one on this machine."""
 
+import hashlib
 import logging
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ _QUIET = {  # set before Ray starts; a value that the user set stays
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+_NODES_SECONDS = 15 * 60.0  # for nodes that were asked for to start and install
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a local Ray: little goes through it
 
 
@@ -41,7 +44,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         if address:
-            ray.init(address="auto" if address == "auto" else address, **options)
+            ray.init(address=address, **options)
             progress.say(f"Ray cluster {address}: {_size()}")
         else:
             ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
@@ -53,6 +56,35 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def ask_for(cpus: int | None, gpus: int | None, progress: Progress) -> Callable[[], None]:
+    """Wait until the cluster has so many CPUs and GPUs, asking its autoscaler for them; None: at least one CPU.
+
+    Returns what gives them back: nodes that were asked for stay until then. Raises WorkError when they have not
+    come after 15 minutes.
+    """
+    wanted = {"CPU": cpus or 1, "GPU": gpus or 0}
+    if all(ray.cluster_resources().get(kind, 0) >= n for kind, n in wanted.items()):
+        return lambda: None
+    if not os.environ.get("RAY_ADDRESS"):
+        raise RequestError(f"compute.gpus: {gpus} were asked for, but this machine's Ray has {_size()}; leave it out")
+    from ray.autoscaler.sdk import request_resources
+
+    progress.say(f"waiting for nodes: {wanted['CPU']} CPUs, {wanted['GPU']} GPUs")
+    request_resources(bundles=[{"GPU": 1}] * wanted["GPU"] + [{"CPU": 1}] * wanted["CPU"])
+    until = time.monotonic() + _NODES_SECONDS
+    while any(ray.cluster_resources().get(kind, 0) < n for kind, n in wanted.items()):
+        if time.monotonic() > until:
+            request_resources(bundles=[])
+            raise WorkError(
+                f"the cluster did not come to {wanted['CPU']} CPUs and {wanted['GPU']} GPUs within "
+                f"{_NODES_SECONDS / 60:.0f} minutes ({_size()}); ask for less with compute.cpus and compute.gpus, or "
+                "look at `ray status` on its head"
+            )
+        time.sleep(2)
+    progress.say(f"Ray cluster now: {_size()}")
+    return lambda: request_resources(bundles=[])
 
 
 def check_nodes(storage: Storage, paths: list[str]) -> None:
@@ -70,7 +102,7 @@ def check_nodes(storage: Storage, paths: list[str]) -> None:
         asked = {
             n["NodeManagerHostname"]: probe.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)
-            ).remote(storage, name, paths, raysweep.__version__)
+            ).remote(storage, name, paths, _source())
             for n in nodes
         }
         for host, answer in asked.items():
@@ -86,15 +118,24 @@ def check_nodes(storage: Storage, paths: list[str]) -> None:
         storage.remove(name)
 
 
-def _look(storage: Storage, name: str, paths: list[str], version: str) -> str | None:
+def _look(storage: Storage, name: str, paths: list[str], source: str) -> str | None:
     if not storage.exists(name):
         return f"does not see the storage {storage.root}; use a folder or bucket that all nodes share"
     for path in paths:
         if "://" not in path and not Path(path).exists():
             return f"does not see {path}; use a folder that all nodes share"
-    if raysweep.__version__ != version:
-        return f"runs raysweep {raysweep.__version__}, not {version}; install the same version on every node"
+    if _source() != source:
+        return f"has another raysweep ({raysweep.__version__}) than this one; install the same on every node"
     return None
+
+
+def _source() -> str:
+    """A hash of the package's own code: the version alone does not tell two checkouts apart."""
+    package = Path(raysweep.__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _size() -> str:

@@ -17,6 +17,8 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$"  # names become folders
 class Compute(Model):
     """How much of the machine or cluster to use. Recorded, never part of a fingerprint."""
 
+    cpus: int | None = Field(None, ge=1, description="CPUs to use here, or to ask of a cluster; default: all")
+    gpus: int | None = Field(None, ge=1, description="GPUs to ask of a cluster that scales; default: those it has")
     workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")

@@ -20,7 +20,6 @@ from raysweep.storage import MANIFEST, Artefact, Storage, file_identity
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
 
-
 _WORDS = ("random", "timm")  # as an init they mean themselves, whatever checkpoints are called
 
 

@@ -1,7 +1,7 @@
 """Run a study: make what it needs and does not have yet, stage by stage, and report."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -213,10 +213,11 @@ class _Work:
     def _ray(self) -> None:
         if self._ray_is_up:
             return
-        from raysweep.study.cluster import check_nodes, cluster
+        from raysweep.study.cluster import ask_for, check_nodes, cluster
 
-        ray: AbstractContextManager[None] = cluster(self.progress)
-        self.stack.enter_context(ray)
+        compute = self.graph.study.compute
+        self.stack.enter_context(cluster(self.progress, cpus=compute.cpus))
+        self.stack.callback(ask_for(compute.cpus, compute.gpus, self.progress))
         self._ray_is_up = True
         paths = {s.path.rsplit("/", 1)[0] for p in self.graph.patch_sets.values() for s in p.slides}
         if self.graph.study.data:

@@ -42,6 +42,10 @@ class Board:
         for cell_lanes in list(self._lanes.values()):
             self._settle(cell_lanes[0].cell)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher into a snapshot that nobody reads; a display's locks do not pickle."""
+        return {}
+
     @property
     def done(self) -> bool:
         """Nothing is left to start and nobody is at work."""
@@ -100,7 +104,7 @@ class Board:
         lane, number = task.lane, task.work.number
         prune = False
         if result["evaluation"] is not None:
-            prune = lane.report(number, result["evaluation"], result["seconds"])
+            prune = lane.report(number, result["evaluation"], result["seconds"]) and not result["last"]
         if not prune and not result["last"]:
             return False
         trial = lane.tell(number, result["seconds"], pruned=prune, failed=result["failed"])

@@ -75,14 +75,17 @@ class TransferTrial(tune.Trainable):
         return {"said": json.dumps(said)}
 
     def _trial(self) -> dict[str, Any]:
+        protocol, transfer = get_protocol(self._cell.protocol), self._bench.transfer
         if self._run is None:
             job, _, _ = self._job("trial", draw=0, pretraining_seed=0)
-            self._run = get_protocol(self._cell.protocol).start(job)
+            self._run = protocol.start(job)
         evaluation = self._run.advance()
         if evaluation is None:
             return {}
         self._evaluations += 1
-        return {"evaluation": _plain(evaluation), "last": self._evaluations >= self._bench.transfer.evaluations}
+        # frozen protocols fit once; with fewer steps than evaluations there is one evaluation per step
+        last = protocol.frozen or self._evaluations >= transfer.evaluations or evaluation.step >= transfer.steps
+        return {"evaluation": _plain(evaluation), "last": last}
 
     def _final(self) -> dict[str, Any]:
         number, cell = self._work["final"], self._cell

@@ -45,6 +45,14 @@ def test_what_is_saved_comes_back(saved):
     assert torch.equal(features(loaded), features(model))
 
 
+def test_equal_checkpoints_are_equal_files(saved, tmp_path):
+    folder, model = saved
+    for number in range(5):
+        again = Storage.open(tmp_path / str(number))
+        save_checkpoint(again, model.state_dict(), INFO)
+        assert again.read_bytes(FILE) == folder.read_bytes(FILE)
+
+
 def test_timm_loads_the_file_itself(saved):
     folder, model = saved
     loaded = timm.create_model(NAME, checkpoint_path=folder.path(FILE), num_classes=0)
@@ -55,7 +63,6 @@ def test_the_information_is_in_the_files_metadata_as_strings(saved):
     folder, _ = saved
     with safe_open(folder.path(FILE), framework="pt") as file:
         metadata = file.metadata()
-    assert metadata["format"] == "pt"
     assert CheckpointInfo.model_validate_json(metadata["raysweep"]) == INFO
 
 
@@ -74,7 +81,8 @@ def test_an_export_loads_as_timms_own_folder(saved, tmp_path):
 def test_a_transformer_round_trips_with_its_arguments(tmp_path):
     model = create_backbone("test_vit", seed=0, arguments={"embed_dim": 32})
     folder = Storage.open(tmp_path)
-    save_checkpoint(folder, model.state_dict(), INFO.model_copy(update={"backbone": "test_vit", "arguments": {"embed_dim": 32}}))  # fmt: skip # noqa: E501
+    info = INFO.model_copy(update={"backbone": "test_vit", "arguments": {"embed_dim": 32}})
+    save_checkpoint(folder, model.state_dict(), info)
     assert torch.equal(features(load_checkpoint(folder)[0]), features(model))
 
 
@@ -86,8 +94,7 @@ def test_lineage_grows_by_one(saved):
     assert [p["init"] for p in child.lineage()] == ["random", "checkpoint:abc"]
 
 
-def test_refusals(tmp_path, saved):
-    folder, _ = saved
+def test_refusals(tmp_path):
     with pytest.raises(RequestError, match=f"there is no {FILE}"):
         read_info(Storage.open(tmp_path / "none"))
     for junk in (b"", b"short", b"\xff" * 64, b"\x02\x00\x00\x00\x00\x00\x00\x00{}"):

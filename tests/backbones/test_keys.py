@@ -27,10 +27,8 @@ def test_prefixes_are_taken_off(prefix):
 
 def test_nested_dictionaries_are_looked_through():
     """The layout of VISSL's files."""
-    content = {
-        "epoch": 3,
-        "classy_state_dict": {"base_model": {"model": {"trunk": weights("_feature_blocks."), "heads": {"0.w": torch.zeros(2)}}}},
-    }  # fmt: skip
+    model = {"trunk": weights("_feature_blocks."), "heads": {"0.w": torch.zeros(2)}}
+    content = {"epoch": 3, "classy_state_dict": {"base_model": {"model": model}}}
     fitted = fit_keys(content, TARGET)
     assert fitted.weights.keys() == TARGET.keys()
     assert fitted.dropped == ["classy_state_dict.base_model.model.heads.0.w"]

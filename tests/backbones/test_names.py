@@ -13,7 +13,7 @@ def test_known_names(name):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
-    with pytest.raises(RequestError, match="backbone resnet81: timm has no such model; did you mean .*resnet18"):
+    with pytest.raises(RequestError, match=r"backbone resnet81: timm has no such model; did you mean .*resnet18"):
         check_backbone("resnet81")
 
 
@@ -22,7 +22,9 @@ def test_full_tags(name):
     check_tag(name)
 
 
-@pytest.mark.parametrize(("name", "says"), [("resnet18", "needs the full tag"), ("resnet18.tv", "no weights tagged tv")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("resnet18", "needs the full tag"), ("resnet18.tv", "no weights tagged tv")]
+)
 def test_weights_need_a_full_tag(name, says):
     with pytest.raises(RequestError, match=rf"backbone {name}: .*{says}.*known: .*resnet18\.tv_in1k"):
         check_tag(name)

@@ -1,7 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep.report.family import holm, judge
@@ -22,6 +22,7 @@ def test_what_could_not_be_tested_stays_in_the_count():
     assert holm([]) == []
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_raises_p_and_keeps_the_order(p):
     adjusted = holm(p)

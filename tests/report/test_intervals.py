@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -31,6 +31,7 @@ def draw(rng, units: int, runs: int, *, by_unit: float, by_run: float, by_both: 
             + by_both * rng.normal(size=(units, runs)))  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=30))
 def test_jackknife_variance_of_a_mean_is_the_textbook_one(values):
     x = np.array(values)

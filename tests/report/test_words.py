@@ -24,7 +24,7 @@ def asked(comparisons, *, baseline="imagenet", checkpoints=("imagenet", "a", "b"
 def test_headline_names_what_is_better_and_worse():
     family = [comparison("a", "better"), comparison("a", "undecided", fraction=1.0), comparison("b", "worse")]
     found = asked(family)
-    assert found.headline == "Better than imagenet: a (in 1 of 2 comparisons). Worse: b (in 1 of 1 comparison)."
+    assert found.headline == "Better than imagenet: a (in 1 of 2 comparisons). Worse: b."
     assert found.totals == "3 comparisons with imagenet (finetune): 1 found better, 1 found worse, 1 undecided."
     assert found.lines[0].checkpoint == "a"
     assert found.lines[0].parts[0] == ("better", ["glands at 10\u00a0%\u00a0(+0.043\u00a0[+0.012,\u00a0+0.074])"])

@@ -68,7 +68,7 @@ def written(study):
 
 def test_the_answer_comes_first(written):
     _, reader = written
-    answer = reader.text.index("Better than imagenet: simclr (in 4 of 4 comparisons). Worse: random")
+    answer = reader.text.index("Better than imagenet: simclr (in all 4 comparisons). Worse: random")
     assert answer < reader.text.index("Same test units, same drawn labels") < reader.text.index("Each cell is one")
 
 

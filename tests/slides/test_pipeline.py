@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
+import ray
 from fsspec.implementations.local import LocalFileSystem
 from ray import cloudpickle
 
@@ -106,26 +107,26 @@ def test_storage_that_cannot_be_written_is_nobodys_slide(tasks, tmp_path):
         read(Storage.open(tmp_path / "spool"), tasks)
 
 
-def test_a_large_slide_spreads_over_workers(tmp_path):
+def test_a_large_slide_spreads_over_tasks(tmp_path):
     path = write_slide(tmp_path / "big.svs", tissue(2048, 1024))
     spec = PatchSetSpec(slides="x", um=16, px=32)
     task = SlideTask(SlideEntry("big", str(path)), "of-big")
-    spool = Storage(pafs.PyFileSystem(Pids()), str(tmp_path / "spool"))
+    spool = Storage(pafs.PyFileSystem(Noted()), str(tmp_path / "spool"))
     results = list(read_slides_into(spool, [task], spec, seed=0, workers=None))
     assert sorted(result["region"] for result in results) == list(range(8))
     assert sum(result["patches"] for result in results) == 64 * 32
-    pids = {Path(name).suffix for name in os.listdir(tmp_path / "spool" / "pids")}
-    assert len(pids) > 1
+    wrote = {Path(name).suffix for name in os.listdir(tmp_path / "spool" / "tasks")}
+    assert len(wrote) == 1 + 8  # the survey's overlay and a task for each region
 
 
-class Pids(Objects):
-    """Notes which process wrote a region."""
+class Noted(Objects):
+    """Notes which Ray task wrote a file."""
 
     def __reduce__(self):
-        return Pids, ()
+        return Noted, ()
 
     def open_output_stream(self, path, metadata):
-        folder = Path(path).parents[1] / "pids"
+        folder = Path(path).parents[1] / "tasks"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{Path(path).stem}.{os.getpid()}").touch()
+        (folder / f"{Path(path).stem}.{ray.get_runtime_context().get_task_id()}").touch()
         return super().open_output_stream(path, metadata)

@@ -35,7 +35,9 @@ def rows_of(slide, pairs, *, um, px, seed=0):
     return grid, read_region(slide, "ramp", cells_of(pairs), grid, spec, seed)
 
 
-@pytest.mark.parametrize(("um", "px", "level"), [(32, 64, 0), (47.3, 64, 0), (66.1, 32, 1), (128, 64, 1), (31.5, 64, 0)])
+@pytest.mark.parametrize(
+    ("um", "px", "level"), [(32, 64, 0), (47.3, 64, 0), (66.1, 32, 1), (128, 64, 1), (31.5, 64, 0)]
+)
 def test_a_patch_shows_its_own_place_on_the_slide(slide, um, px, level):
     """Red and green tell the place; a patch that were off by one level-0 pixel would differ by 0.25 or 0.33."""
     pairs = [(c, r) for c in range(int(WIDTH * 0.5 / um)) for r in range(int(HEIGHT * 0.5 / um))]

@@ -24,9 +24,7 @@ def look(path, seed: int = 0, name: str = "a", **keys):
 
 
 def places(found) -> set[tuple[int, int]]:
-    return {
-        (c, r) for cells in found.regions for c, r in zip(cells.columns.tolist(), cells.rows.tolist(), strict=True)
-    }
+    return {(c, r) for cells in found.regions for c, r in zip(cells.columns.tolist(), cells.rows.tolist(), strict=True)}
 
 
 @pytest.fixture(scope="module")

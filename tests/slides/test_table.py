@@ -19,9 +19,17 @@ def read(folder, text: str, **keys):
 
 
 def test_a_table_with_a_byte_order_mark_spaces_and_empty_lines(tmp_path):
-    text = "\ufeffslide , path, mpp,patient, stain,note\r\n b , sub/b.svs , 0.25 , p1 , HE ,\r\n\r\n a,a.svs,,,, x y\r\n"
+    text = (
+        "\ufeffslide , path, mpp,patient, stain,note\r\n b , sub/b.svs , 0.25 , p1 , HE ,\r\n\r\n a,a.svs,,,, x y\r\n"
+    )
     first, second = read(tmp_path, text)
-    assert (first.name, first.given, first.mpp, first.patient, first.extra) == ("a", "a.svs", None, None, {"note": "x y"})
+    assert (first.name, first.given, first.mpp, first.patient, first.extra) == (
+        "a",
+        "a.svs",
+        None,
+        None,
+        {"note": "x y"},
+    )
     assert (second.name, second.mpp, second.patient, second.extra) == ("b", 0.25, "p1", {"stain": "HE"})
     assert second.path == (tmp_path / "sub" / "b.svs").as_posix()
 

@@ -214,7 +214,7 @@ def test_a_kill_before_the_shards_costs_no_reading(made, tmp_path):
 
 def test_a_kill_within_a_slide_costs_only_what_was_under_way(folder, tmp_path):
     slides = [slide for slide in read_slides(SPEC, folder) if slide.name in ("a1", "b")]
-    spec = SPEC.model_copy(update={"um": 12.0, "px": 16})  # several regions a slide
+    spec = SPEC.model_copy(update={"um": 8.0, "px": 16})  # several regions a slide
     first = make(spec, slides, Storage.open(tmp_path))
     shards, table = first.shards, first.table
     identified = next(entry for entry in first.artefact.inputs["slides"] if entry["name"] == "a1")

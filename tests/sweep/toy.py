@@ -173,6 +173,7 @@ def simulate(
     order: int = 0,
     events: int | None = None,
     seed: int = 0,
+    study: str = "toys",
 ) -> dict[str, str]:
     """`search` without Ray: the same board and trials, in one process, actors served in a random order.
 
@@ -196,7 +197,7 @@ def simulate(
         append_event(journal, event)
 
     def finish(cell: Cell, lanes: list[Lane]) -> None:
-        finish_cell(cell, lanes, cards[cell.task_folder.root], transfer, study="toys")
+        finish_cell(cell, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     append_event = Journal.append
     Journal.append = append  # type: ignore[method-assign]

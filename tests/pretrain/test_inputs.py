@@ -1,0 +1,75 @@
+import pytest
+
+from raysweep.errors import RequestError
+from raysweep.pretrain.inputs import check_method, checkpoint_inputs, method_names, settings
+from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.storage import fingerprint
+
+
+def spec(**keys) -> CheckpointSpec:
+    return CheckpointSpec(**{"backbone": "resnet18", "method": "simclr", "patches": "p", **keys})
+
+
+def print_of(entry: CheckpointSpec, **keys) -> str:
+    return fingerprint(
+        checkpoint_inputs(entry, **{"seed": 0, "pretraining_seed": 0, "init": "random", "patches": "abc", **keys})
+    )
+
+
+def test_method_names():
+    assert method_names() == sorted(method_names())
+    assert "simclr" in method_names()
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"method": "simcrl"}, "method simcrl: .*did you mean simclr"),
+        ({"options": {"temperature": 1}}, "options.temperature: method simclr has no such option; it has .*tau"),
+        ({"options": {"tau": -1}}, r"options.tau: .*greater than 0 \(given: -1, method simclr\)"),
+        ({"options": {"dim": "wide"}}, "options.dim: .*integer"),
+    ],
+)
+def test_bad_methods_and_options(keys, says):
+    with pytest.raises(RequestError, match=says):
+        check_method(spec(**keys))
+
+
+def test_no_method_needs_no_check():
+    check_method(CheckpointSpec(backbone="resnet18"))
+    assert settings(CheckpointSpec(backbone="resnet18")) is None
+
+
+def test_defaults_are_the_methods_and_scale_with_the_batch():
+    chosen = settings(spec(batch=64))
+    assert chosen is not None
+    assert (chosen.optimizer, chosen.lr) == ("adamw", pytest.approx(1e-3 / 4))
+    assert chosen.options["tau"] == 0.1
+    given = settings(spec(batch=64, lr=0.5, optimizer="sgd", weight_decay=0.0))
+    assert given is not None
+    assert (given.optimizer, given.lr, given.weight_decay) == ("sgd", 0.5, 0.0)
+
+
+def test_a_default_written_out_changes_nothing():
+    assert print_of(spec()) == print_of(spec(options={"tau": 0.1}, optimizer="adamw", lr=1e-3))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"backbone": "resnet34"}, {"method": "supervised"}, {"options": {"tau": 0.2}}, {"epochs": 2}, {"batch": 128},
+        {"px": 64}, {"optimizer": "sgd"}, {"lr": 0.3}, {"weight_decay": 0.3}, {"warmup": 0.2}, {"licence": "MIT"},
+    ],
+)  # fmt: skip
+def test_what_decides_the_weights_decides_the_fingerprint(other):
+    assert print_of(spec(**other)) != print_of(spec())
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"pretraining_seed": 1}, {"init": "timm:x"}, {"patches": "def"}])
+def test_inputs_decide_the_fingerprint(other):
+    assert print_of(spec(), **other) != print_of(spec())
+
+
+@pytest.mark.parametrize("same", [{"seeds": 3}, {"patches": "by-another-name"}, {"init": "by-another-name"}])
+def test_names_and_counts_do_not_decide_the_fingerprint(same):
+    assert print_of(spec(**same)) == print_of(spec())
