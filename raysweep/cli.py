@@ -1,18 +1,21 @@
 """The `raysweep` command: parse, call one function, print."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 import raysweep
 from raysweep.errors import RequestError, WorkError
 
 app = typer.Typer(
+    pretty_exceptions_enable=False,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -54,7 +57,9 @@ def demo(
     """The whole chain on slides and tasks that it draws itself: minutes on two cores, no GPU, no download."""
     from raysweep.demo.run import run_demo
 
-    _finish(run_demo(folder, progress=_progress()))
+    with _stoppable():
+        outcome = run_demo(folder, progress=_progress())
+    _finish(outcome)
 
 
 @app.command()
@@ -207,24 +212,18 @@ def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = 
 
 
 def main() -> None:
-    """Entry point: every refusal is one sentence on standard error."""
+    """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
     try:
-        result = app(standalone_mode=False)  # a typer.Exit comes back as its code
-        code = result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
-        code = 2
+        app()
     except RequestError as error:
-        code = _say(error, 2)
+        sys.exit(_say(error, 2))
     except WorkError as error:
-        code = _say(error, 1)
-    except (KeyboardInterrupt, click.Abort):
-        code = _say("stopped; run the same command again to go on", 1)
+        sys.exit(_say(error, 1))
     except Exception as error:
         if _state["debug"]:
             raise
-        code = _say(f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} (--debug shows more)", 1)
-    sys.exit(code)
+        text = " ".join(str(error).split())[:300]
+        sys.exit(_say(f"unexpected {type(error).__name__}: {text} (--debug shows more)", 1))
 
 
 def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> None:
@@ -232,7 +231,17 @@ def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, o
     from raysweep.study.run import STAGES, run_study
 
     file = load_study(study, overrides or [])
-    _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
+    with _stoppable():
+        outcome = run_study(file, stages=stages or STAGES, only=only, progress=_progress())
+    _finish(outcome)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise WorkError("stopped; run the same command again to go on") from None
 
 
 def _finish(outcome: Any) -> None:
@@ -259,7 +268,8 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    out.print(table)
+    wide = Measurement.get(out, out.options, table).maximum
+    out.print(table, width=None if out.is_terminal else max(wide, 80))  # a log has no width to fit into
 
 
 def _progress() -> Any:

@@ -61,12 +61,16 @@ class PatchSet:
         return sorted(row["slide"] for row in table.to_pylist() if row["status"] == "done")
 
     def read(self, group: RowGroup, columns: list[str]) -> pa.Table:
-        """The named columns of a row group, rows in file order; `image.bytes` alone is read as `image`."""
+        """The named columns of a row group, in that order; rows in file order.
+
+        `image.bytes` reads the pictures without their names, as a column `image`.
+        """
         if self._open is None or self._open[0] != group.shard:
             self.close()
             file = self.folder.fs.open_input_file(self.folder.path("shards", group.shard))
             self._open = (group.shard, pq.ParquetFile(file))
-        return self._open[1].read_row_group(group.index, columns=columns)
+        rows = self._open[1].read_row_group(group.index, columns=columns)
+        return rows.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
 
     def close(self) -> None:
         """Close the shard that is open, if any."""

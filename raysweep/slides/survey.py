@@ -16,7 +16,7 @@ _THUMBNAIL_PX = (512, 3072)  # the longest edge is within these, and no more tha
 _CELL_PX = 16  # of the thumbnail, wished for: tissue in a patch is then known to half a per cent
 _REGION_PATCHES = 256
 _REGION_PIXELS = 2**26  # of stored patches in a region: large patches make smaller regions
-_BLOCK_EDGE = 2048  # pixels of the level that are read at once
+_BLOCK_EDGE = 1024  # pixels of the level that are read at once
 
 
 @dataclass(frozen=True)

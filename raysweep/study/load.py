@@ -84,11 +84,11 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
     try:
         config = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(list(overrides)))
         assert isinstance(config, DictConfig)
-        if not OmegaConf.is_missing(config, "data") and config.get("data") and "://" not in str(config.data):
+        for key in config:
+            if OmegaConf.is_missing(config, key):
+                raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
+        if config.get("data") and "://" not in str(config.data):
             config.data = Path(str(config.data)).expanduser().absolute().as_posix()
-        unset = sorted(OmegaConf.missing_keys(config))
-        if unset:
-            raise RequestError(f"{path.name}: {unset[0]} is not set; give it as {unset[0]}=VALUE")
         return OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise RequestError(f"{path.name}: {' '.join(str(error).split())[:200]}") from error

@@ -5,12 +5,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
+from raysweep import __version__
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.lease import lease
 from raysweep.progress import Progress
 from raysweep.report.cells import CellRef
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
-from raysweep.study.failures import failures
+from raysweep.study.failures import failure_of, failures
 from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
@@ -167,8 +168,9 @@ class _Work:
 
     def report(self) -> None:
         graph = self.graph
-        refs = [_cell_ref(graph.home, cell) for cell in graph.cells]
+        refs = [_cell_ref(graph, cell) for cell in graph.cells]
         state = {
+            "raysweep": __version__,  # a newer one may draw another page
             "compare": graph.study.compare.model_dump(mode="json"),
             "study": graph.study.name,
             "artefacts": [[a.fingerprint, a.done()] for a in graph.artefacts()],
@@ -243,17 +245,14 @@ def _drop_notes(graph: Graph) -> None:
             artefact.folder.remove(FAILED)
 
 
-def _cell_ref(home: Storage, cell: Cell) -> CellRef:
+def _cell_ref(graph: Graph, cell: Cell) -> CellRef:
     folder = cell.artefact.folder
-    if cell.artefact.done():
-        status, reason = "done", ""
-    elif folder.exists(FAILED):
-        status, reason = "failed", folder.read_json(FAILED)["reason"]
-    else:
-        status, reason = "waiting", ""
-    path = folder.root.removeprefix(home.root).lstrip("/")
-    return CellRef(folder=folder, path=path, checkpoint=cell.checkpoint, task=cell.task, kind=cell.kind,
-                   protocol=cell.protocol, fraction=cell.fraction, status=status, reason=reason)  # fmt: skip
+    reason = failure_of(cell.artefact)
+    status = "done" if cell.artefact.done() else "failed" if reason else "waiting"
+    return CellRef(folder=folder, path=folder.root.removeprefix(graph.home.root).lstrip("/"),
+                   checkpoint=cell.checkpoint, task=cell.task, kind=cell.kind, protocol=cell.protocol,
+                   fraction=cell.fraction, status=status, reason=reason or "",
+                   unit=graph.tasks[cell.task].task.card.unit)  # fmt: skip
 
 
 def _check_only(graph: Graph, only: str) -> None:

@@ -10,6 +10,8 @@ from raysweep.sweep.cell import Cell
 from raysweep.sweep.lane import Lane, Work
 from raysweep.sweep.state import FAILED
 
+DEATHS = 3  # of its process that a trial or final survives in one run
+
 
 @dataclass
 class _Task:
@@ -75,20 +77,21 @@ class Board:
             return self._final(task, result)
         return self._trial(task, result)
 
-    def lost(self, key: str, reason: str) -> None:
-        """The process working under a key died; it may be repeated under the same key."""
-        task = self._tasks[key]
-        task.lane.lose(task.work, reason)
-        self._stage.note(f"{task.lane.cell.name}: {_label(task)} lost its process and is repeated")
-
-    def release(self, key: str, gave_up: str = "") -> None:
-        """Nobody works under this key any more. `gave_up`: why its work will not be repeated in this run."""
+    def release(self, key: str) -> None:
+        """Nobody works under this key any more."""
         task = self._tasks.pop(key)
         task.lane.release(task.work)
-        if gave_up:
+
+    def lost(self, key: str, reason: str) -> None:
+        """The process working under a key died: its work is given out again, under another key."""
+        task = self._tasks.pop(key)
+        deaths = task.lane.lose(task.work, reason)
+        if deaths > DEATHS:
             self.fail(
-                task.lane.cell, f"{_label(task)}: its process died again and again ({gave_up}); run again to repeat it"
+                task.lane.cell, f"{_label(task)}: its process died {deaths} times ({reason}); run again to repeat it"
             )
+        elif deaths:
+            self._stage.note(f"{task.lane.cell.name}: {_label(task)} lost its process and is repeated ({reason})")
 
     def _choose(self) -> Lane | None:
         ready = [(lane, lane.peek()) for lane in self._open]

@@ -10,7 +10,6 @@ from raysweep.storage import versions
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.history import FinalRecord, TrialRecord
 from raysweep.sweep.lane import Lane
-from raysweep.sweep.state import FAILED
 from raysweep.tasks.card import Card
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
@@ -47,7 +46,6 @@ def finish_cell(cell: Cell, lanes: Sequence[Lane], card: Card, transfer: Transfe
     rows = [common | _result(cell, lanes, card, seed) for seed in range(transfer.finals)]
     folder.write_table(pa.Table.from_pylist([_trial(fold, t) for fold, t in trials], TRIAL_SCHEMA), "trials.parquet")
     folder.write_table(pa.Table.from_pylist(rows, RESULT_SCHEMA), "finals.parquet")
-    folder.remove(FAILED)
     statuses = [t.status for _, t in trials]
     cell.artefact.commit(
         config={"checkpoint": cell.checkpoint, "task": cell.task, "protocol": cell.protocol, "kind": cell.kind,

@@ -1,5 +1,6 @@
 """One cell in one fold: its search and its finals, written to a journal as they go."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,6 +40,7 @@ class Lane:
         self._journal = Journal(cell.artefact.folder.at("journal"), f"fold{fold}")
         self.history = History(self._journal.read())
         self._running: set[tuple[str, int]] = set()
+        self._deaths: Counter[tuple[str, int]] = Counter()
         for final in self.history.finals.values():  # a file that went missing is made again
             if final.predictions and not cell.artefact.folder.exists(final.predictions):
                 final.predictions = ""
@@ -126,10 +128,15 @@ class Lane:
         self._running.discard(("final", seed))
         return self.history.finals[seed]
 
-    def lose(self, work: Work, reason: str) -> None:
-        """The process died; the attempt is repeated and its reports do not count."""
-        if (work.kind, work.number) in self._running:  # not when it had come to an end
-            self._record({"event": "lost", work.kind: work.number, "reason": reason})
+    def lose(self, work: Work, reason: str) -> int:
+        """The process at work died: the work can be started again. Returns how often this happened in this run."""
+        key = work.kind, work.number
+        if key not in self._running:  # it had come to an end
+            return 0
+        self._record({"event": "lost", work.kind: work.number, "reason": reason})
+        self._running.discard(key)
+        self._deaths[key] += 1
+        return self._deaths[key]
 
     def release(self, work: Work) -> None:
         """Nobody works on this any more, whether or not it came to an end."""

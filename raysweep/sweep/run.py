@@ -20,13 +20,12 @@ from raysweep.sweep.finish import finish_cell
 from raysweep.sweep.lane import Lane
 from raysweep.sweep.scheduler import CellScheduler
 from raysweep.sweep.searcher import CellSearcher
+from raysweep.sweep.state import FAILED
 from raysweep.sweep.trial import Bench, TransferTrial
 from raysweep.tasks.card import Card
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.spec import TransferSpec
-
-DEATHS = 3  # of its process that a trial survives in one run
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files for every trial
@@ -94,6 +93,7 @@ def _open_lanes(
     for cell in cells:
         root = cell.task_folder.root
         try:
+            cell.artefact.folder.remove(FAILED)
             if root not in tasks:
                 task = Task.load(cell.task_folder)
                 tasks[root] = task.card, len(folds(task, seed))
@@ -132,7 +132,9 @@ def _fit(board: Board, bench: Bench, resources: dict[str, float], places: int, f
             name=f"search-{uuid.uuid4().hex[:8]}",
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=DEATHS),
+            # the board repeats what died, as another Tune trial: Tune itself gives up a trial whose actor dies while
+            # it is being reset for it
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from raysweep.errors import reason_of
 from raysweep.sweep.board import Board
 from raysweep.sweep.searcher import CellSearcher
 
@@ -30,16 +29,17 @@ class CellScheduler(FIFOScheduler):
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: "TuneController", trial: "Trial") -> None:
-        """The actor died (exceptions of a trial are results). Tune repeats the trial until its patience ends."""
+        """The actor died (exceptions of a trial are results). The searcher, told next, gives its work out again."""
         cause = trial.get_pickled_error()
-        reason = "its process died" if cause is None else reason_of(cause)
-        self._searcher.died[trial.trial_id] = reason
-        try:
-            self._board.lost(trial.trial_id, reason)
-        except Exception as error:
-            self._board.error = error
-            raise
+        if cause is not None:
+            self._searcher.died[trial.trial_id] = _first_line(cause)
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> None:
         """No preference: Tune starts pending trials in the order in which they were suggested."""
         return None
+
+
+def _first_line(error: Exception) -> str:
+    """Ray's messages go on for paragraphs."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

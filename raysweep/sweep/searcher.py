@@ -16,7 +16,7 @@ class CellSearcher(Searcher):
     def __init__(self, board: Board) -> None:
         super().__init__()
         self._board = board
-        self.died: dict[str, str] = {}  # trial id -> how its process died last; written by the scheduler
+        self.died: dict[str, str] = {}  # trial id -> how its process died; written by the scheduler
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self._board.error is not None:
@@ -33,8 +33,15 @@ class CellSearcher(Searcher):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Its results went to the scheduler before; `error` means that Tune gave the trial up."""
-        self._board.release(trial_id, gave_up=self.died.get(trial_id, "unknown reason") if error else "")
+        """Its results went to the scheduler before; `error` means that its process died."""
+        if not error:
+            self._board.release(trial_id)
+            return
+        try:
+            self._board.lost(trial_id, self.died.get(trial_id, "unknown reason"))
+        except Exception as failure:  # Tune would turn it into text: keep it for search() to raise
+            self._board.error = failure
+            raise
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journals are the state."""

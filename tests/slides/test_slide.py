@@ -23,7 +23,7 @@ def test_metadata_and_override(tmp_path):
 @pytest.mark.parametrize("mpp", [None, 0, -0.5])
 def test_a_slide_without_mpp_is_refused_unless_one_is_given(tmp_path, mpp):
     path = write_slide(tmp_path / "a.svs", glass(100, 100), mpp=mpp)
-    with pytest.raises(WorkError, match="^no mpp: give one in the slide table's mpp column$"):
+    with pytest.raises(WorkError, match=r"^no mpp: give one in the slide table's mpp column$"):
         Slide(path)
     with Slide(path, mpp=0.4) as slide:
         assert slide.mpp == 0.4

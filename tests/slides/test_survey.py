@@ -92,7 +92,7 @@ def test_regions_hold_every_cell_once_and_are_bounded(columns, rows, dense, px, 
         assert len(cells) == 1 or len(cells) * px**2 <= 2**26
         for block in blocks(cells, grid):
             height, width = np.ptp(cells.rows[block]) + 1, np.ptp(cells.columns[block]) + 1
-            assert max(height, width) == 1 or max(height, width) * 2 * px <= 2048
+            assert max(height, width) == 1 or max(height, width) * 2 * px <= 1024
 
 
 def test_a_large_slide_is_cut_into_many_regions(tmp_path):

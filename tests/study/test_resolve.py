@@ -58,17 +58,17 @@ def test_a_fingerprint_follows_its_inputs(tmp_path: Path) -> None:
 def test_a_grid_gives_one_checkpoint_per_point(tmp_path: Path) -> None:
     plans = _resolve(
         tmp_path,
-        {"g": {"backbone": "resnet18", **_SIMCLR, "grid": {"lr": [0.1, 0.2], "temperature": [0.1, 0.5]}}},
+        {"g": {"backbone": "resnet18", **_SIMCLR, "grid": {"lr": [0.1, 0.2], "tau": [0.1, 0.5]}}},
     )
     assert list(plans) == [
-        "g-lr0.1-temperature0.1",
-        "g-lr0.1-temperature0.5",
-        "g-lr0.2-temperature0.1",
-        "g-lr0.2-temperature0.5",
+        "g-lr0.1-tau0.1",
+        "g-lr0.1-tau0.5",
+        "g-lr0.2-tau0.1",
+        "g-lr0.2-tau0.5",
     ]
-    last = plans["g-lr0.2-temperature0.5"].spec
+    last = plans["g-lr0.2-tau0.5"].spec
     assert last.lr == 0.2
-    assert last.options == {"temperature": 0.5}
+    assert last.options == {"tau": 0.5}
     assert len({p.artefacts[0].fingerprint for p in plans.values()}) == 4
 
 
@@ -84,7 +84,7 @@ def test_a_grid_gives_one_checkpoint_per_point(tmp_path: Path) -> None:
         ({"a": {"backbone": "resnet8"}}, r"checkpoints\.a: .*resnet8.*resnet18"),
         ({"a": {"backbone": "resnet18", "method": "simclt", "patches": "tissue"}}, r"simclt.*simclr"),
         ({"a": {"backbone": "resnet18", "method": "simclr", "patches": "tisue"}}, r"tisue.*did you mean tissue\?"),
-        ({"a": {"backbone": "resnet18", **_SIMCLR, "options": {"temprature": 1}}}, r"temprature.*temperature"),
+        ({"a": {"backbone": "resnet18", **_SIMCLR, "options": {"taus": 1}}}, r"options\.taus: .*tau"),
         (
             {"a": {"backbone": "resnet18"}, "b": {"init": "a", "backbone": "resnet50"}},
             r"resnet50 differs from resnet18",

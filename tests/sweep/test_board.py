@@ -69,15 +69,13 @@ def test_finals_come_first_while_there_are_more_searches_than_places(tmp_path: P
 
 def test_a_process_that_dies_again_and_again_ends_its_cell_and_is_repeated_by_the_next_run(tmp_path: Path) -> None:
     board, lanes, _ = _board(tmp_path, 2)
-    assert _start(board, "0") == "a trial 0"
-    for _ in range(3):
-        board.lost("0", "out of memory")
-    board.release("0", gave_up="out of memory")
-    assert board.failed == {
-        "a/toy-task/toy/1": "trial 0: its process died again and again (out of memory); run again to repeat it"
-    }
-    assert [_start(board, key) for key in "12"] == ["b trial 0", "c trial 0"]
-    assert cell_state(lanes[0].cell.artefact.folder).reason.startswith("trial 0: its process died")
+    for key in "0123":
+        assert _start(board, key) == "a trial 0"
+        board.lost(key, "out of memory")
+    name, reason = "a/toy-task/toy/1", "trial 0: its process died 4 times (out of memory); run again to repeat it"
+    assert board.failed == {name: reason}
+    assert [_start(board, key) for key in "45"] == ["b trial 0", "c trial 0"]
+    assert cell_state(lanes[0].cell.artefact.folder).reason == reason
     again, _, _ = _board(tmp_path, 1)
     assert _start(again, "0") == "a trial 0"  # not counted as a failure of the setting
 
@@ -88,6 +86,7 @@ def test_a_death_after_the_end_changes_nothing(tmp_path: Path) -> None:
     assert board.result("0", TRIAL)
     board.lost("0", "killed while it was stopped")
     assert len(lanes[0].history.trials[0].evaluations) == 1
+    assert _start(board, "1") == "a trial 1"
 
 
 def test_when_every_trial_fails_the_cell_fails_and_the_others_go_on(tmp_path: Path) -> None:

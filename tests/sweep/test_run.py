@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from raysweep.errors import WorkError
-from raysweep.sweep import run
+from raysweep.sweep import board
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.journal import Journal
 from raysweep.sweep.run import _resources
@@ -51,20 +51,32 @@ def test_deaths_failures_and_all_that_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One search of good cells, one whose actor dies once, one whose actors always die, one that always raises."""
-    monkeypatch.setattr(run, "DEATHS", 1)
-    marker = tmp_path / "die"
+    monkeypatch.setattr(board, "DEATHS", 1)
+    marker, early = tmp_path / "die", tmp_path / "early"
     marker.touch()
     good = toy_cells(tmp_path, TRANSFER, **KEYS)
-    once = toy_cells(tmp_path, TRANSFER, checkpoints="c", dies=str(marker))
+    once = toy_cells(tmp_path, TRANSFER, checkpoints="c", dies=str(marker), dies_early=str(early))
     always = toy_cells(tmp_path, TRANSFER, checkpoints="d", dies="always")
     raises = toy_cells(tmp_path, TRANSFER, checkpoints="e", fails_above=0.0)
+    appended = Journal.append
+
+    def append(journal: Journal, event: dict) -> None:
+        if event == {"event": "asked", "final": 1} and "/c/" in journal.folder.root and not dead:
+            early.touch()  # its process dies before the final begins
+            dead.append(event)
+        appended(journal, event)
+
+    dead: list[dict] = []
+    monkeypatch.setattr(Journal, "append", append)
     failed = toy_search([*always, *once, *raises, *good], TRANSFER, at_once=2, scratch=tmp_path / "scratch")
 
     assert failed == ["d/toy-task/toy/1", "e/toy-task/toy/1"]
     assert outcome(good) == undisturbed
 
     assert not marker.exists()
-    assert [e["event"] for e in _events(once[0])].count("lost") == 1
+    assert not early.exists()
+    lost = [{k: e[k] for k in e if k != "reason"} for e in _events(once[0]) if e["event"] == "lost"]
+    assert lost == [{"event": "lost", "trial": 0}, {"event": "lost", "final": 1}]
     calm = toy_cells(tmp_path / "calm", TRANSFER, checkpoints="c")
     simulate(calm, TRANSFER)
     values = [[(t["status"], t["value"], len(t["evaluations"])) for t in outcome(c)[0]] for c in (once, calm)]
@@ -73,7 +85,7 @@ def test_deaths_failures_and_all_that_goes_on(
     lost = [e for e in _events(always[0]) if e["event"] == "lost"]
     assert [e["trial"] for e in lost] == [0, 0]
     assert "told" not in {e["event"] for e in _events(always[0])}  # no failure of the setting
-    assert "trial 0: its process died again and again" in cell_state(always[0].artefact.folder).reason
+    assert "trial 0: its process died 2 times" in cell_state(always[0].artefact.folder).reason
     assert "all 7 trials failed; the first: ValueError: lr" in cell_state(raises[0].artefact.folder).reason
 
     said = capfd.readouterr()

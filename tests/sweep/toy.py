@@ -47,7 +47,8 @@ class ToySettings(Model):
     drop: float
     pace: float = 0.0  # seconds per evaluation
     fails_above: float = 1.0  # lr
-    dies: str = ""  # a file: an attempt that finds it removes it and dies; `always`: every attempt dies
+    dies: str = ""  # a file: who finds it removes it and dies; `always`: every attempt dies
+    dies_early: str = ""  # the same, while its process is made ready for it
 
 
 @dataclass
@@ -66,7 +67,7 @@ class ToyRun(Run):
         if self.settings.lr > self.settings.fails_above:
             raise ValueError(f"lr {self.settings.lr:.3g} is too high")
         if self.done == 2 and self.settings.dies:
-            self._die()
+            _die(self.settings.dies)
         noise = generator(self.job.seed, self.done, sum(self.job.train)).normal(0, 0.01)
         value = self._skill() * (1 - 0.5**self.done) + noise
         return Evaluation(self.done * self.job.steps // self.job.evaluations, 1 - value, 1 - value, value)
@@ -87,12 +88,13 @@ class ToyRun(Run):
         best = -2 - (ord(self.job.checkpoint.root[-1]) - ord("a"))
         return 1 / (1 + (np.log10(self.settings.lr) - best) ** 2) - 0.2 * self.settings.drop
 
-    def _die(self) -> None:
-        if self.settings.dies != "always":
-            if not os.path.exists(self.settings.dies):
-                return
-            os.unlink(self.settings.dies)
-        os._exit(1)
+
+def _die(marker: str) -> None:
+    if marker != "always":
+        if not os.path.exists(marker):
+            return
+        os.unlink(marker)
+    os._exit(1)
 
 
 class Toy(Protocol):
@@ -113,6 +115,11 @@ class ToyTrial(TransferTrial):
     def setup(self, config, bench=None):
         protocols._registry["toy"] = Toy()
         super().setup(config, bench)
+
+    def reset_config(self, new_config):
+        if marker := new_config["params"].get("dies_early"):
+            _die(marker)
+        return super().reset_config(new_config)
 
 
 def toy_search(cells: list[Cell], transfer: TransferSpec, *, at_once: int = 2, scratch: Path, seed: int = 0) -> list:

@@ -1,0 +1,95 @@
+"""Reading a patch set by row groups."""
+
+import pickle
+
+import pyarrow as pa
+import pytest
+
+from raysweep.errors import RequestError
+from raysweep.patches.decode import decode
+from raysweep.patches.read import PatchSet, RowGroup
+from raysweep.patches.write import write_patch_set
+from raysweep.storage import Artefact, Storage
+
+from .rows import patch_rows
+
+CONFIG = {"um": 4, "px": 8}
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory) -> Artefact:
+    artefact = Artefact(Storage.open(tmp_path_factory.mktemp("patches")), {"what": "test"})
+    write_patch_set(artefact, patch_rows(400), config=CONFIG, shards=2)
+    return artefact
+
+
+def test_what_it_says_of_itself(artefact):
+    patches = PatchSet(artefact.folder)
+    assert (patches.px, patches.mpp, patches.n_patches) == (8, 0.5, 400)
+    assert patches.classes == ["normal", "tumour"]
+    assert patches.sources == ["s0", "s1", "s2"]
+    assert patches.fingerprint == artefact.fingerprint
+
+
+def test_row_groups_cover_the_shards_in_order(artefact):
+    patches = PatchSet(artefact.folder)
+    shards = [artefact.folder.read_table("shards", name) for name in artefact.folder.names("shards")]
+    assert sum(group.rows for group in patches.row_groups) == 400
+    assert {group.rows for group in patches.row_groups[:1]} == {128}
+    read = pa.concat_tables([patches.read(group, ["x", "key", "image"]) for group in patches.row_groups])
+    assert read["key"].to_pylist() == [key for shard in shards for key in shard["key"].to_pylist()]
+    assert read.column_names == ["x", "key", "image"]
+    assert [patches.read(group, ["key"]).num_rows for group in patches.row_groups] == [
+        g.rows for g in patches.row_groups
+    ]
+
+
+def test_groups_are_read_in_any_order_with_the_columns_asked_for(artefact):
+    patches = PatchSet(artefact.folder)
+    last, first = patches.row_groups[-1], patches.row_groups[0]
+    assert last.shard != first.shard
+    for group in (last, first, last):
+        table = patches.read(group, ["image", "label"])
+        assert set(table.column_names) == {"image", "label"}
+        assert decode(table["image"][0].as_py()["bytes"]).shape == (8, 8, 3)
+        assert table.num_rows == group.rows
+    bare = patches.read(first, ["image.bytes", "key"])
+    assert bare.column_names == ["image", "key"]
+    assert bare.schema.field("image").type == pa.struct([("bytes", pa.binary())])
+
+
+def test_it_travels_to_workers(artefact):
+    patches = PatchSet(artefact.folder)
+    group = patches.row_groups[0]
+    there = patches.read(group, ["key"])
+    copy = pickle.loads(pickle.dumps(patches))
+    assert copy.read(group, ["key"]).equals(there)
+    assert copy.row_groups == patches.row_groups
+
+
+def test_it_reads_one_shard_at_a_time(artefact, monkeypatch):
+    patches = PatchSet(artefact.folder)
+    opened = []
+    real = Storage.path
+    monkeypatch.setattr(Storage, "path", lambda self, *parts: opened.append(parts) or real(self, *parts))
+    for group in patches.row_groups:
+        patches.read(group, ["key"])
+    assert opened == [("shards", "00000-of-00002.parquet"), ("shards", "00001-of-00002.parquet")]
+
+
+def test_an_incomplete_folder_is_refused(artefact, tmp_path):
+    with pytest.raises(RequestError, match=r"patch set .*: not complete"):
+        PatchSet(Storage.open(tmp_path))
+    half = Storage.open(tmp_path)
+    half.write_bytes(artefact.folder.read_bytes("shards.json"), "shards.json")
+    with pytest.raises(RequestError, match="not complete"):
+        PatchSet(half)
+
+
+def test_a_short_last_group(tmp_path):
+    artefact = Artefact(Storage.open(tmp_path), {"what": "short"})
+    write_patch_set(artefact, patch_rows(129), config=CONFIG)
+    assert PatchSet(artefact.folder).row_groups == [
+        RowGroup("00000-of-00001.parquet", 0, 128),
+        RowGroup("00000-of-00001.parquet", 1, 1),
+    ]
