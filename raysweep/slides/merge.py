@@ -15,7 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from ray.exceptions import RayTaskError
 
+from raysweep.errors import WorkError, reason_of
 from raysweep.patches.schema import patch_schema
 from raysweep.patches.write import Shard, shard_count, shard_edges, shard_name, write_shard
 from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
@@ -71,7 +73,8 @@ def merge(
 ) -> list[Shard]:
     """Write all shards below a patch set's folder; `facts` are by slide name. `report` is called for each shard.
 
-    Shards that an earlier, killed call has written for the same pieces are kept.
+    Shards that an earlier, killed call has written for the same pieces are kept. Raises WorkError when one cannot be
+    written.
     """
     count = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
     edges = [int(edge) for edge in shard_edges(count)] + [_END]
@@ -186,6 +189,8 @@ def _partition_group(
     bounds = [bisect_left(keys, cut) for cut in cuts]
     written = []
     for way, (start, stop) in enumerate(pairwise(bounds)):
+        if start == stop:
+            continue
         some = rows.slice(start, stop - start)
         path = f"{prefix}-{way:03d}.parquet"
         write_piece(scratch, some, path)
@@ -198,11 +203,14 @@ def _parallel(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], wo
     remote = ray.remote(function)
     most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: list[ray.ObjectRef] = []
-    for call in calls:
-        if len(waiting) >= most:
+    try:
+        for call in calls:
+            if len(waiting) >= most:
+                done, waiting = ray.wait(waiting)
+                yield from ray.get(done)
+            waiting.append(remote.remote(*call))
+        while waiting:
             done, waiting = ray.wait(waiting)
             yield from ray.get(done)
-        waiting.append(remote.remote(*call))
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield from ray.get(done)
+    except RayTaskError as error:
+        raise WorkError(f"writing shards stopped: {reason_of(error.cause or error)}") from error

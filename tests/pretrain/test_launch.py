@@ -207,8 +207,11 @@ def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session)
 
 
 @pytest.mark.slow
-def test_workers_that_fail_again_and_again(tmp_path, make_set, ray_session):
+def test_a_worker_that_fails_for_good(tmp_path, make_set, ray_session, monkeypatch):
     """A patch that is no picture: the reason comes through, and nothing is left complete."""
+    from raysweep.pretrain import fit
+
+    monkeypatch.setattr(fit, "_RESTARTS", 0)  # each takes a start of all workers
     patches = make_set(64, image=lambda i: {"bytes": b"no picture", "path": f"{i}.jpg"})
     artefact = artefact_of(tmp_path, SPEC)
     with pytest.raises(WorkError, match="pretraining failed: picture cannot be decoded"):

@@ -75,17 +75,10 @@ def _cells(folder: Path, inputs: tuple[Storage, dict[str, Storage], Storage]) ->
     return cells
 
 
-def test_every_protocol_is_searched_the_same_under_ray(tmp_path: Path, inputs, ray_session: None) -> None:
-    here = _cells(tmp_path / "here", inputs)
-    assert simulate(here, TRANSFER, study="tiny") == {}
-    there = _cells(tmp_path / "there", inputs)
-    assert (
-        search(there, TRANSFER, study="tiny", seed=0, threads=1, trials_at_once=2, progress=Progress(quiet=True)) == []
-    )
-    assert outcome(there) == outcome(here)  # to the bit
-    assert search(there, TRANSFER, study="tiny", seed=0, threads=1, progress=Progress(quiet=True)) == []
-
-    for cell in there:
+def test_every_protocol_is_searched(tmp_path: Path, inputs) -> None:
+    cells = _cells(tmp_path, inputs)
+    assert simulate(cells, TRANSFER, study="tiny", at_once=2) == {}
+    for cell in cells:
         trials, finals, predictions = outcome([cell])
         assert len(trials) == 4
         assert all(0 <= t["value"] <= 1 for t in trials if t["status"] != "failed")
@@ -105,3 +98,14 @@ def test_every_protocol_is_searched_the_same_under_ray(tmp_path: Path, inputs, r
         assert manifest["counts"]["trials"] == 4
         assert manifest["timings"]["search_seconds"] > 0
         assert manifest["timings"]["train_seconds"] == pytest.approx(sum(table["train_seconds"].to_pylist()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_results_under_ray_are_the_same_to_the_bit(tmp_path: Path, inputs, ray_session: None) -> None:
+    here, there = _cells(tmp_path / "here", inputs), _cells(tmp_path / "there", inputs)
+    assert simulate(here, TRANSFER, study="tiny") == {}
+    quiet = Progress(quiet=True)
+    assert search(there, TRANSFER, study="tiny", seed=0, threads=1, trials_at_once=2, progress=quiet) == []
+    assert outcome(there) == outcome(here)
+    assert search(there, TRANSFER, study="tiny", seed=0, threads=1, progress=quiet) == []  # nothing is left to do

@@ -1,5 +1,6 @@
 """Searches under Ray Tune: processes are killed for real. Every outcome is compared with that of `simulate`."""
 
+import io
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from rich.console import Console
 
 from raysweep.errors import WorkError
+from raysweep.progress import Progress
 from raysweep.sweep import board
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.journal import Journal
@@ -215,8 +218,10 @@ def test_an_interrupted_search_says_so(tmp_path: Path, ray_session: None) -> Non
 
     thread = threading.Thread(target=interrupt)
     thread.start()
+    shown = Progress(Console(file=io.StringIO(), force_terminal=True))  # a live display: nothing of it can be pickled
     with pytest.raises(KeyboardInterrupt):
-        toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch")
+        toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch", progress=shown)
+    assert "search" in shown.console.file.getvalue()  # type: ignore[attr-defined]
     thread.join()
 
 

@@ -122,13 +122,21 @@ class ToyTrial(TransferTrial):
         return super().reset_config(new_config)
 
 
-def toy_search(cells: list[Cell], transfer: TransferSpec, *, at_once: int = 2, scratch: Path, seed: int = 0) -> list:
+def toy_search(
+    cells: list[Cell],
+    transfer: TransferSpec,
+    *,
+    at_once: int = 2,
+    scratch: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[str]:
     """`search` with the toy protocol."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     real, run.TransferTrial = run.TransferTrial, ToyTrial  # type: ignore[misc]
     try:
         return run.search(cells, transfer, study="toys", seed=seed, threads=1, trials_at_once=at_once,
-                          scratch=scratch, progress=Progress(quiet=True))  # fmt: skip
+                          scratch=scratch, progress=progress or Progress(quiet=True))  # fmt: skip
     finally:
         run.TransferTrial = real  # type: ignore[misc]
 

@@ -1,0 +1,111 @@
+"""Pieces to shards."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep.errors import WorkError
+from raysweep.randomness import stable_hash
+from raysweep.slides.merge import Piece, SlideFacts, merge
+from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
+from raysweep.storage import Storage
+
+FACTS = {"a": SlideFacts("p", 1, "train", 0.25), "b": SlideFacts(None, None, "test", 0.5)}
+
+
+def piece_rows(slide: str, start: int, n: int) -> pa.Table:
+    rows = [
+        {"slide": slide, "x": x, "y": 0, "tissue": 1.0, "key": stable_hash(slide, x), "image": b"%d" % x}
+        for x in range(start, start + n)
+    ]
+    return pa.Table.from_pylist(rows, schema=PIECE_SCHEMA).sort_by("key")
+
+
+@given(st.integers(1, 100), st.integers(0, 2**64), st.integers(0, 2**64))
+def test_a_range_of_keys_is_read_out_of_a_piece(tmp_path_factory, n, one, other):
+    storage = Storage.open(tmp_path_factory.mktemp("spool"))
+    rows = piece_rows("a", 0, n)
+    write_piece(storage, rows, "of", "piece.parquet")
+    low, high = sorted((one, other))
+    expected = [row for row in rows.to_pylist() if low <= row["key"] < high]
+    assert read_piece(storage, "of/piece.parquet", low, high).to_pylist() == expected
+    assert read_piece(storage, "of/piece.parquet", 0, 2**64).equals(rows)
+
+
+@pytest.fixture
+def spool(tmp_path) -> tuple[Storage, list[Piece]]:
+    spool = Storage.open(tmp_path / "spool")
+    pieces = []
+    for name, slide, start in (("1", "a", 0), ("2", "a", 40), ("3", "b", 0)):
+        write_piece(spool, piece_rows(slide, start, 40), name)
+        pieces.append(Piece(name, 40, spool.size(name)))
+    return spool, pieces
+
+
+def run(folder: Storage, spool: Storage, pieces: list[Piece], facts=None, workers=None) -> list[str]:
+    shards = merge(folder, spool, pieces, facts or FACTS, mpp=0.5, classes=["n", "t"], workers=workers,
+                   report=lambda shard: None)  # fmt: skip
+    assert sum(shard.rows for shard in shards) == sum(piece.rows for piece in pieces)
+    return [shard.name for shard in shards]
+
+
+@pytest.mark.usefixtures("ray_session")
+class TestMerge:
+    @pytest.fixture(autouse=True)
+    def _small_shards(self, monkeypatch):
+        monkeypatch.setattr("raysweep.patches.write.SHARD_PATCHES", 10)
+
+    def test_rows_carry_what_their_slide_is(self, tmp_path, spool):
+        folder = Storage.open(tmp_path / "set")
+        names = run(folder, *spool)
+        rows = [row for name in names for row in folder.read_table("shards", name).to_pylist()]
+        assert len(names) == 12
+        assert len(rows) == 120
+        assert {(r["slide"], r["patient"], r["label"], r["split"], r["source_mpp"]) for r in rows} == {
+            ("a", "p", 1, "train", 0.25),
+            ("b", None, None, "test", 0.5),
+        }
+        assert {r["image"]["path"]: r["image"]["bytes"] for r in rows}["a_53_0.jpg"] == b"53"
+
+    def test_what_was_written_before_a_kill_is_kept(self, tmp_path, spool):
+        folder = Storage.open(tmp_path / "set")
+        names = run(folder, *spool)
+        before = {name: folder.read_bytes("shards", name) for name in names}
+        folder.remove("shards", names[3])
+        folder.write_bytes(b"left by a kill", "merge", "junk")
+        times = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in folder.names("shards")}
+        assert run(folder, *spool, workers=1) == names
+        assert {name: folder.read_bytes("shards", name) for name in names} == before
+        after = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in times}
+        assert after == times
+        assert not folder.exists("merge")
+
+    def test_another_plan_begins_anew(self, tmp_path, spool):
+        folder = Storage.open(tmp_path / "set")
+        storage, pieces = spool
+        run(folder, storage, pieces[:1], {"a": FACTS["a"]})
+        names = run(folder, storage, pieces)
+        assert folder.names("shards") == names
+        other = {**FACTS, "b": SlideFacts("q", 0, "val", 0.5)}
+        run(folder, storage, pieces, other)
+        rows = folder.read_table("shards", names[0]).to_pylist()
+        assert {row["split"] for row in rows if row["slide"] == "b"} == {"val"}
+
+    def test_object_storage_gets_the_same_shards(self, tmp_path, spool):
+        plain = Storage.open(tmp_path / "set")
+        objects = Storage(pafs.PyFileSystem(pafs.FSSpecHandler(LocalFileSystem(auto_mkdir=True))), f"{tmp_path}/far")
+        names = run(plain, *spool)
+        assert run(objects, *spool) == names
+        assert all(plain.read_bytes("shards", name) == objects.read_bytes("shards", name) for name in names)
+
+    def test_shards_that_cannot_be_written_end_the_work(self, tmp_path, spool, monkeypatch):
+        folder = Storage.open(tmp_path / "set")
+        monkeypatch.setattr(Storage, "remove", lambda self, *parts: None)
+        folder.write_bytes(b"a file where the folder should be", "shards")
+        with pytest.raises(WorkError, match=r"^writing shards stopped: .*shards.* cannot be written"):
+            run(folder, *spool)
