@@ -68,7 +68,10 @@ class Batch:
     labels: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch([v.to(device, non_blocking=True) for v in self.views], self.labels.to(device, non_blocking=True))
+        """On a device, channels last in memory."""
+        last = torch.channels_last
+        views = [view.to(device, non_blocking=True, memory_format=last) for view in self.views]
+        return Batch(views, self.labels.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,8 @@ def train(job: Job, keeper: Keeper, *, rank: int = 0, world: int = 1, device: to
         threads=job.threads, pin=device.type == "cuda",
     )  # fmt: skip
 
-    learner = Learner(method, load_checkpoint(job.start)[0], len(patches.classes), job.seed).to(device)
+    learner = Learner(method, load_checkpoint(job.start)[0], len(patches.classes), job.seed)
+    learner = learner.to(device).to(memory_format=torch.channels_last)  # convolutions are 10-20 % faster so
     optimizer = _optimizer(learner, settings)
     state = keeper.last()
     history: list[dict[str, Any]] = []

@@ -163,10 +163,14 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
 
 def trainers() -> list[psutil.Process]:
     """The Train workers of this session's Ray, and of no other."""
-    return [
-        child for child in psutil.Process().children(recursive=True)
-        if "RayTrainWorker" in " ".join(child.cmdline()) or "RayTrainWorker" in child.name()
-    ]  # fmt: skip
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return found
 
 
 def when(ready: Callable[[], bool], seconds: float) -> bool:
@@ -180,7 +184,7 @@ def when(ready: Callable[[], bool], seconds: float) -> bool:
 
 @pytest.mark.slow
 def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session):
-    spec = SPEC.model_copy(update={"epochs": 12})
+    spec = SPEC.model_copy(update={"epochs": 20})
     artefact = artefact_of(tmp_path / "ray", spec)
     failures: list[BaseException] = []
 
@@ -197,12 +201,12 @@ def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session)
     assert len(victims) == 2
     victims[1].kill()
     before = len(artefact.folder.read_bytes("metrics.jsonl").splitlines())
-    assert before < 12, "too fast to be killed in mid-run"
+    assert before < 20, "too fast to be killed in mid-run"
     thread.join(400)
     assert not thread.is_alive()
     assert failures == []
     lines = [json.loads(line) for line in artefact.folder.read_bytes("metrics.jsonl").splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 13))
+    assert [line["epoch"] for line in lines] == list(range(1, 21))
     assert same_weights(artefact.folder, undisturbed(tmp_path, patch_set, spec, pair))
 
 
