@@ -94,21 +94,22 @@ def keeper() -> Callable[..., MemoryKeeper]:
     return MemoryKeeper
 
 
-class Pair:
-    """Two processes that form a gloo group and run functions of `ranks` together."""
+class Group:
+    """Processes that form a gloo group and run functions of `ranks` together."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: int) -> None:
         context = mp.get_context("spawn")
         self.ends, self.processes = [], []
-        for rank in range(2):
+        for rank in range(world):
             ours, theirs = context.Pipe()
-            process = context.Process(target=ranks.serve, args=(theirs, rank, (folder / "store").as_uri()), daemon=True)
+            arguments = (theirs, rank, world, (folder / "store").as_uri())
+            process = context.Process(target=ranks.serve, args=arguments, daemon=True)
             process.start()
             self.ends.append(ours)
             self.processes.append(process)
 
     def run(self, function: str, *arguments: Any) -> list[Any]:
-        """What `ranks.<function>(*arguments)` returns on either rank."""
+        """What `ranks.<function>(*arguments)` returns on every rank."""
         for end in self.ends:
             end.send((function, arguments))
         answers = [end.recv() for end in self.ends]
@@ -125,7 +126,14 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    made = Pair(tmp_path_factory.mktemp("gloo"))
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+    made = Group(tmp_path_factory.mktemp("gloo"), 2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Group]:
+    made = Group(tmp_path, 3)
     yield made
     made.close()

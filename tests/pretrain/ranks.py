@@ -1,5 +1,7 @@
 """What the two gloo processes of the equality tests run."""
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +25,25 @@ class NoKeeper:
 
     def keep(self, state: dict[str, Any] | None, metrics: dict[str, float]) -> None:
         pass
+
+
+class FileKeeper:
+    """Keeps the last state in a file, and dies once after the first epoch."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def last(self) -> dict[str, Any] | None:
+        return torch.load(self.path, weights_only=True) if Path(self.path).exists() else None
+
+    def keep(self, state: dict[str, Any] | None, metrics: dict[str, float]) -> None:
+        first = not Path(self.path).exists()
+        dist.barrier()
+        if state is not None:
+            torch.save(state, self.path)
+        dist.barrier()
+        if first:
+            raise InterruptedError
 
 
 def job(out: Storage, patches: Storage, *, seed: int = 0, backbone: str = "test_vit", **keys: Any) -> Job:
@@ -49,6 +70,13 @@ def run(job: Job, *, plain_head: bool = False) -> None:
         train(job, NoKeeper())
 
 
+def run_in_two_parts(job: Job, path: str) -> None:
+    """Train, die after the first epoch, and go on."""
+    for _ in range(2):
+        with contextlib.suppress(InterruptedError):
+            train(job, FileKeeper(path), rank=dist.get_rank(), world=dist.get_world_size())
+
+
 def run_plain(job: Job) -> None:
     before = SimCLR.head
     try:
@@ -57,10 +85,10 @@ def run_plain(job: Job) -> None:
         SimCLR.head = before  # type: ignore[method-assign]
 
 
-def serve(connection: Any, rank: int, store: str) -> None:
+def serve(connection: Any, rank: int, world: int, store: str) -> None:
     """Run what is asked for until None comes."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     while (request := connection.recv()) is not None:
         function, arguments = request
         try:

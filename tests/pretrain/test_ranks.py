@@ -35,3 +35,13 @@ def test_two_ranks_repeat_themselves_to_the_bit(tmp_path, patch_set, pair):
         pair.run("run", ranks.job(out, patch_set, backbone="test_resnet", method="simclr", epochs=1))
         files.append(out.read_bytes(FILE))
     assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_three_ranks_go_on_to_the_same_bytes(tmp_path, patch_set, three):
+    """Three summands: their order matters, and torch must not change it after the first step."""
+    keys = {"backbone": "resnet18", "batch": 48, "optimizer": "sgd", "lr": 0.05}
+    whole, parts = Storage.open(tmp_path / "whole"), Storage.open(tmp_path / "parts")
+    three.run("run", ranks.job(whole, patch_set, **keys))
+    three.run("run_in_two_parts", ranks.job(parts, patch_set, **keys), str(tmp_path / "state.pt"))
+    assert whole.read_bytes(FILE) == parts.read_bytes(FILE)
