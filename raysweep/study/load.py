@@ -84,7 +84,7 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
     try:
         config = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(list(overrides)))
         assert isinstance(config, DictConfig)
-        for key in config:
+        for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
         if config.get("data") and "://" not in str(config.data):
