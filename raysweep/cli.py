@@ -28,6 +28,7 @@ datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them,
 app.add_typer(datasets, name="datasets")
 
 out = Console(highlight=False, soft_wrap=True)
+_LOG_WIDTH = 400  # characters; longer cells are folded
 _state = {"debug": False}
 
 StudyArgument = Annotated[
@@ -268,8 +269,11 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    wide = Measurement.get(out, out.options, table).maximum
-    out.print(table, width=None if out.is_terminal else max(wide, 80))  # a log has no width to fit into
+    if out.is_terminal:
+        out.print(table)
+    else:  # a log or a pipe has no width to fit into
+        wide = Measurement.get(out, out.options.update(max_width=_LOG_WIDTH), table).maximum
+        Console(width=wide, highlight=False).print(table)
 
 
 def _progress() -> Any:
