@@ -56,7 +56,7 @@ class Progress:
     def say(self, text: str) -> None:
         """One line, outside any stage."""
         if not self.quiet:
-            self.console.print(text)
+            _line(self.console, text)
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
@@ -76,7 +76,7 @@ class Progress:
 
             def show(stage: Stage, note: str | None = None) -> None:
                 if note:
-                    bars.console.print(note)
+                    _line(bars.console, note)
                 bars.update(row, completed=stage.done, details=stage.details())
 
             yield Stage(name, total, unit, show)
@@ -91,13 +91,18 @@ class Progress:
         def show(stage: Stage, note: str | None = None) -> None:
             nonlocal last
             if note:
-                self.console.print(note)
+                _line(self.console, note)
             if time.monotonic() - last >= _PLAIN_SECONDS:
                 last = time.monotonic()
-                self.console.print(line(stage))
+                _line(self.console, line(stage))
 
         stage = Stage(name, total, unit, show)
-        self.console.print(f"{name}: started" + (f", {total} {unit}" if total is not None else ""))
+        _line(self.console, f"{name}: started" + (f", {total} {unit}" if total is not None else ""))
         yield stage
         seconds = time.monotonic() - stage.started
-        self.console.print(f"{line(stage)} · {seconds:.0f} s")
+        _line(self.console, f"{line(stage)} · {seconds:.0f} s")
+
+
+def _line(console: Console, text: str) -> None:
+    """Print text as it is: names and reasons may hold brackets, and a log wants one line for one thing."""
+    console.print(text, markup=False, soft_wrap=True)
