@@ -18,6 +18,7 @@ class Stage:
     def __init__(self, name: str, total: int | None, unit: str, show) -> None:
         self.name, self.total, self.unit = name, total, unit
         self.done = 0
+        self.known = 0  # of those done, how many took no time
         self.counts: dict[str, int] = {}
         self.started = time.monotonic()
         self._show = show
@@ -29,17 +30,32 @@ class Stage:
             self.counts[name] = self.counts.get(name, 0) + more
         self._show(self)
 
+    def resume(self, n: int) -> None:
+        """`n` units were done before this stage began: they say nothing about its speed."""
+        self.known += n
+        self.advance(n)
+
     def note(self, text: str) -> None:
         """Show a line of its own, such as a failure and its reason."""
         self._show(self, note=text)
 
+    def left(self) -> str:
+        """About how long the rest takes, such as ` · 4 min left`; nothing while that cannot be told."""
+        fresh = self.done - self.known
+        if self.total is None or fresh <= 0 or self.done >= self.total:
+            return ""
+        seconds = (time.monotonic() - self.started) / fresh * (self.total - self.done)
+        return f" · {seconds / 60:.0f} min left" if seconds >= 90 else f" · {seconds:.0f} s left"
+
     def details(self) -> str:
         """Rates and counts so far, such as `4.1 slides/s · 230 patches/s · 1 failed`."""
         seconds = max(time.monotonic() - self.started, 1e-3)
-        parts = [f"{self.done / seconds:.3g} {self.unit}/s"]
+        parts = [f"{(self.done - self.known) / seconds:.3g} {self.unit}/s"]
         for name, value in self.counts.items():
             if name in ("failed", "skipped", "pruned"):
                 parts += [f"{value:,} {name}"] if value else []
+            elif name == "bytes":
+                parts.append(f"{value / seconds / 1e6:,.3g} MB/s")
             else:
                 parts.append(f"{value / seconds:,.3g} {name}/s")
         return " · ".join(parts)
@@ -94,7 +110,7 @@ class Progress:
                 _line(self.console, note)
             if time.monotonic() - last >= _PLAIN_SECONDS:
                 last = time.monotonic()
-                _line(self.console, line(stage))
+                _line(self.console, line(stage) + stage.left())
 
         stage = Stage(name, total, unit, show)
         _line(self.console, f"{name}: started" + (f", {total} {unit}" if total is not None else ""))

@@ -4,12 +4,16 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import posixpath
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -19,6 +23,7 @@ from raysweep.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
 _MIB = 2**20
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "segmentation-models-pytorch",
               "torchmetrics", "optuna", "scikit-learn", "openslide-python", "openslide-bin", "pyarrow",
               "numpy", "simplejpeg")  # fmt: skip
@@ -37,14 +42,8 @@ class Storage:
 
         Raises RequestError when the address cannot be understood.
         """
-        text = str(uri)
-        if "://" not in text:
-            return cls(pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix())
-        try:
-            fs, root = pafs.FileSystem.from_uri(text)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise RequestError(f"storage {text}: not a path or filesystem address ({error})") from error
-        return cls(fs, root.rstrip("/"))
+        fs, root = locate(uri)
+        return cls(fs, root)
 
     @property
     def is_local(self) -> bool:
@@ -180,20 +179,68 @@ def fingerprint(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def is_address(path: str | Path) -> bool:
+    """Whether this is a filesystem address (`s3://bucket/file`) and not a path."""
+    return _ADDRESS.match(str(path)) is not None
+
+
+def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of a path or address, and that filesystem's own name of the file or folder; it need not exist.
+
+    Spaces and other odd characters of an address may be written as they are or as %XX; a `?` in a name only as %3F.
+    Raises RequestError when the address cannot be understood.
+    """
+    text = str(path)
+    if not is_address(text):
+        return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
+    parts = urlsplit(text, allow_fragments=False)
+    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + (f"?{parts.query}" if parts.query else ""))
+    return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
+
+
+@lru_cache(64)  # one filesystem a bucket: finding the region of a bucket costs a request
+def _filesystem(address: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        fs, root = pafs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).replace(address, shown(address))
+        raise RequestError(f"{shown(address)}: not a path or filesystem address ({reason})") from error
+    return fs, root.rstrip("/")
+
+
+def join(root: str, name: str) -> str:
+    """The path or address of a file below a folder, or `name` itself where it is an address or an absolute path."""
+    if is_address(name):
+        return name
+    below = Path(os.path.expanduser(name))
+    if below.is_absolute() or not is_address(root):
+        return (Path(root) / below).absolute().as_posix()
+    parts = urlsplit(root, allow_fragments=False)
+    return parts._replace(path=posixpath.normpath(f"{parts.path}/{quote(below.as_posix())}")).geturl()
+
+
+def shown(path: str | Path) -> str:
+    """A path or address as people may see it: without the password and the options of an address."""
+    if not is_address(path):
+        return str(path)
+    parts = urlsplit(str(path), allow_fragments=False)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+
+
 def file_identity(path: str | Path) -> dict[str, Any]:
     """What makes a large file itself: its name, size in bytes and a hash of its first and last MiB.
 
-    Raises OSError when it cannot be read.
+    `path` may be an address; how the file is reached is no part of its identity. Raises OSError when it cannot be read.
     """
-    path = Path(path)
+    fs, inside = locate(path)
     digest = hashlib.blake2b(digest_size=16)
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        digest.update(file.read(_MIB))
+    with fs.open_input_file(inside) as file:
+        size = file.size()
+        digest.update(file.read_at(min(size, _MIB), 0))
         if size > _MIB:
-            file.seek(max(_MIB, size - _MIB))
-            digest.update(file.read(_MIB))
-    return {"name": path.name, "size": size, "hash": digest.hexdigest()}
+            start = max(_MIB, size - _MIB)
+            digest.update(file.read_at(size - start, start))
+    return {"name": inside.rpartition("/")[2], "size": size, "hash": digest.hexdigest()}
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.storage import Artefact, Storage, file_identity, fingerprint, shipped
+from raysweep.storage import Artefact, Storage, file_identity, fingerprint, is_address, join, locate, shipped, shown
+from tests.bucket import serve_bucket
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -103,6 +104,61 @@ def test_file_identity_sees_name_size_and_both_ends(tmp_path: Path) -> None:
     assert file_identity(path) == before
     renamed = path.rename(tmp_path / "b.svs")
     assert file_identity(renamed)["name"] == "b.svs"
+
+
+def test_an_object_has_the_identity_of_the_same_file_on_disk(tmp_path: Path) -> None:
+    sizes = {"small.svs": 100, "one [1] #2.svs": 2**20, "ends.svs": 2**20 + 5, "large.svs": 5 * 2**20 // 2}
+    with serve_bucket() as bucket:
+        for name, size in sizes.items():
+            (tmp_path / name).write_bytes(os.urandom(size))
+            address = bucket.put(f"a b/{name}", (tmp_path / name).read_bytes())
+            assert file_identity(address) == file_identity(tmp_path / name)
+            assert file_identity(address + "&allow_bucket_deletion=false") == file_identity(address)
+            assert file_identity(tmp_path / name)["name"] == name
+        with pytest.raises(OSError, match="none"):
+            file_identity(bucket.address("none.svs"))
+
+
+def test_addresses_and_paths_are_told_apart() -> None:
+    assert is_address("s3://bucket/a.svs")
+    assert is_address("file:///a.svs")
+    assert not any(is_address(path) for path in ("a.svs", "/a.svs", "C:/a.svs", "C://a.svs", "a/s3://b"))
+
+
+def test_the_name_of_a_file_on_its_filesystem() -> None:
+    options = "?scheme=http&endpoint_override=127.0.0.1:9&region=x"
+    fs, name = locate(f"s3://bucket/a b/c%20d#[1].svs{options}")
+    assert name == "bucket/a b/c d#[1].svs"
+    assert locate(f"s3://bucket/other/{options}") == (fs, "bucket/other")
+    assert locate(f"s3://bucket{options}")[1] == "bucket"
+    assert locate("file:///tmp/a%20b")[1] == "/tmp/a b"
+    assert locate("/tmp/a%20b")[1] == "/tmp/a%20b"
+    assert locate("/")[1] == "/"
+
+
+@pytest.mark.parametrize(
+    ("root", "name", "joined"),
+    [
+        ("/data", "a/b.svs", "/data/a/b.svs"),
+        ("/data", "/far/b.svs", "/far/b.svs"),
+        ("/data", "s3://b/a.svs?x=1", "s3://b/a.svs?x=1"),
+        ("s3://b/root/?x=1", "sub/a b?%.svs", "s3://b/root/sub/a%20b%3F%25.svs?x=1"),
+        ("s3://b?x=1", "a.svs", "s3://b/a.svs?x=1"),
+        ("s3://b/root", "../a.svs", "s3://b/a.svs"),
+        ("s3://b/root", "/local/a.svs", "/local/a.svs"),
+    ],
+)
+def test_join(root: str, name: str, joined: str) -> None:
+    assert join(root, name) == joined
+
+
+def test_nobody_is_shown_a_password() -> None:
+    assert shown("s3://key:secret@bucket/a%20b.svs?endpoint_override=x") == "s3://bucket/a b.svs"
+    assert shown("/a?b.svs") == "/a?b.svs"
+    with pytest.raises(RequestError) as caught:
+        locate("s3://key:secret@bucket/a.svs?no_such_option=1")
+    assert "s3://bucket" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_shipped_folders_are_found() -> None:

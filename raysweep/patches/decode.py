@@ -25,7 +25,7 @@ def decode(data: bytes) -> np.ndarray:
                 return simplejpeg.decode_jpeg(data, "RGB")
         with Image.open(io.BytesIO(data)) as image:
             _check_size(*image.size)
-            return _as_rgb(image)
+            return as_rgb(image)
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise WorkError(f"picture cannot be decoded ({error})") from error
 
@@ -40,7 +40,8 @@ def _check_size(width: int, height: int) -> None:
         raise WorkError(f"picture of {width} x {height} pixels is larger than {MAX_PIXELS} pixels")
 
 
-def _as_rgb(image: Image.Image) -> np.ndarray:
+def as_rgb(image: Image.Image) -> np.ndarray:
+    """The pixels of an open picture, uint8 (h, w, 3) RGB; transparent ones become white, 16-bit ones keep the high byte."""
     if image.mode.startswith("I"):
         grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from raysweep.patches.schema import FORMAT
+from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import file_identity
@@ -19,25 +20,44 @@ def patch_set_inputs(spec: PatchSetSpec, slides: Sequence[SlideEntry], seed: int
     or cannot be read has `missing` in place of its identity.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries = list(pool.map(_slide_inputs, slides))
-    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where"})
+        entries = list(pool.map(lambda slide: _slide_inputs(slide, spec.labels), slides))
+    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords"})
     return {"format": FORMAT, "seed": seed, **keys, "slides": sorted(entries, key=lambda entry: entry["name"])}
 
 
-def _slide_inputs(slide: SlideEntry) -> dict[str, Any]:
+def _slide_inputs(slide: SlideEntry, labels: LabelSpec) -> dict[str, Any]:
     try:
         file: dict[str, Any] = {"identity": file_identity(slide.path)}
     except OSError:
         file = {"missing": True}
-    table = {"mpp": slide.mpp, "patient": slide.patient, "site": slide.site, "label": slide.label, "split": slide.split}
+    for name in ("mask", "annotations", "coords"):
+        path = getattr(slide, name)
+        if path is not None:
+            try:
+                file[name] = file_identity(path)
+            except OSError:
+                file[name] = "missing"
+    table: dict[str, Any] = {"mpp": slide.mpp, "stain": slide.stain, "patient": slide.patient, "site": slide.site,
+             "label": slide.label, "split": slide.split}  # fmt: skip
+    used = [*labels.background_from, *([labels.values_by] if labels.values_by else [])]
+    if used:
+        table["columns"] = {name: slide.columns.get(name, "") for name in used}
     return {"name": slide.name, **table, **file}
 
 
-def spool_inputs(spec: PatchSetSpec, slide_inputs: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What the patches of one slide depend on, of one entry of `patch_set_inputs(...)["slides"]`.
+def spool_inputs(
+    spec: PatchSetSpec, slide_inputs: dict[str, Any], seed: int, *, classes: Sequence[str], copy: bool
+) -> dict[str, Any]:
+    """What the patches of one slide depend on; `slide_inputs` is its entry of `patch_set_inputs(...)["slides"]`.
 
-    Patient, label and split are not part of it: they are written into the rows when slides are merged.
+    Patient, split and a label of the whole slide are not part of it: they are written into the rows when slides are
+    merged. `classes` are the names of the labels by id, `copy` says whether the slide's own tiles are stored.
     """
-    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "split"})
-    kept = {name: slide_inputs[name] for name in ("name", "mpp", "identity")}
-    return {"format": FORMAT, "seed": seed, **keys, **kept}
+    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "split", "split_by", "coords", "export"})
+    if spec.labels.source == "slide":
+        keys["labels"] = spec.labels.model_dump(mode="json", exclude={"classes", "ignore"})
+    else:
+        keys["classes"] = list(classes)
+    names = ("name", "mpp", "stain", "columns", "identity", "mask", "annotations", "coords")
+    kept = {name: slide_inputs[name] for name in names if name in slide_inputs}
+    return {"format": FORMAT, "seed": seed, "copy": copy, **keys, **kept}

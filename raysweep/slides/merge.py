@@ -6,20 +6,20 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
-from ray.exceptions import RayTaskError
 
-from raysweep.errors import WorkError, reason_of
 from raysweep.patches.schema import patch_schema
 from raysweep.patches.write import Shard, shard_count, shard_edges, shard_name, write_shard
+from raysweep.slides.parallel import in_parallel
 from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
 from raysweep.storage import Storage, fingerprint
 
@@ -42,11 +42,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class SlideFacts:
-    """What the rows of a slide have in common."""
+    """What the rows of a slide have in common; `label` is that of rows that have none of their own."""
 
     patient: str | None
     label: int | None
     split: str
+    mpp: float
     source_mpp: float
 
 
@@ -66,7 +67,6 @@ def merge(
     pieces: Sequence[Piece],
     facts: Mapping[str, SlideFacts],
     *,
-    mpp: float,
     classes: Sequence[str],
     workers: int | None,
     report: Callable[[Shard], None],
@@ -79,17 +79,17 @@ def merge(
     count = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
     edges = [int(edge) for edge in shard_edges(count)] + [_END]
     _begin(folder, {"pieces": [vars(piece) for piece in pieces], "facts": {n: vars(f) for n, f in facts.items()},
-                    "mpp": mpp, "classes": list(classes), "shards": count})  # fmt: skip
+                    "classes": list(classes), "shards": count})  # fmt: skip
     ranges = [_Range(0, count, spool, list(pieces))]
     while max(part.last - part.first for part in ranges) > _SHARDS_AT_ONCE:
         ranges = [finer for part in ranges for finer in _partition(part, edges, folder.at(_SCRATCH), workers)]
-    common = ray.put((dict(facts), mpp, list(classes)))
+    common = ray.put((dict(facts), list(classes)))
     calls: list[tuple[Any, ...]] = []
     for part in ranges:
         held = ray.put(part)
         calls += [(folder, index, count, edges[index], edges[index + 1], held, common) for index in _shards(part)]
     shards = []
-    for shard in _parallel(_merge_shard, calls, workers):
+    for shard in in_parallel(_merge_shard, calls, workers, "writing shards"):
         report(shard)
         shards.append(shard)
     folder.remove(_SCRATCH)
@@ -110,7 +110,7 @@ def _begin(folder: Storage, plan: dict[str, Any]) -> None:
 
 
 def _merge_shard(
-    folder: Storage, index: int, count: int, low: int, high: int, part: _Range, common: tuple[dict, float, list[str]]
+    folder: Storage, index: int, count: int, low: int, high: int, part: _Range, common: tuple[dict, list[str]]
 ) -> Shard:
     name = shard_name(index, count)
     if folder.exists("shards", name):
@@ -125,7 +125,7 @@ def _read(storage: Storage, pieces: Sequence[Piece], low: int, high: int) -> pa.
     return pa.concat_tables([PIECE_SCHEMA.empty_table(), *tables])
 
 
-def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], mpp: float, classes: Sequence[str]) -> pa.Table:
+def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], classes: Sequence[str]) -> pa.Table:
     """Rows of a piece with the columns that all patches of a slide share."""
     schema = patch_schema(classes)
     slides = rows["slide"].to_pylist()
@@ -139,11 +139,11 @@ def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], mpp: float, clas
         "patient": pa.array([fact.patient for fact in of], pa.string()),
         "x": rows["x"],
         "y": rows["y"],
-        "mpp": pa.array([mpp] * len(of), pa.float64()),
+        "mpp": pa.array([fact.mpp for fact in of], pa.float64()),
         "source_mpp": pa.array([fact.source_mpp for fact in of], pa.float64()),
         "tissue": rows["tissue"],
-        "label": pa.array([fact.label for fact in of], pa.int32()),
-        "mask": pa.nulls(len(of), pa.binary()),
+        "label": pc.coalesce(rows["label"], pa.array([fact.label for fact in of], pa.int32())),
+        "mask": rows["mask"],
         "split": pa.array([fact.split for fact in of], pa.string()),
         "key": rows["key"],
     }
@@ -161,7 +161,7 @@ def _partition(part: _Range, edges: Sequence[int], scratch: Storage, workers: in
         for number, group in enumerate(_groups(part.pieces))
     ]
     parts: list[list[Piece]] = [[] for _ in range(ways)]
-    for written in _parallel(_partition_group, calls, workers):
+    for written in in_parallel(_partition_group, calls, workers, "writing shards"):
         for way, piece in written:
             parts[way].append(piece)
     for way in range(ways):
@@ -196,21 +196,3 @@ def _partition_group(
         write_piece(scratch, some, path)
         written.append((way, Piece(path, some.num_rows, scratch.size(path))))
     return written
-
-
-def _parallel(function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], workers: int | None) -> Iterator[Any]:
-    """Results of calls as Ray tasks, in the order they come, with a bounded number under way."""
-    remote = ray.remote(function)
-    most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    waiting: list[ray.ObjectRef] = []
-    try:
-        for call in calls:
-            if len(waiting) >= most:
-                done, waiting = ray.wait(waiting)
-                yield from ray.get(done)
-            waiting.append(remote.remote(*call))
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            yield from ray.get(done)
-    except RayTaskError as error:
-        raise WorkError(f"writing shards stopped: {reason_of(error.cause or error)}") from error

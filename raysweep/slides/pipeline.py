@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import DataContext, ExecutionResources
@@ -21,27 +20,53 @@ from ray.exceptions import RayError, RayTaskError
 from raysweep.errors import WorkError, reason_of
 from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_overlay
+from raysweep.slides.places import Places
+from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.spool import OVERLAY, piece_name, write_piece
-from raysweep.slides.survey import Cells, Survey, survey
+from raysweep.slides.spool import OVERLAY, piece_name, read_piece_facts, write_piece
+from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage
 
 _TRIES = 3
-_CELL = np.dtype([("column", "<i4"), ("row", "<i4"), ("tissue", "<f4")])
 
-_TASK = pa.schema([
-    ("slide", pa.string()), ("path", pa.string()), ("mpp", pa.float64()), ("folder", pa.string()),
-])  # fmt: skip
+_TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
 _REGION = pa.schema([
-    *_TASK, ("region", pa.int32()), ("cells", pa.binary()), ("survey", pa.string()), ("error", pa.string()),
-    ("seconds", pa.float64()),
+    *_TASK, ("region", pa.int32()), ("regions", pa.int32()), ("places", pa.binary()), ("survey", pa.string()),
+    ("error", pa.string()), ("seconds", pa.float64()),
 ])  # fmt: skip
 _RESULT = pa.schema([
     ("slide", pa.string()), ("region", pa.int32()), ("patches", pa.int64()), ("bytes", pa.int64()),
-    ("survey", pa.string()), ("error", pa.string()), ("seconds", pa.float64()),
+    ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()), ("seconds", pa.float64()),
 ])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a worker and a node may hold. They change nothing of the result.
+
+    region_mpx: megapixels of patches that a worker reads before it writes them: its memory. stage_gb: gigabytes of
+    slides from object storage that are kept on the disk of a node.
+    """
+
+    region_mpx: int = 64
+    stage_gb: float = 50.0
+
+    @property
+    def stage_bytes(self) -> int:
+        return int(self.stage_gb * 1e9)
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How slides are cut: the same for all slides of a patch set."""
+
+    spec: PatchSetSpec
+    classes: tuple[str, ...]  # names of the labels by id
+    seed: int
+    copy: bool  # the slides' own JPEG tiles are stored
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -53,12 +78,13 @@ class SlideTask:
 
 
 def read_slides_into(
-    spool: Storage, tasks: Sequence[SlideTask], spec: PatchSetSpec, *, seed: int, workers: int | None
+    spool: Storage, tasks: Sequence[SlideTask], cutting: Cutting, *, workers: int | None
 ) -> Iterator[dict[str, Any]]:
     """Read slides into the spool; yields a result for each region, or one for a slide without regions, as they come.
 
-    A result holds `slide`, `region` (-1: none), `patches`, `bytes`, `survey` (JSON, see `_facts`), `error` and
-    `seconds`; `survey` or `error` is null. A damaged slide gives an error, and so does one that kills its readers.
+    A result holds `slide`, `region` (-1: none), `patches`, `bytes`, `rejected` (JSON: patches by reason), `survey`
+    (JSON, see `_facts`), `error` and `seconds`; `survey` or `error` is null. A damaged slide gives an error, and so
+    does one that kills its readers.
 
     Raises WorkError when patches cannot be written.
     """
@@ -68,11 +94,8 @@ def read_slides_into(
     if workers is not None:
         context.execution_options.resource_limits = ExecutionResources(cpu=workers)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it reports every start and end of a pipeline
-    rows = [
-        {"slide": task.entry.name, "path": task.entry.path, "mpp": task.entry.mpp, "folder": task.folder}
-        for task in tasks
-    ]
-    how: dict[str, Any] = {"spool": spool, "spec": spec, "seed": seed, "run": uuid.uuid4().hex}
+    rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder} for task in tasks]
+    how: dict[str, Any] = {"spool": spool, "cutting": cutting, "run": uuid.uuid4().hex}
     look, read = partial(_survey_slides, **how), partial(_read_regions, **how)
     try:
         with DataContext.current(context):
@@ -88,57 +111,74 @@ def read_slides_into(
         raise WorkError(f"tiling stopped: {reason_of(error)}") from error
 
 
-def _survey_slides(batch: pa.Table, spool: Storage, spec: PatchSetSpec, seed: int, run: str) -> Iterator[pa.Table]:
+def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
     """Rows of `_REGION` for rows of `_TASK`: one for each region, or one that says why there is none."""
+    spec, limits = cutting.spec, cutting.limits
     for task in batch.to_pylist():
         started = time.monotonic()
         found = None
+        entry = SlideEntry(**json.loads(task["entry"]))
         with _attempt(run, task["folder"]) as reason:
             if reason is None:
                 try:
-                    with Slide(task["path"], task["mpp"]) as slide:
-                        found = survey(slide, task["slide"], spec, seed)
+                    with (
+                        Sidecars.of(entry, limits.stage_bytes) as sidecars,
+                        Slide(sidecars.path, entry.mpp, spec.reader) as slide,
+                    ):
+                        found = survey(
+                            slide, sidecars, spec, cutting.classes, cutting.seed, region_mpx=limits.region_mpx
+                        )
                 except Exception as error:  # whatever it is, it concerns this slide alone
                     reason = reason_of(error)
             if found is not None and found.thumbnail is not None:
                 spool.write_bytes(draw_overlay(found), task["folder"], OVERLAY)
         facts = json.dumps(_facts(found)) if found else None
-        row = {**task, "region": -1, "survey": facts, "error": reason, "seconds": time.monotonic() - started}
         regions = found.regions if found else []
-        for number, cells in enumerate(regions):
-            yield _rows(_REGION, [{**row, "region": number, "cells": _pack(cells)}])
+        row = {**task, "region": -1, "regions": len(regions), "survey": facts, "error": reason}
+        row["seconds"] = time.monotonic() - started
+        for number, places in enumerate(regions):
+            yield _rows(_REGION, [{**row, "region": number, "places": places.pack()}])
             row["seconds"] = 0.0  # the survey counts once
         if not regions:
             yield _rows(_REGION, [row])
 
 
-def _read_regions(batch: pa.Table, spool: Storage, spec: PatchSetSpec, seed: int, run: str) -> Iterator[pa.Table]:
+def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
     """Rows of `_RESULT` for rows of `_REGION`; the patches go into the spool."""
     from raysweep.slides.region import read_region  # brings torch: a process that only surveys does without
 
+    spec = cutting.spec
     for row in batch.to_pylist():
         started = time.monotonic()
-        reason, patches, size = row["error"], 0, 0
+        entry = SlideEntry(**json.loads(row["entry"]))
+        reason, patches, size, rejected = row["error"], 0, 0, "{}"
         if row["region"] >= 0:
-            cells = _unpack(row["cells"])
-            piece = (row["folder"], piece_name(row["region"]))
+            piece = (row["folder"], piece_name(row["region"], row["regions"]))
             if not spool.exists(*piece):  # else it was written before the program was killed
                 with _attempt(run, "-".join(piece)) as reason:
-                    rows = None
+                    region = None
                     if reason is None:
                         try:
                             grid = Grid(**json.loads(row["survey"])["grid"])
-                            with Slide(row["path"], row["mpp"]) as slide:
-                                rows = read_region(slide, row["slide"], cells, grid, spec, seed)
+                            with (
+                                Sidecars.of(entry, cutting.limits.stage_bytes) as sidecars,
+                                Slide(sidecars.path, entry.mpp, spec.reader) as slide,
+                                sidecars.mask_patches(slide, spec) as mask,
+                            ):
+                                region = read_region(
+                                    slide, entry.name, Places.unpack(row["places"]), grid, spec, cutting.seed,
+                                    stain=entry.stain, copy=cutting.copy, mask=mask,
+                                )  # fmt: skip
                         except Exception as error:
                             reason = reason_of(error)
-                    if rows is not None:
-                        write_piece(spool, rows, *piece)
+                    if region is not None:
+                        write_piece(spool, region.rows, *piece, about=region.rejected)
             if reason is None:
-                patches, size = len(cells), spool.size(*piece)
-        result = {"slide": row["slide"], "region": row["region"], "patches": patches, "bytes": size}
-        seconds = row["seconds"] + time.monotonic() - started
-        yield _rows(_RESULT, [{**result, "survey": row["survey"], "error": reason, "seconds": seconds}])
+                patches, rejected = read_piece_facts(spool, *piece)
+                size = spool.size(*piece)
+        result = {"slide": entry.name, "region": row["region"], "patches": patches, "bytes": size}
+        result |= {"rejected": rejected, "survey": row["survey"], "error": reason}
+        yield _rows(_RESULT, [{**result, "seconds": row["seconds"] + time.monotonic() - started}])
 
 
 @contextmanager
@@ -164,6 +204,10 @@ def _facts(found: Survey) -> dict[str, Any]:
         "size": found.size,
         "mpp": found.mpp,
         "mpp_source": found.mpp_source,
+        "reader": found.reader,
+        "icc": found.icc,
+        "origin": found.origin,
+        "dropped": found.dropped,
         "reason": found.reason,
         "grid": asdict(found.grid) if found.grid else None,
         "n_tissue": found.n_tissue,
@@ -175,14 +219,3 @@ def _facts(found: Survey) -> dict[str, Any]:
 
 def _rows(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _pack(cells: Cells) -> bytes:
-    packed = np.empty(len(cells), _CELL)
-    packed["column"], packed["row"], packed["tissue"] = cells.columns, cells.rows, cells.tissue
-    return packed.tobytes()
-
-
-def _unpack(data: bytes) -> Cells:
-    cells = np.frombuffer(data, _CELL)
-    return Cells(*(np.ascontiguousarray(cells[name]) for name in ("column", "row", "tissue")))

@@ -1,49 +1,111 @@
-"""The patches of one region of a slide: read in blocks, resized once, encoded, sorted by key."""
+"""The patches of one region of a slide: each pixel decoded once, resized once, encoded, sorted by key."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image, ImageCms
 
 from raysweep.patches.decode import encode_jpeg
 from raysweep.randomness import stable_hash
 from raysweep.slides.grid import Grid
+from raysweep.slides.native import native_tiles
+from raysweep.slides.places import Places
 from raysweep.slides.resample import resample
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import PIECE_SCHEMA
-from raysweep.slides.survey import Cells, blocks
-
-_DENSE = 0.5  # a block is read as a whole when at least this part of its bounding box is wanted
+from raysweep.slides.tissue.flaw import flaw
 
 
-def read_region(slide: Slide, name: str, cells: Cells, grid: Grid, spec: PatchSetSpec, seed: int) -> pa.Table:
-    """The patches of some cells as rows of `PIECE_SCHEMA`, by key. Raises WorkError when the slide is damaged there."""
-    origins = [grid.origin(int(column), int(row)) for column, row in zip(cells.columns, cells.rows, strict=True)]
-    images: list[bytes] = [b""] * len(cells)
-    for block in blocks(cells, grid):
-        crops = _crops(slide, cells.pick(block), grid)
-        for index, patch in zip(block.tolist(), resample(crops, spec.px), strict=True):
-            images[index] = encode_jpeg(patch, spec.quality)
+@dataclass(frozen=True)
+class Region:
+    """Rows of `PIECE_SCHEMA` by key, and how many patches were rejected for which reason."""
+
+    rows: pa.Table
+    rejected: dict[str, int]
+
+
+def read_region(
+    slide: Slide,
+    name: str,
+    places: Places,
+    grid: Grid,
+    spec: PatchSetSpec,
+    seed: int,
+    *,
+    stain: str = "he",
+    copy: bool = False,
+    mask: Callable[[np.ndarray], bytes] | None = None,
+) -> Region:
+    """The patches of some places. Raises WorkError when the slide is damaged there.
+
+    Args:
+        name: of the slide, part of the shuffle key.
+        copy: the slide's own JPEG tiles become the patches; none is rejected.
+        mask: gives the stored mask for edges in level-0 pixels, float64 (4,).
+    """
+    rects = places.rects(grid.downsample)
+    mpp = slide.mpp if spec.patch_mpp is None else spec.patch_mpp
+    rejected: Counter[str] = Counter()
+    kept: list[int] = []
+    images: list[bytes] = []
+    masks: list[bytes | None] = []
+    pictures: Iterator[tuple[np.ndarray | None, Callable[[], bytes]]]
+    pictures = _copied(slide, places) if copy else _encoded(slide, places, grid, spec)
+    for index, (pixels, encode) in enumerate(pictures):
+        reason = None if pixels is None else flaw(pixels, mpp, stain, spec.tissue.rejected)
+        if reason is not None:
+            rejected[reason] += 1
+            continue
+        kept.append(index)
+        images.append(encode())
+        masks.append(None if mask is None else mask(rects[index]))
+    places = places.pick(np.array(kept, int))
+    x, y = places.corner.T
     rows = pa.table(
         [
-            [name] * len(cells),
-            [x for x, _ in origins],
-            [y for _, y in origins],
-            cells.tissue,
-            [stable_hash(name, x, y, seed) for x, y in origins],
-            images,
+            pa.array([name] * len(kept), pa.string()),
+            x.astype(np.int32),
+            y.astype(np.int32),
+            places.tissue,
+            [stable_hash(name, *corner, seed) for corner in places.corner.tolist()],
+            pa.array([None if label < 0 else label for label in places.label.tolist()], pa.int32()),
+            pa.array(images, pa.binary()),
+            pa.array(masks, pa.binary()),
         ],
         schema=PIECE_SCHEMA,
     )
-    return rows.sort_by([("key", "ascending"), ("x", "ascending"), ("y", "ascending")])
+    rows = rows.sort_by([("key", "ascending"), ("x", "ascending"), ("y", "ascending")])
+    return Region(rows, dict(sorted(rejected.items())))
 
 
-def _crops(slide: Slide, cells: Cells, grid: Grid) -> list[np.ndarray]:
-    """The pixels of each cell, uint8 (h, w, 3), read as one rectangle unless most of it would be thrown away."""
-    boxes = [grid.box(int(column), int(row)) for column, row in zip(cells.columns, cells.rows, strict=True)]
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    wanted = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes)
-    if wanted < _DENSE * (right - left) * (bottom - top):
-        return [slide.read(grid.level, x0, y0, x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
-    pixels = slide.read(grid.level, left, top, right - left, bottom - top)
-    return [pixels[y0 - top : y1 - top, x0 - left : x1 - left] for x0, y0, x1, y1 in boxes]
+def _encoded(
+    slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec
+) -> Iterator[tuple[np.ndarray | None, Callable[[], bytes]]]:
+    """The pixels of each patch, uint8 (px, px, 3), and what encodes them; both only until the next one."""
+    to_srgb = _profile(slide.reader.icc) if spec.icc == "srgb" else None
+    for patch in resample(slide.crops(grid.level, places.box), spec.px):
+        if to_srgb is not None:
+            patch = np.asarray(ImageCms.applyTransform(Image.fromarray(patch), to_srgb))
+        yield patch, lambda patch=patch: encode_jpeg(patch, spec.quality)  # type: ignore[misc]
+
+
+def _copied(slide: Slide, places: Places) -> Iterator[tuple[None, Callable[[], bytes]]]:
+    """The same of tiles that are stored as they are: nothing is decoded, so nothing can be judged."""
+    for data in native_tiles(slide, places):
+        yield None, lambda data=data: data  # type: ignore[misc]
+
+
+@cache
+def _profile(icc: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """What turns a slide's colours into sRGB, perceptually; None when it has no profile."""
+    if icc is None:
+        return None
+    return ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), "RGB", "RGB"
+    )

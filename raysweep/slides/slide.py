@@ -1,79 +1,72 @@
 """An open slide: its size, its resolution and the pixels of any part of it."""
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
-import openslide
 from PIL import Image
 
 from raysweep.errors import WorkError
+from raysweep.slides.readers.by_openslide import OpenSlideReader
+from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
+from raysweep.slides.readers.picture import PictureReader
+from raysweep.slides.readers.reader import NotMine, Reader
 
+_READERS: dict[str, tuple[type[Reader], ...]] = {  # which are tried, in order
+    "auto": (JpegTiffReader, OpenSlideReader, PictureReader),
+    "openslide": (OpenSlideReader, PictureReader),
+}
 _STRIP_PIXELS = 2**24  # read at a time for a thumbnail
-_ISOTROPIC = 1.01
+_MOST_EDGE = 2**22  # pixels: a file that claims more is damaged or means harm
+_LEAST_MPP, _MOST_MPP = 0.02, 32.0  # um: printers' resolutions (72 to 600 per inch) lie above
 
 
 class Slide:
     """A whole-slide image. Rectangles are in the pixels of a level; level 0 is the largest.
 
     Attributes:
+        reader: what reads the pixels.
         size: (width, height) of level 0, pixels.
         level_sizes: (width, height) of each level.
         downsamples: level-0 pixels per pixel of each level; the first is 1.
-        mpp_xy: um per level-0 pixel along x and y; both the geometric mean when they differ by 1 % or less.
+        mpp_xy: um per level-0 pixel along x and y.
         mpp: their geometric mean.
-        mpp_source: `table` when `mpp` was given, else `metadata`.
+        mpp_source: `table` when `mpp` was given, else `metadata` or `tiff resolution`.
     """
 
-    def __init__(self, path: str | Path, mpp: float | None = None) -> None:
+    def __init__(
+        self, path: str | Path, mpp: float | None = None, reader: Literal["auto", "openslide"] = "auto"
+    ) -> None:
         """Open a slide; `mpp` overrides what the file says. Raises WorkError when it cannot be opened or has no mpp."""
-        if not Path(path).is_file():
-            raise WorkError(f"no such file: {path}")
+        self.reader = _open(Path(path), reader)
         try:
-            self._file = openslide.OpenSlide(str(path))
-        except openslide.OpenSlideError as error:
-            raise WorkError(f"not a slide that can be read ({error})") from error
-        try:
-            self.size: tuple[int, int] = self._file.dimensions
-            self.level_sizes: list[tuple[int, int]] = list(self._file.level_dimensions)
-            self.downsamples: list[float] = [float(d) for d in self._file.level_downsamples]
-            self.mpp_xy = (mpp, mpp) if mpp is not None else self._metadata_mpp()
+            self.level_sizes = self.reader.level_sizes
+            self.downsamples = self.reader.downsamples
+            self.size = self.level_sizes[0]
+            if max(self.size) > _MOST_EDGE:
+                raise WorkError(f"claims {self.size[0]} x {self.size[1]} pixels: no slide is that large")
+            self.mpp_xy = _mpp(self.reader) if mpp is None else (mpp, mpp)
         except BaseException:
-            self._file.close()
+            self.reader.close()
             raise
-        self.mpp_source = "metadata" if mpp is None else "table"
+        self.mpp_source = self.reader.mpp_source if mpp is None else "table"
         self.mpp = math.sqrt(self.mpp_xy[0] * self.mpp_xy[1])
-
-    def _metadata_mpp(self) -> tuple[float, float]:
-        found = []
-        for name in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y):
-            try:
-                found.append(float(self._file.properties.get(name, "")))
-            except ValueError:
-                found.append(math.nan)
-        if not all(math.isfinite(value) and value > 0 for value in found):
-            raise WorkError("no mpp: give one in the slide table's mpp column")
-        x, y = found
-        mean = math.sqrt(x * y)
-        return (mean, mean) if max(x, y) / min(x, y) <= _ISOTROPIC else (x, y)
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of a rectangle, uint8 (height, width, 3) RGB; `x` and `y` are in pixels of `level`.
 
         Where the slide has no pixels (transparent, or outside) it is white. Raises WorkError when the file is damaged.
         """
-        down = self.downsamples[level]
-        try:
-            image = self._file.read_region((round(x * down), round(y * down)), level, (width, height))
-        except openslide.OpenSlideError as error:
-            raise WorkError(f"pixels cannot be read ({error})") from error
-        rgba = np.asarray(image)
-        alpha = rgba[..., 3]
-        if alpha.min() == 255:
-            return np.asarray(image.convert("RGB"))  # a third of numpy's time
-        cover = alpha[..., None].astype(np.uint16)
-        return ((rgba[..., :3] * cover + 255 * (255 - cover) + 127) // 255).astype(np.uint8)
+        return next(self.reader.crops(level, np.array([[x, y, x + width, y + height]])))
+
+    def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
+        """The same for many rectangles (see `Reader.crops`): what they share is decoded once."""
+        return self.reader.crops(level, boxes)
 
     def thumbnail(self, max_px: int) -> np.ndarray:
         """The whole slide, uint8 (h, w, 3), longest edge at most `max_px`; each pixel is the mean of what it covers.
@@ -81,23 +74,46 @@ class Slide:
         Read in strips of the nearest finer level: memory does not grow with the slide.
         """
         factor = max(1.0, max(self.size) / max_px)
-        level = self._file.get_best_level_for_downsample(factor)
+        level = max(
+            (i for i, down in enumerate(self.downsamples) if down <= factor),
+            key=self.downsamples.__getitem__,
+            default=0,
+        )
         width, height = (max(1, round(edge / factor)) for edge in self.size)
         source_width, source_height = self.level_sizes[level]
         rows = max(1, int(_STRIP_PIXELS / source_width * height / source_height))
+        tops = range(0, height, rows)
+        edges = [round(min(top, height) * source_height / height) for top in (*tops, height)]
+        boxes = [(0, y0, source_width, max(y1, y0 + 1)) for y0, y1 in pairwise(edges)]
         strips = []
-        for top in range(0, height, rows):
-            bottom = min(top + rows, height)
-            y0, y1 = (round(edge * source_height / height) for edge in (top, bottom))
-            strip = Image.fromarray(self.read(level, 0, y0, source_width, max(1, y1 - y0)))
-            strips.append(np.asarray(strip.resize((width, bottom - top), Image.Resampling.BOX)))
+        for top, strip in zip(tops, self.crops(level, np.array(boxes)), strict=True):
+            size = (width, min(top + rows, height) - top)
+            strips.append(np.asarray(Image.fromarray(strip).resize(size, Image.Resampling.BOX)))
         return np.concatenate(strips)
 
     def close(self) -> None:
-        self._file.close()
+        self.reader.close()
 
     def __enter__(self) -> "Slide":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None):
         self.close()
+
+
+def _open(path: Path, reader: str) -> Reader:
+    if not path.exists():
+        raise WorkError(f"no such file: {path}")
+    for kind in _READERS[reader]:
+        with suppress(NotMine):
+            return kind(path)
+    raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
+
+
+def _mpp(reader: Reader) -> tuple[float, float]:
+    if reader.mpp_xy is None:
+        raise WorkError("no mpp: give one in the slide table's mpp column")
+    if not all(_LEAST_MPP <= value <= _MOST_MPP for value in reader.mpp_xy):
+        x, y = reader.mpp_xy
+        raise WorkError(f"no mpp: the file says {x:.4g} x {y:.4g} um per pixel; give the true one in the slide table")
+    return reader.mpp_xy

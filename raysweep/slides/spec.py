@@ -2,35 +2,52 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raysweep.model import Model
+from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.tissue.spec import TissueSpec
 
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
 
 
 class PatchSetSpec(Model):
-    """One patch set. The edge of a patch is `um` in the specimen and `px` in pixels, so its mpp is exactly um / px."""
+    """One patch set. The edge of a patch is `um` in the specimen and `px` in pixels, so its mpp is exactly um / px;
+    with `mpp: native` in place of `um` patches have the slides' own pixels."""
 
-    slides: str = Field(description="a slide table (CSV) or a glob of slide files")
+    slides: str = Field(description="a slide table (CSV), or a glob of slides or large images")
     root: str | None = Field(None, description="folder that relative paths start from; default: the CSV's own folder")
     where: dict[str, str | list[str]] = Field({}, description="filters on columns of the slide table")
-    um: float = Field(gt=0, description="edge of a patch in the specimen, um")
+    um: float | None = Field(None, gt=0, description="edge of a patch in the specimen, um")
     px: int = Field(ge=8, le=8192, description="edge of a patch, pixels")
+    mpp: Literal["native"] | None = Field(None, description="native: the slides' own pixels, in place of `um`")
+    stride: float | None = Field(None, gt=0, le=64, description="from patch to patch, in edges; default 1: no overlap")
+    coords: str | None = Field(
+        None, description="folder of CLAM or TRIDENT coordinates (<slide>.h5) in place of the grid and the tissue"
+    )
     min_tissue: float = Field(0.5, ge=0, le=1, description="least fraction of tissue in a patch")
-    tissue: Literal["otsu", "all"] = Field("otsu", description="how tissue is found; all: every patch counts")
+    tissue: TissueSpec = Field(TissueSpec(), description="how tissue is found and which patches are rejected")
+    labels: LabelSpec = Field(LabelSpec(), description="where the labels of patches come from")
     per_slide: int | None = Field(None, ge=1, description="at most this many patches of a slide, drawn by seed")
     max_upsample: float = Field(1.05, ge=1, description="largest enlargement; a coarser slide is skipped")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality of stored patches (4:2:0 chroma)")
+    reader: Literal["auto", "openslide"] = Field(
+        "auto", description="auto decodes JPEG-tiled TIFFs itself, several times as fast as OpenSlide"
+    )
+    icc: Literal["keep", "srgb"] = Field("keep", description="srgb: apply a slide's colour profile; keep: its own RGB")
+    export: list[Literal["clam", "trident", "geojson"]] = Field(
+        [], description="also write the kept places: CLAM or TRIDENT coordinates, QuPath annotations"
+    )
     split: dict[Literal["val", "test"], float] = Field(
         {}, description="fractions of units; a split column in the slide table wins"
     )
+    split_by: Literal["patient", "site"] = Field("patient", description="what is never on two sides of a split")
 
     @property
-    def mpp(self) -> float:
-        """um per pixel of the stored patches."""
-        return self.um / self.px
+    def patch_mpp(self) -> float | None:
+        """um per pixel of the stored patches; None: each slide's own."""
+        return None if self.um is None else self.um / self.px
 
     @field_validator("where", mode="before")
     @classmethod
@@ -39,9 +56,20 @@ class PatchSetSpec(Model):
             return value
         return {k: [str(x) for x in v] if isinstance(v, list) else str(v) for k, v in value.items()}
 
+    @field_validator("tissue", mode="before")
+    @classmethod
+    def _method(cls, value: Any) -> Any:
+        return {"method": value} if isinstance(value, str) else value
+
     @field_validator("split")
     @classmethod
     def _leaves_train(cls, value: dict[str, float]) -> dict[str, float]:
         if any(f < 0 for f in value.values()) or sum(value.values()) >= 1:
             raise ValueError("fractions must be at least 0 and leave something to train on")
         return value
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> "PatchSetSpec":
+        if (self.um is None) == (self.mpp is None):
+            raise ValueError("give either `um`, the edge of a patch in the specimen, or `mpp: native`")
+        return self

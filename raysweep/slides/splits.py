@@ -4,20 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from raysweep.randomness import stable_hash
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table import SlideEntry, SplitBy
 
 
 def deal_splits(
-    slides: Sequence[SlideEntry], fractions: Mapping[Literal["val", "test"], float], seed: int
+    slides: Sequence[SlideEntry],
+    fractions: Mapping[Literal["val", "test"], float],
+    seed: int,
+    split_by: SplitBy = "patient",
 ) -> dict[str, str]:
-    """The split (train, val or test) of each slide name; a unit is never on two sides.
+    """The split (train, val or test) of each slide name; a unit, the patient or the site, is never on two sides.
 
     What the slide table says of a unit wins. The other units are dealt in the order of their hash, so the order of
     the slides does not matter: test and val get their fraction of them, rounded, at least one each where three or
     more units are dealt, and train the rest.
     """
-    units = {slide.unit: slide.split for slide in slides if slide.split is not None}
-    free = sorted({slide.unit for slide in slides} - set(units), key=lambda u: (stable_hash(seed, "split", *u), u))
+    unit_of = {slide.name: slide.unit(split_by) for slide in slides}
+    units = {unit_of[slide.name]: slide.split for slide in slides if slide.split is not None}
+    free = sorted(set(unit_of.values()) - set(units), key=lambda u: (stable_hash(seed, "split", *u), u))
     start = 0
     names: tuple[Literal["test", "val"], ...] = ("test", "val")
     for name in names:
@@ -29,4 +33,4 @@ def deal_splits(
         units.update(dict.fromkeys(free[start : start + n], name) if n > 0 else {})
         start += max(n, 0)
     units.update(dict.fromkeys(free[start:], "train"))
-    return {slide.name: str(units[slide.unit]) for slide in slides}
+    return {name: str(units[unit]) for name, unit in unit_of.items()}

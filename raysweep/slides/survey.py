@@ -1,37 +1,29 @@
 """The first look at a slide: its resolution, its tissue, which patches to keep, and the regions to read them in."""
 
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
+from raysweep.slides.coordinates.read import read_coordinates
 from raysweep.slides.grid import Grid, TooCoarse, lay_grid
+from raysweep.slides.labels.choose import choose
+from raysweep.slides.places import Places
+from raysweep.slides.regions import cut_regions
+from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.tissue import tissue_fractions, tissue_mask
+from raysweep.slides.tissue.find import NotBrightfield, Tissue, find_tissue
+from raysweep.slides.tissue.fractions import fractions
 
 _THUMBNAIL_PX = (512, 3072)  # the longest edge is within these, and no more than the slide has
-_CELL_PX = 16  # of the thumbnail, wished for: tissue in a patch is then known to half a per cent
-_REGION_PATCHES = 256
-_REGION_PIXELS = 2**26  # of stored patches in a region: large patches make smaller regions
-_BLOCK_EDGE = 1024  # pixels of the level that are read at once
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Cells of the grid with the tissue in each: integer (n,), integer (n,) and float32 (n,) arrays."""
-
-    columns: np.ndarray
-    rows: np.ndarray
-    tissue: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    def pick(self, index: np.ndarray) -> "Cells":
-        return Cells(self.columns[index], self.rows[index], self.tissue[index])
+_CELL_PX = 16  # of the thumbnail, wished for in a patch: its tissue is then known to half a per cent
+_MOST_PLACES = 2**25  # squares of a grid: more than any slide holds
 
 
 @dataclass(frozen=True)
@@ -41,78 +33,99 @@ class Survey:
     size: tuple[int, int]
     mpp: float
     mpp_source: str
+    reader: str
+    icc: bool  # whether the file has a colour profile
+    origin: tuple[int, int]  # level-0 pixel from which QuPath counts
     reason: str | None = None
     grid: Grid | None = None
-    n_tissue: int = 0  # patches that hold enough tissue
+    n_tissue: int = 0  # places that hold enough tissue
     tissue_area_um2: float = 0.0
-    regions: list[Cells] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)  # places with enough tissue that are not read, by reason
+    regions: list[Places] = field(default_factory=list)
     thumbnail: np.ndarray | None = None
-    mask: np.ndarray | None = None
+    tissue: Tissue | None = None
 
 
-def survey(slide: Slide, name: str, spec: PatchSetSpec, seed: int) -> Survey:
-    """Look at a whole slide, in memory that does not grow with it. Raises WorkError when it is damaged."""
-    known: dict[str, Any] = {"size": slide.size, "mpp": slide.mpp, "mpp_source": slide.mpp_source}
+def survey(
+    slide: Slide, sidecars: Sidecars, spec: PatchSetSpec, classes: Sequence[str], seed: int, *, region_mpx: int
+) -> Survey:
+    """Look at a whole slide, in memory that does not grow with it. Raises WorkError when it or a sidecar is damaged.
+
+    Args:
+        sidecars: what else is known of the slide.
+        classes: names of the labels, in the order of their ids.
+        region_mpx: megapixels of patches in a region, at most.
+    """
+    known: dict[str, Any] = {
+        "size": slide.size,
+        "mpp": slide.mpp,
+        "mpp_source": slide.mpp_source,
+        "reader": slide.reader.name,
+        "icc": slide.reader.icc is not None,
+        "origin": slide.reader.origin,
+    }
     try:
         grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
     except TooCoarse as error:
         return Survey(**known, reason=str(error))
+    known["grid"] = grid
     if grid.columns * grid.rows == 0:
-        return Survey(**known, grid=grid, reason="smaller than one patch")
+        return Survey(**known, reason="smaller than one patch")
+    if grid.columns * grid.rows > _MOST_PLACES:
+        raise WorkError(f"{grid.columns} x {grid.rows} patches on one slide: no slide is that large")
+
     thumbnail = slide.thumbnail(_thumbnail_px(slide.size, grid))
     height, width = thumbnail.shape[:2]
     scale = slide.size[0] / width, slide.size[1] / height
-    mask = tissue_mask(thumbnail) if spec.tissue == "otsu" else np.ones((height, width), bool)
-    fractions = tissue_fractions(mask, *grid.edges(*scale))
-    rows, columns = np.nonzero(fractions >= spec.min_tissue)
-    cells = Cells(columns, rows, fractions[rows, columns])
+    um_per_px = scale[0] * slide.mpp_xy[0], scale[1] * slide.mpp_xy[1]
+    try:
+        given = sidecars.tissue(slide, (height, width), spec.tissue)
+        tissue = find_tissue(thumbnail, um_per_px, spec.tissue, sidecars.entry.stain, given=given)
+    except NotBrightfield as error:
+        return Survey(**known, reason=str(error), thumbnail=thumbnail)
     known |= {
-        "grid": grid,
-        "n_tissue": len(cells),
-        "tissue_area_um2": float(mask.sum() * scale[0] * scale[1] * slide.mpp**2),
+        "tissue_area_um2": float(tissue.mask.sum() * um_per_px[0] * um_per_px[1]),
         "thumbnail": thumbnail,
-        "mask": mask,
+        "tissue": tissue,
     }
-    if len(cells) == 0:
-        return Survey(**known, reason="no tissue")
-    kept = _cap(cells, grid, name, spec.per_slide, seed)
-    return Survey(**known, regions=cut_regions(kept, grid, spec.px))
+
+    dropped: Counter[str] = Counter()
+    places = grid.all() if sidecars.coords is None else _given_places(slide, sidecars.coords, grid, dropped)
+    places = places.but(tissue=fractions(tissue.mask, places.rects(grid.downsample) / (scale * 2)))
+    if sidecars.coords is None:
+        places = places.pick(places.tissue >= spec.min_tissue)
+    known["n_tissue"] = len(places)
+    if spec.labels.source != "slide":
+        with sidecars.labelled(slide, spec.labels) as labelled:
+            choice = choose(spec.labels, labelled, grid, places, classes=classes, seed=seed)
+        places = choice.places
+        dropped.update(choice.dropped)
+    caps = [cap for cap in (spec.per_slide, spec.labels.per_class if spec.labels.source == "slide" else None) if cap]
+    kept = _cap(places, sidecars.entry.name, min(caps, default=None), seed)
+    dropped["cap of the slide"] += len(places) - len(kept)
+    known["dropped"] = {reason: n for reason, n in sorted(dropped.items()) if n}
+    if len(kept) == 0:
+        return Survey(**known, reason="no tissue" if known["n_tissue"] == 0 else "no patch has a label")
+    return Survey(**known, regions=cut_regions(kept, grid, spec.px, region_mpx))
+
+
+def _given_places(slide: Slide, coords: Path, grid: Grid, dropped: Counter[str]) -> Places:
+    """Places from a file of coordinates, all of those that lie inside the slide, tissue or not."""
+    found = read_coordinates(coords, grid, slide.downsamples)
+    places, inside = grid.at(found.corner[:, 0], found.corner[:, 1])
+    dropped["over the edge of the slide"] += int((~inside).sum())
+    dropped["named twice"] += found.n_repeated
+    return places
 
 
 def _thumbnail_px(size: tuple[int, int], grid: Grid) -> int:
-    wished = _CELL_PX * max(size) / min(grid.step)
+    wished = _CELL_PX * max(size) / min(grid.edge)
     return min(max(size), round(min(max(wished, _THUMBNAIL_PX[0]), _THUMBNAIL_PX[1])))
 
 
-def _cap(cells: Cells, grid: Grid, name: str, most: int | None, seed: int) -> Cells:
-    """At most `most` cells, those of the lowest hash: not the shuffle key, or shards would fill unevenly."""
-    if most is None or len(cells) <= most:
-        return cells
-    origins = (grid.origin(int(column), int(row)) for column, row in zip(cells.columns, cells.rows, strict=True))
-    hashes = np.array([stable_hash(seed, "cap", name, x, y) for x, y in origins], np.uint64)
-    return cells.pick(np.sort(np.argsort(hashes, kind="stable")[:most]))
-
-
-def blocks(cells: Cells, grid: Grid) -> list[np.ndarray]:
-    """Indices of the cells that are read together, a square of the grid each, in a fixed order."""
-    left, top, right, bottom = grid.box(0, 0)
-    edge = max(1, _BLOCK_EDGE // max(right - left, bottom - top))
-    found: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, (column, row) in enumerate(zip(cells.columns.tolist(), cells.rows.tolist(), strict=True)):
-        found[row // edge, column // edge].append(index)
-    return [np.array(found[place]) for place in sorted(found)]
-
-
-def cut_regions(cells: Cells, grid: Grid, px: int) -> list[Cells]:
-    """The cells in pieces of work of bounded size. A block is never cut unless it is larger than a region."""
-    most = max(1, min(_REGION_PATCHES, _REGION_PIXELS // px**2))
-    regions: list[list[np.ndarray]] = [[]]
-    filled = 0
-    for block in blocks(cells, grid):
-        for part in np.split(block, range(most, len(block), most)):
-            if filled and filled + len(part) > most:
-                regions.append([])
-                filled = 0
-            regions[-1].append(part)
-            filled += len(part)
-    return [cells.pick(np.concatenate(parts)) for parts in regions]
+def _cap(places: Places, name: str, most: int | None, seed: int) -> Places:
+    """At most `most` places, those of the lowest hash: not the shuffle key, or shards would fill unevenly."""
+    if most is None or len(places) <= most:
+        return places
+    drawn = [stable_hash(seed, "cap", name, *corner) for corner in places.corner.tolist()]
+    return places.pick(np.sort(np.lexsort((np.arange(len(drawn)), np.array(drawn, np.uint64)))[:most]))

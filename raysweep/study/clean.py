@@ -5,6 +5,7 @@ import pyarrow.fs as pafs
 from raysweep.errors import RequestError
 from raysweep.lease import lease
 from raysweep.slides.inputs import spool_inputs
+from raysweep.slides.labels.classes import classes_of
 from raysweep.slides.spool import SlideSpool
 from raysweep.storage import Storage
 from raysweep.study.graph import Graph, build_graph
@@ -25,12 +26,16 @@ def unused(file: StudyFile) -> list[tuple[str, int]]:
 def _spools(graph: Graph) -> set[str]:
     """Tiling results that the study's slides would take from the spool."""
     spool, seed = graph.home.at("spool"), graph.study.seed
-    return {
-        SlideSpool.below(spool, spool_inputs(plan.spec, slide, seed)).folder.root
-        for plan in graph.patch_sets.values()
-        for slide in plan.artefact.inputs["slides"]
-        if "identity" in slide
-    }
+    used = {spool.path("native")} if any(p.spec.mpp == "native" for p in graph.patch_sets.values()) else set()
+    for plan in graph.patch_sets.values():
+        classes = classes_of(plan.spec.labels, [s.label for s in plan.slides if s.label is not None])
+        used |= {
+            SlideSpool.below(spool, spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)).folder.root
+            for slide in plan.artefact.inputs["slides"]
+            if "identity" in slide
+            for copy in (False, True)  # only tiling finds out which
+        }
+    return used
 
 
 def remove(file: StudyFile, paths: list[str]) -> None:

@@ -5,8 +5,9 @@ import time
 
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
+from raysweep.storage import is_address
 
-_OPENED = 20  # slides whose size is read; the others count as their mean
+_OPENED, _FETCHED = 20, 2  # slides whose size is read, here and on object storage; the others count as their mean
 _BATCH, _STEPS = 8, 3
 
 
@@ -31,16 +32,23 @@ def seconds_per_image(backbone: str, px: int) -> float:
         torch.set_num_threads(threads)
 
 
-def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry]) -> int:
-    """An upper bound of the patches of a slide set: whole grids, tissue or not, and at most `per_slide` of each."""
+def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], stage_bytes: int) -> int:
+    """An upper bound of the patches of a slide set: whole grids, tissue or not, and at most `per_slide` of each.
+
+    Of slides on object storage only a few are fetched, and at most `stage_bytes` kept on this machine.
+    """
+    from raysweep.slides.grid import lay_grid
     from raysweep.slides.slide import Slide
+    from raysweep.slides.stage import staged
 
     counts = []
-    for entry in slides[:: max(1, len(slides) // _OPENED)][:_OPENED]:
+    near = [entry for entry in slides if not is_address(entry.path)]
+    sample = near[:: max(1, len(near) // _OPENED)][:_OPENED] or slides[:_FETCHED]
+    for entry in sample:
         try:
-            with Slide(entry.path, mpp=entry.mpp) as slide:
-                step = spec.um / slide.mpp if slide.mpp else float("inf")
-                counts.append(int(slide.size[0] // step) * int(slide.size[1] // step))
+            with staged(entry.path, limit_bytes=stage_bytes) as path, Slide(path, entry.mpp, spec.reader) as slide:
+                grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+                counts.append(grid.columns * grid.rows)
         except Exception:  # tiling will say what is wrong with it
             counts.append(0)
     if not counts:

@@ -31,7 +31,7 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     totals, rows = _Totals(), []
     patches: dict[str, int] = {}
     for name, plan in graph.patch_sets.items():
-        patches[name], work = _patch_set(plan, totals)
+        patches[name], work = _patch_set(plan, totals, file.study.compute.stage_bytes)
         rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
     for name, checkpoint in graph.checkpoints.items():
         for seed, artefact in enumerate(checkpoint.artefacts):
@@ -53,11 +53,11 @@ def _state(artefact: Artefact) -> str:
     return "exists" if artefact.done() else "to do"
 
 
-def _patch_set(plan: PatchSetPlan, totals: _Totals) -> tuple[int, str]:
+def _patch_set(plan: PatchSetPlan, totals: _Totals, stage_bytes: int) -> tuple[int, str]:
     if plan.artefact.done():
         n = int(plan.artefact.manifest()["counts"]["patches"])
         return n, f"{n:,} patches"
-    n = slide_patches(plan.spec, plan.slides)
+    n = slide_patches(plan.spec, plan.slides, stage_bytes)
     totals.patches += n
     totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX
     return n, f"{len(plan.slides)} slides, at most {n:,} patches"

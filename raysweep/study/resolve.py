@@ -16,6 +16,7 @@ from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry, read_slides
+from raysweep.slides.wants import check_wants
 from raysweep.storage import MANIFEST, Artefact, Storage, file_identity
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
@@ -55,6 +56,7 @@ def resolve_patch_sets(file: StudyFile, home: Storage) -> dict[str, PatchSetPlan
     for name, spec in file.study.patches.items():
         try:
             slides = read_slides(spec, file.folder)
+            check_wants(spec, slides)
         except RequestError as error:
             raise RequestError(f"patches.{name}: {error}") from error
         inputs = patch_set_inputs(spec, slides, file.study.seed)

@@ -91,11 +91,13 @@ class _Work:
 
     def _tile(self, plan: PatchSetPlan) -> None:
         self._ray()
+        from raysweep.slides.pipeline import Limits
         from raysweep.slides.tile import tile
 
         compute = self.graph.study.compute
         tile(plan.spec, plan.slides, plan.artefact, self.graph.home.at("spool"), seed=self.graph.study.seed,
-             workers=compute.tile_workers, progress=self.progress)  # fmt: skip
+             workers=compute.tile_workers, progress=self.progress,
+             limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
 
     def pretrain(self) -> None:
         for plan in self._narrowed(self.graph.checkpoints):

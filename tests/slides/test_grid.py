@@ -11,6 +11,14 @@ from raysweep.slides.spec import PatchSetSpec
 mpps = st.floats(0.1, 2.0)
 
 
+def origin(grid: Grid, column: int, row: int) -> list[int]:
+    return grid.places(np.array([column]), np.array([row])).corner[0].tolist()
+
+
+def box(grid: Grid, column: int, row: int) -> list[int]:
+    return grid.places(np.array([column]), np.array([row])).box[0].tolist()
+
+
 def spec(um: float, px: int, max_upsample: float = 1.05) -> PatchSetSpec:
     return PatchSetSpec(slides="*.svs", um=um, px=px, max_upsample=max_upsample)
 
@@ -34,8 +42,8 @@ def test_every_edge_is_within_half_a_pixel_of_its_exact_place(made):
         for index in {0, 1, count // 2, count - 1} - {-1}:
             cell = [index, 0] if axis == 0 else [0, index]
             exact = index * wanted.um / mpp_xy[axis]
-            assert abs(grid.origin(*cell)[axis] - exact) <= 0.5 + 1e-6
-            assert abs(grid.box(*cell)[axis] - exact / grid.downsample) <= 0.5 + 1e-6
+            assert abs(origin(grid, *cell)[axis] - exact) <= 0.5 + 1e-6
+            assert abs(box(grid, *cell)[axis] - exact / grid.downsample) <= 0.5 + 1e-6
 
 
 @given(grids())
@@ -43,11 +51,11 @@ def test_cells_share_edges_and_lie_inside_the_slide(made):
     grid, _, _, sizes = made
     assume(grid.columns > 1 and grid.rows > 1)
     for column in range(min(grid.columns - 1, 50)):
-        left, right = grid.box(column, 0), grid.box(column + 1, 0)
+        left, right = box(grid, column, 0), box(grid, column + 1, 0)
         assert left[0] < left[2] == right[0]
     for row in range(min(grid.rows - 1, 50)):
-        assert grid.box(0, row)[3] == grid.box(0, row + 1)[1]
-    last = grid.box(grid.columns - 1, grid.rows - 1)
+        assert box(grid, 0, row)[3] == box(grid, 0, row + 1)[1]
+    last = box(grid, grid.columns - 1, grid.rows - 1)
     assert last[2] <= sizes[grid.level][0]
     assert last[3] <= sizes[grid.level][1]
 
@@ -55,10 +63,10 @@ def test_cells_share_edges_and_lie_inside_the_slide(made):
 @given(grids())
 def test_no_further_cell_would_fit(made):
     grid, _, _, sizes = made
-    beyond = grid.origin(grid.columns + 1, grid.rows + 1)
-    box = grid.box(grid.columns, grid.rows)
-    assert beyond[0] > sizes[0][0] or box[2] > sizes[grid.level][0]
-    assert beyond[1] > sizes[0][1] or box[3] > sizes[grid.level][1]
+    beyond = origin(grid, grid.columns + 1, grid.rows + 1)
+    next_box = box(grid, grid.columns, grid.rows)
+    assert beyond[0] > sizes[0][0] or next_box[2] > sizes[grid.level][0]
+    assert beyond[1] > sizes[0][1] or next_box[3] > sizes[grid.level][1]
 
 
 def test_cells_cover_a_slide_without_overlap():
@@ -66,9 +74,9 @@ def test_cells_cover_a_slide_without_overlap():
     painted = np.zeros((150, 200), int)
     for row in range(grid.rows):
         for column in range(grid.columns):
-            left, top, right, bottom = grid.box(column, row)
+            left, top, right, bottom = box(grid, column, row)
             painted[top:bottom, left:right] += 1
-    right, bottom = grid.box(grid.columns - 1, grid.rows - 1)[2:]
+    right, bottom = box(grid, grid.columns - 1, grid.rows - 1)[2:]
     assert (painted[:bottom, :right] == 1).all()
     assert painted.sum() == right * bottom
     assert 200 - right < 15 > 150 - bottom
@@ -78,7 +86,7 @@ def test_many_cells_do_not_drift():
     grid = lay_grid(spec(um=112, px=224), (0.2527, 0.2527), [(200_000, 1000)], [1.0])
     column = grid.columns - 1
     assert column > 400
-    assert grid.origin(column, 0)[0] == round(column * 112 / 0.2527)  # adding 443 each time would be off by 89
+    assert origin(grid, column, 0)[0] == round(column * 112 / 0.2527)  # adding 443 each time would be off by 89
 
 
 @pytest.mark.parametrize(
@@ -111,3 +119,56 @@ def test_a_little_enlarging_is_allowed_and_more_is_refused():
 def test_a_slide_smaller_than_a_patch_has_no_cell():
     grid = lay_grid(spec(64, 64), (1.0, 1.0), [(63, 200)], [1.0])
     assert grid.columns == 0
+
+
+def test_native_scale_takes_the_slides_own_pixels():
+    native = PatchSetSpec(slides="*.svs", mpp="native", px=64)
+    grid = lay_grid(native, (0.2527, 0.26), [(1000, 700), (500, 350)], [1.0, 2.0])
+    assert (grid.level, grid.factor, grid.edge, grid.columns, grid.rows) == (0, 1.0, (64.0, 64.0), 15, 10)
+    assert (np.diff(grid.all().box[:, ::2]) == 64).all()
+
+
+@given(grids(), st.floats(0.1, 3.0))
+def test_a_stride_moves_patches_and_leaves_their_size(made, stride):
+    plain, wanted, mpp_xy, sizes = made
+    grid = lay_grid(
+        wanted.model_copy(update={"stride": stride}),
+        mpp_xy,
+        sizes,
+        [1.0, plain.size[0] / sizes[1][0] if sizes[1][0] else 2.0, 4.0],
+    )
+    assert grid.edge == plain.edge
+    assert grid.step == (pytest.approx(plain.edge[0] * stride), pytest.approx(plain.edge[1] * stride))
+    assume(grid.columns * grid.rows > 0)
+    last = grid.places(np.array([grid.columns - 1]), np.array([grid.rows - 1]))
+    left, top, right, bottom = last.box[0]
+    assert right <= grid.level_size[0]
+    assert bottom <= grid.level_size[1]
+    assert abs((right - left) - grid.edge[0] / grid.downsample) <= 1
+    assert abs((bottom - top) - grid.edge[1] / grid.downsample) <= 1
+
+
+@given(grids(), st.lists(st.tuples(st.floats(-500, 70_000), st.floats(-500, 70_000)), min_size=1, max_size=20))
+def test_squares_anywhere_are_kept_when_they_lie_inside(made, corners):
+    grid = made[0]
+    x, y = np.array(corners).T
+    places, inside = grid.at(x, y)
+    assert len(places) == inside.sum()
+    for (left, top, right, bottom), (a, b) in zip(places.box, np.array(corners)[inside], strict=True):
+        assert 0 <= left < right <= grid.level_size[0]
+        assert 0 <= top < bottom <= grid.level_size[1]
+        assert abs(left - a / grid.downsample) <= 0.5 + 1e-6
+        assert abs(bottom - (b + grid.edge[1]) / grid.downsample) <= 0.5 + 1e-6
+    slack = grid.downsample + 1
+    for a, b in np.array(corners)[~inside]:
+        over = [end + slack >= size * grid.downsample
+                for end, size in zip((a + grid.edge[0], b + grid.edge[1]), grid.level_size, strict=True)]  # fmt: skip
+        assert min(a, b) < 1 or any(over) or min(grid.edge) / grid.downsample < 1.5
+
+
+def test_corners_of_the_grid_given_as_coordinates_are_the_grid():
+    grid = lay_grid(spec(um=20.1, px=32), (0.5, 0.5), [(1024, 768), (256, 192)], [1.0, 4.0])
+    every = grid.all()
+    again, inside = grid.at(*(np.divmod(np.arange(len(every)), grid.columns)[i] * grid.step[0] for i in (1, 0)))
+    assert inside.all()
+    assert abs(again.box - every.box).max() <= 0

@@ -58,7 +58,7 @@ def test_a_missing_file_is_said_to_be_missing(slides, tmp_path):
 def test_a_slides_spool_does_not_depend_on_who_the_patient_is(slides):
     def of(entry, keys=None, seed=0):
         inputs = patch_set_inputs(spec(**(keys or {})), [entry], seed)["slides"][0]
-        return fingerprint(spool_inputs(spec(**(keys or {})), inputs, seed))
+        return fingerprint(spool_inputs(spec(**(keys or {})), inputs, seed, classes=[], copy=False))
 
     base = of(slides[0])
     assert base == of(replace(slides[0], patient="q", label="y", split="test", site="z"))

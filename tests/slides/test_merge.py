@@ -15,7 +15,7 @@ from raysweep.slides.merge import Piece, SlideFacts, merge
 from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
 from raysweep.storage import Storage
 
-FACTS = {"a": SlideFacts("p", 1, "train", 0.25), "b": SlideFacts(None, None, "test", 0.5)}
+FACTS = {"a": SlideFacts("p", 1, "train", 0.5, 0.25), "b": SlideFacts(None, None, "test", 0.5, 0.5)}
 
 
 def piece_rows(slide: str, start: int, n: int) -> pa.Table:
@@ -48,7 +48,7 @@ def spool(tmp_path) -> tuple[Storage, list[Piece]]:
 
 
 def run(folder: Storage, spool: Storage, pieces: list[Piece], facts=None, workers=None) -> list[str]:
-    shards = merge(folder, spool, pieces, facts or FACTS, mpp=0.5, classes=["n", "t"], workers=workers,
+    shards = merge(folder, spool, pieces, facts or FACTS, classes=["n", "t"], workers=workers,
                    report=lambda shard: None)  # fmt: skip
     assert sum(shard.rows for shard in shards) == sum(piece.rows for piece in pieces)
     return [shard.name for shard in shards]
@@ -70,7 +70,18 @@ class TestMerge:
             ("a", "p", 1, "train", 0.25),
             ("b", None, None, "test", 0.5),
         }
+        assert {(r["mask"], r["mpp"]) for r in rows} == {(None, 0.5)}
         assert {r["image"]["path"]: r["image"]["bytes"] for r in rows}["a_53_0.jpg"] == b"53"
+
+    def test_a_label_and_a_mask_of_its_own_go_before_the_slides(self, tmp_path):
+        spool = Storage.open(tmp_path / "spool")
+        rows = piece_rows("a", 0, 20).to_pylist()
+        own = [{**row, "label": 0, "mask": b"png"} if row["x"] % 2 else row for row in rows]
+        write_piece(spool, pa.Table.from_pylist(own, schema=PIECE_SCHEMA), "1")
+        folder = Storage.open(tmp_path / "set")
+        names = run(folder, spool, [Piece("1", 20, spool.size("1"))])
+        found = [row for name in names for row in folder.read_table("shards", name).to_pylist()]
+        assert {(row["x"] % 2, row["label"], row["mask"]) for row in found} == {(0, 1, None), (1, 0, b"png")}
 
     def test_what_was_written_before_a_kill_is_kept(self, tmp_path, spool):
         folder = Storage.open(tmp_path / "set")
@@ -91,7 +102,7 @@ class TestMerge:
         run(folder, storage, pieces[:1], {"a": FACTS["a"]})
         names = run(folder, storage, pieces)
         assert folder.names("shards") == names
-        other = {**FACTS, "b": SlideFacts("q", 0, "val", 0.5)}
+        other = {**FACTS, "b": SlideFacts("q", 0, "val", 0.5, 0.5)}
         run(folder, storage, pieces, other)
         rows = folder.read_table("shards", names[0]).to_pylist()
         assert {row["split"] for row in rows if row["slide"] == "b"} == {"val"}

@@ -4,16 +4,18 @@ import numpy as np
 
 from raysweep.patches.decode import decode
 from raysweep.slides.overlay import draw_overlay
+from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
+from raysweep.slides.table import SlideEntry
 
 from .slidemaker import slide_with_tissue, write_slide
 
 
 def overlay(path, um: float = 32, px: int = 64, **keys) -> np.ndarray:
-    with Slide(path) as slide:
-        found = survey(slide, "a", PatchSetSpec(slides="x", um=um, px=px, **keys), 0)
+    with Slide(path) as slide, Sidecars.of(SlideEntry("a", str(path)), 0) as sidecars:
+        found = survey(slide, sidecars, PatchSetSpec(slides="x", um=um, px=px, **keys), (), 0, region_mpx=64)
     return decode(draw_overlay(found)).astype(int)
 
 

@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ray import cloudpickle
 
 from raysweep.errors import WorkError
-from raysweep.slides.pipeline import SlideTask, read_slides_into
+from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage
@@ -21,6 +21,10 @@ from .slidemaker import tissue, write_slide
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 SPEC = PatchSetSpec(slides="x", um=32, px=32)
+
+
+def cutting(spec: PatchSetSpec = SPEC, **limits) -> Cutting:
+    return Cutting(spec, (), 0, False, Limits(**limits))
 
 
 class Objects(pafs.FSSpecHandler):
@@ -66,7 +70,7 @@ def tasks(tmp_path_factory) -> list[SlideTask]:
 
 
 def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
-    results = list(read_slides_into(spool, tasks, SPEC, seed=0, workers=None))
+    results = list(read_slides_into(spool, tasks, cutting(), workers=None))
     found = {(result["slide"], result["region"]): result for result in results}
     assert len(found) == len(results)
     return found
@@ -79,7 +83,9 @@ def test_object_storage_gets_the_same_files(tasks, tmp_path):
     timeless = [{**result, "seconds": 0} for result in results.values()]
     assert sorted([{**r, "seconds": 0} for r in read(objects, tasks).values()], key=str) == sorted(timeless, key=str)
     for task in tasks:
-        assert objects.names(task.folder) == plain.names(task.folder) == ["overlay.jpg", "region-00000.parquet"]
+        assert (
+            objects.names(task.folder) == plain.names(task.folder) == ["overlay.jpg", "region-00000-of-00001.parquet"]
+        )
         for name in plain.names(task.folder):
             assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
 
@@ -112,11 +118,11 @@ def test_a_large_slide_spreads_over_tasks(tmp_path):
     spec = PatchSetSpec(slides="x", um=16, px=32)
     task = SlideTask(SlideEntry("big", str(path)), "of-big")
     spool = Storage(pafs.PyFileSystem(Noted()), str(tmp_path / "spool"))
-    results = list(read_slides_into(spool, [task], spec, seed=0, workers=None))
-    assert sorted(result["region"] for result in results) == list(range(8))
+    results = list(read_slides_into(spool, [task], cutting(spec, region_mpx=1), workers=None))
+    assert sorted(result["region"] for result in results) == list(range(2))
     assert sum(result["patches"] for result in results) == 64 * 32
     wrote = {Path(name).suffix for name in os.listdir(tmp_path / "spool" / "tasks")}
-    assert len(wrote) == 1 + 8  # the survey's overlay and a task for each region
+    assert len(wrote) == 1 + 2  # the survey's overlay and a task for each region
 
 
 class Noted(Objects):

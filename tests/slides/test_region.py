@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+import tifffile
+from PIL import ImageCms
 
 from raysweep.patches.decode import decode
 from raysweep.randomness import stable_hash
@@ -10,9 +12,8 @@ from raysweep.slides.grid import lay_grid
 from raysweep.slides.region import read_region
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.survey import Cells
 
-from .slidemaker import ramp, write_slide
+from .slidemaker import ramp, slide_with_tissue, tissue, write_slide
 
 WIDTH, HEIGHT = 1024, 768
 
@@ -24,15 +25,12 @@ def slide(tmp_path_factory):
         yield slide
 
 
-def cells_of(pairs) -> Cells:
-    columns, rows = np.array(pairs).T
-    return Cells(columns, rows, np.linspace(0, 1, len(pairs), dtype=np.float32))
-
-
 def rows_of(slide, pairs, *, um, px, seed=0):
-    spec = PatchSetSpec(slides="x", um=um, px=px, quality=95)
+    spec = PatchSetSpec(slides="x", um=um, px=px, quality=95, tissue={"reject": []})
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-    return grid, read_region(slide, "ramp", cells_of(pairs), grid, spec, seed)
+    places = grid.places(*np.array(pairs).T)
+    places = places.but(tissue=np.linspace(0, 1, len(pairs), dtype=np.float32))
+    return grid, read_region(slide, "ramp", places, grid, spec, seed).rows
 
 
 @pytest.mark.parametrize(
@@ -67,15 +65,57 @@ def test_origins_keys_and_order(slide):
     assert tissue[(80, 362)] == 1
 
 
-def test_scattered_cells_are_read_alone_and_dense_ones_together(slide, monkeypatch):
-    read, boxes = slide.read, []
-    monkeypatch.setattr(slide, "read", lambda *box: boxes.append(box) or read(*box))
-    together = [(c, r) for c in range(4) for r in range(4)]
-    _, dense = rows_of(slide, together, um=32, px=64)
-    assert [box[3:] for box in boxes] == [(256, 256)]
-    boxes.clear()
-    _, sparse = rows_of(slide, [(0, 0), (3, 3)], um=32, px=64)
-    assert [box[3:] for box in boxes] == [(64, 64)] * 2
+def test_a_patch_is_the_same_whatever_is_read_with_it(slide):
+    _, dense = rows_of(slide, [(c, r) for c in range(4) for r in range(4)], um=32, px=64)
+    _, sparse = rows_of(slide, [(3, 3), (0, 0)], um=32, px=64)
     images = {(r["x"], r["y"]): r["image"] for r in dense.to_pylist()}
     for row in sparse.to_pylist():
         assert images[row["x"], row["y"]] == row["image"]
+
+
+def test_flawed_patches_are_counted_and_left_out(tmp_path):
+    pixels = slide_with_tissue(256, 128, (0, 0, 128, 128))
+    pixels[:64, :64] = 20
+    with Slide(write_slide(tmp_path / "a.svs", pixels, downsamples=())) as slide:
+        spec = PatchSetSpec(slides="x", um=32, px=64)
+        grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+        region = read_region(slide, "a", grid.all(), grid, spec, 0)
+    assert region.rejected == {"blank": 4, "dark": 1}
+    assert sorted(zip(region.rows["x"].to_pylist(), region.rows["y"].to_pylist(), strict=True)) == [
+        (0, 64), (64, 0), (64, 64)]  # fmt: skip
+
+
+def test_masks_lie_on_their_patches(slide):
+    spec = PatchSetSpec(slides="x", um=33, px=32, tissue={"reject": []})
+    grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+    seen = []
+    places = grid.all().pick(np.arange(5)).but(label=np.arange(5, dtype=np.int32) - 1)
+    rows = read_region(
+        slide, "a", places, grid, spec, 0, mask=lambda rect: seen.append(rect.tolist()) or b"%d" % rect[0]
+    ).rows.to_pylist()
+    assert seen == (places.box * grid.downsample).tolist()
+    assert {(row["x"], row["mask"], row["label"]) for row in rows} == {
+        (x, b"%d" % box[0], label if label >= 0 else None)
+        for (x, _), box, label in zip(places.corner, places.rects(grid.downsample), range(-1, 4), strict=True)
+    }
+
+
+def test_a_colour_profile_is_applied_on_request_only(tmp_path):
+    """The slide's profile says that its red is blue."""
+    swapped = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = swapped.replace(b"rXYZ", b"....", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"....", b"bXYZ", 1)
+    pixels = tissue(128, 128)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="jpeg", iccprofile=swapped)
+    for reader in ("auto", "openslide"):
+        found = {}
+        for icc in ("keep", "srgb"):
+            spec = PatchSetSpec(slides="x", um=64, px=128, icc=icc, reader=reader, tissue={"reject": []})
+            with Slide(path, mpp=0.5, reader=reader) as slide:
+                assert slide.reader.icc == swapped
+                grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+                rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows
+            found[icc] = decode(rows["image"][0].as_py()).astype(float)
+        assert abs(found["keep"] - pixels).mean() < 8
+        assert abs(found["srgb"] - pixels[..., ::-1]).mean() < 8
+        assert abs(found["srgb"] - pixels).mean() > 20

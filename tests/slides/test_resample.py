@@ -9,25 +9,44 @@ from .slidemaker import ramp, tissue
 
 def test_a_crop_of_the_right_size_is_kept():
     crop = tissue(64, 64)
-    assert resample([crop], 64)[0] is crop
+    assert next(resample([crop], 64)) is crop
 
 
 def test_order_is_kept_and_sharing_a_call_changes_nothing():
     crops = [tissue(w, h, seed) for seed, (w, h) in enumerate([(90, 90), (64, 64), (91, 90), (90, 90), (91, 90)])]
-    together = resample(crops, 64)
+    together = list(resample(crops, 64))
     for crop, patch in zip(crops, together, strict=True):
         assert patch.shape == (64, 64, 3)
-        np.testing.assert_array_equal(resample([crop], 64)[0], patch)
+        np.testing.assert_array_equal(next(resample([crop], 64)), patch)
 
 
 def test_shrinking_averages():
     checks = np.zeros((128, 128, 3), np.uint8)
     checks[::2, ::2] = checks[1::2, 1::2] = 255
-    small = resample([checks], 32)[0]
+    small = next(resample([checks], 32))
     assert abs(small.astype(int) - 128).max() <= 2  # without antialiasing it would stay black and white
 
 
 def test_positions_are_kept():
-    small = resample([ramp(200, 200)], 50)[0].astype(float)
+    small = next(resample([ramp(200, 200)], 50)).astype(float)
     expected = ramp(200, 200).reshape(50, 4, 50, 4, 3).mean(axis=(1, 3))
     assert abs(small - expected)[2:-2, 2:-2].max() <= 1.0
+
+
+def test_a_crop_may_be_overwritten_by_the_next_one():
+    memory = np.empty((90, 90, 3), np.uint8)
+
+    def crops():
+        for seed in range(5):
+            memory[:] = tissue(90, 90, seed)
+            yield memory
+
+    for seed, patch in enumerate(resample(crops(), 64)):
+        np.testing.assert_array_equal(patch, next(resample([tissue(90, 90, seed)], 64)))
+
+
+def test_large_and_small_crops_take_the_same_way():
+    large = tissue(900, 900)  # beyond what shares a call
+    patches = list(resample([large, tissue(90, 90), large], 64))
+    np.testing.assert_array_equal(patches[0], patches[2])
+    assert abs(patches[0].astype(int).mean() - large.mean()) < 1

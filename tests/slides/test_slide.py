@@ -29,15 +29,28 @@ def test_a_slide_without_mpp_is_refused_unless_one_is_given(tmp_path, mpp):
         assert slide.mpp == 0.4
 
 
-@pytest.mark.parametrize(("x", "y", "kept"), [(4000, 4020, False), (4000, 5000, True)])
-def test_mpp_per_axis(tmp_path, x, y, kept):
+@pytest.mark.parametrize(("x", "y"), [(4000, 4020), (4000, 5000)])
+def test_mpp_per_axis(tmp_path, x, y):
     path = tmp_path / "a.tif"  # pixels per cm
     tifffile.imwrite(path, glass(128, 64), tile=(64, 64), photometric="rgb", resolution=(x, y), resolutionunit=3)
     with Slide(path) as slide:
         exact = 10_000 / x, 10_000 / y
-        mean = (exact[0] * exact[1]) ** 0.5
-        assert slide.mpp_xy == pytest.approx(exact if kept else (mean, mean), rel=1e-4)
-        assert slide.mpp == pytest.approx(mean, rel=1e-4)
+        assert slide.mpp_xy == pytest.approx(exact, rel=1e-6)
+        assert slide.mpp == pytest.approx((exact[0] * exact[1]) ** 0.5, rel=1e-6)
+        assert slide.mpp_source == "tiff resolution"
+
+
+@pytest.mark.parametrize("per_inch", [72, 300, 600])
+def test_a_printers_resolution_is_no_mpp(tmp_path, per_inch):
+    path = tmp_path / "a.tif"
+    resolution = {"resolution": (per_inch, per_inch), "resolutionunit": 2}
+    tifffile.imwrite(path, glass(128, 64), tile=(64, 64), photometric="rgb", **resolution)
+    with pytest.raises(
+        WorkError, match=r"^no mpp: the file says .* um per pixel; give the true one in the slide table$"
+    ):
+        Slide(path)
+    with Slide(path, mpp=0.5) as slide:
+        assert slide.mpp_source == "table"
 
 
 def test_rectangles_are_in_pixels_of_their_level(tmp_path):
@@ -72,8 +85,9 @@ def test_a_thumbnail_reads_no_more_than_a_strip_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("raysweep.slides.slide._STRIP_PIXELS", 10_000)
     seen = []
     with Slide(write_slide(tmp_path / "a.svs", slide_with_tissue(500, 400, (0, 0, 100, 100)))) as slide:
-        read = slide.read
-        monkeypatch.setattr(slide, "read", lambda *box: seen.append(box[3] * box[4]) or read(*box))
+        crops = slide.crops
+        areas = lambda boxes: ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).tolist()  # noqa: E731
+        monkeypatch.setattr(slide, "crops", lambda level, boxes: seen.extend(areas(boxes)) or crops(level, boxes))
         slide.thumbnail(400)
     assert max(seen) <= 10_000
     assert sum(seen) == 500 * 400
@@ -97,8 +111,20 @@ def test_damaged_pixels(tmp_path):
     path.write_bytes(data)
     with Slide(path) as slide:
         slide.read(0, 0, 0, 64, 64)
-        with pytest.raises(WorkError, match="pixels cannot be read"):
+        with pytest.raises(WorkError, match="pixels cannot be read at level 0, x 64, y 64"):
             slide.read(0, 64, 64, 64, 64)
+    with Slide(path, reader="openslide") as slide, pytest.raises(WorkError, match="pixels cannot be read at level 0"):
+        slide.read(0, 64, 64, 64, 64)
+
+
+def test_a_bomb_is_refused(tmp_path):
+    """A file of a few bytes that claims more pixels than any slide has."""
+    path = write_slide(tmp_path / "a.svs", tissue(64, 64), downsamples=())
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for tag in ("ImageWidth", "ImageLength"):
+            tiff.pages[0].tags[tag].overwrite(2**30)
+    with pytest.raises(WorkError, match=r"no slide is that large|not a slide|cannot be read"):
+        Slide(path)
 
 
 def test_real_slides(test_data):

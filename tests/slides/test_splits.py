@@ -9,8 +9,8 @@ from raysweep.slides.splits import deal_splits
 from raysweep.slides.table import SlideEntry
 
 
-def slide(name: str, patient: str | None = None, split: str | None = None) -> SlideEntry:
-    return SlideEntry(name, f"{name}.svs", patient=patient, split=split)
+def slide(name: str, patient: str | None = None, split: str | None = None, site: str | None = None) -> SlideEntry:
+    return SlideEntry(name, f"{name}.svs", patient=patient, split=split, site=site)
 
 
 many = st.lists(st.sampled_from([None, "p1", "p2", "p3", "p4", "p5"]), min_size=1, max_size=30).map(
@@ -24,7 +24,7 @@ def test_a_patient_is_on_one_side_and_order_does_not_matter(slides, seed, random
     dealt = deal_splits(slides, fractions, seed)
     sides: dict = {}
     for entry in slides:
-        assert sides.setdefault(entry.unit, dealt[entry.name]) == dealt[entry.name]
+        assert sides.setdefault(entry.unit(), dealt[entry.name]) == dealt[entry.name]
     assert "train" in dealt.values()
     shuffled = list(slides)
     random.shuffle(shuffled)
@@ -51,3 +51,20 @@ def test_the_table_wins_for_the_whole_patient():
 def test_a_slide_named_like_a_patient_is_another_unit():
     slides = [slide("p", None, "test"), slide("b", "p", "train")]
     assert deal_splits(slides, {}, seed=0) == {"p": "test", "b": "train"}
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(0, 5))
+def test_a_site_is_on_one_side_with_all_its_patients(patients, seed):
+    slides = [slide(f"s{i}", f"p{p}", site=f"h{p % 7}") for i, p in enumerate(patients)]
+    dealt = deal_splits(slides, {"val": 0.2, "test": 0.2}, seed, "site")
+    sides: dict = {}
+    for entry in slides:
+        assert sides.setdefault(entry.site, dealt[entry.name]) == dealt[entry.name]
+        assert sides.setdefault(entry.patient, dealt[entry.name]) == dealt[entry.name]
+    if len({entry.site for entry in slides}) >= 3:
+        assert set(dealt.values()) == {"train", "val", "test"}
+
+
+def test_the_table_wins_for_the_whole_site():
+    slides = [slide("a", "p", "test", "x"), slide("b", "q", None, "x"), slide("c", "r", None, "y")]
+    assert deal_splits(slides, {}, 0, "site") == {"a": "test", "b": "test", "c": "train"}

@@ -1,0 +1,99 @@
+"""GeoJSON as QuPath writes it: a FeatureCollection, a list of features, or one feature."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysweep.errors import WorkError
+from raysweep.slides.annotations.formats import annotation_format
+from raysweep.slides.annotations.geometry import line, points, polygons
+from raysweep.slides.annotations.shape import Shape
+
+_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a file of another form brings about
+_UNCLASSIFIED = "Unclassified"  # what QuPath shows for an object without a class
+
+
+@annotation_format(".geojson", ".json")
+def read(path: Path) -> list[Shape]:
+    """One shape for each feature, and for each point of a MultiPoint.
+
+    The class is `properties.classification`: an object with `name` or `names`, or a plain string.
+    """
+    shapes = []
+    for place, feature in _features(path):
+        try:
+            name = _name(feature.get("properties") or {})
+            shapes += [Shape(name, geometry) for geometry in _geometries(feature["geometry"])]
+        except _ERRORS as error:
+            reason = f"has no {error}" if isinstance(error, KeyError) else error
+            raise WorkError(f"annotations {path}: {place}: {reason}") from error
+    return shapes
+
+
+def _features(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Each feature with the words that say where it is."""
+    try:
+        data = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise WorkError(f"annotations {path}: is no JSON ({error})") from error
+    kind = data.get("type") if isinstance(data, dict) else None
+    found = data["features"] if kind == "FeatureCollection" and "features" in data else data
+    found = [data] if kind == "Feature" else found
+    if not isinstance(found, list):
+        raise WorkError(f"annotations {path}: is no GeoJSON; write a FeatureCollection or a list of features")
+    for index, feature in enumerate(found):
+        if not (isinstance(feature, dict) and feature.get("type") == "Feature"):
+            raise WorkError(f"annotations {path}: features[{index}]: is no GeoJSON feature")
+    return [(f"features[{index}]", feature) for index, feature in enumerate(found)]
+
+
+def _refuse(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _name(properties: dict[str, Any]) -> str:
+    classification = properties.get("classification")
+    if isinstance(classification, dict):
+        # A list is a class and those derived from it, which QuPath shows with colons between.
+        names = classification.get("names")
+        classification = ": ".join(names) if names else classification.get("name")
+    if classification is not None and not isinstance(classification, str):
+        raise TypeError(f"classification is {classification!r}, not a name")
+    return classification or _UNCLASSIFIED
+
+
+def _geometries(geometry: dict[str, Any] | None) -> list[Any]:
+    if geometry is None:
+        raise ValueError("has no geometry")
+    kind, coordinates = geometry["type"], geometry["coordinates"]
+    if kind == "Point":
+        return points(_array([coordinates]))
+    if kind == "MultiPoint":
+        return points(_array(coordinates))
+    if kind == "LineString":
+        return [line(_array(coordinates))]
+    if kind == "MultiLineString":
+        return [line(_array(part)) for part in coordinates]
+    if kind == "Polygon":
+        return [polygons([_rings(coordinates)])]
+    if kind == "MultiPolygon":
+        return [polygons([_rings(rings) for rings in coordinates])]
+    raise ValueError(f"geometry is a {kind}")
+
+
+def _rings(rings: list[Any]) -> list[np.ndarray]:
+    return [_array(ring) for ring in rings]
+
+
+def _array(coordinates: list[Any]) -> np.ndarray:
+    """Coordinates as float (n, 2)."""
+    if not coordinates:
+        return np.empty((0, 2))
+    array = np.array([position[:2] for position in coordinates], dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError("coordinates are no list of positions")
+    if not np.isfinite(array).all():
+        raise ValueError("a coordinate is not finite")
+    return array

@@ -1,0 +1,50 @@
+"""Geometries from the coordinates of annotation files."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from shapely.geometry import LineString, MultiPolygon, Point, Polygon
+from shapely.geometry.base import BaseGeometry
+
+
+def polygons(parts: Sequence[Sequence[np.ndarray]]) -> BaseGeometry:
+    """The area of several polygons, each a list of rings: its outline, then its holes.
+
+    Args:
+        parts: rings are float (n, 2), closed or not, at most crossing themselves.
+
+    Everything that a crossing outline goes round belongs to the area, however often it goes round. An outline of
+    fewer than three points, or one that encloses nothing, gives a LineString.
+    """
+    flat = [polygon for rings in parts for polygon in _polygon([_open(ring) for ring in rings])]
+    if not flat:
+        return line(np.concatenate([ring for rings in parts for ring in rings] or [np.empty((0, 2))]))
+    return flat[0] if len(flat) == 1 else _valid(MultiPolygon(flat))
+
+
+def points(coordinates: np.ndarray) -> list[BaseGeometry]:
+    """A Point for each row of float (n, 2)."""
+    return [Point(x, y) for x, y in coordinates.tolist()]
+
+
+def line(coordinates: np.ndarray) -> BaseGeometry:
+    """A LineString, maybe empty, from float (n, 2)."""
+    return LineString(np.repeat(coordinates, 2, axis=0) if len(coordinates) == 1 else coordinates)
+
+
+def _open(ring: np.ndarray) -> np.ndarray:
+    """Without the repeated first point."""
+    return ring[:-1] if len(ring) > 1 and (ring[0] == ring[-1]).all() else ring
+
+
+def _polygon(rings: list[np.ndarray]) -> list[Polygon]:
+    if not rings or len(rings[0]) < 3:
+        return []
+    area = _valid(Polygon(rings[0], [hole for hole in rings[1:] if len(hole) >= 3]))
+    return [part for part in shapely.get_parts(area) if isinstance(part, Polygon) and part.area > 0]
+
+
+def _valid(area: BaseGeometry) -> BaseGeometry:
+    """The same where it is valid; else its rings are repaired one by one, and what collapses to a line goes."""
+    return area if area.is_valid else shapely.make_valid(area, method="structure", keep_collapsed=False)

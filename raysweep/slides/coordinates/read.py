@@ -1,0 +1,146 @@
+"""Coordinates that CLAM or TRIDENT laid, in place of the grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+
+from raysweep.errors import WorkError
+from raysweep.slides.grid import Grid
+
+_MOST = 20_000_000  # places of a slide; a file that claims more is damaged
+_LIKE = 1.25  # edges may differ by this factor: CLAM and TRIDENT round to levels and to whole magnifications
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """n places on a slide, in the order of the file.
+
+    Attributes:
+        tool: which tool wrote them.
+        corner: level-0 pixel (x, y) of the top-left corners, float64 (n, 2), each inside the slide and once only;
+            whole numbers but where a place ends at the slide's edge. A place may reach over the right or bottom edge:
+            both tools keep such places and pad them.
+        edge_level0: edge of a place in level-0 pixels.
+        n_repeated: how many places the file held besides, at corners that it had named already.
+    """
+
+    tool: Literal["clam", "trident"]
+    corner: np.ndarray
+    edge_level0: float
+    n_repeated: int
+
+
+def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[float]) -> Coordinates:
+    """The places that a CLAM or TRIDENT file gives for a slide; `grid.at` makes patches of them.
+
+    Args:
+        path: an HDF5 file with a data set `coords`, integers (n, 2): level-0 corners.
+        grid: of the patches that are to be cut from the slide; the edges of the file's places must be alike.
+        downsamples: level-0 pixels per pixel of each level of the slide.
+
+    The edge is, as the tools read it themselves, `patch_size_level0` of TRIDENT (`patch_size` x
+    `level0_magnification` / `target_magnification` where that is not given) and `patch_size` x the downsample of
+    `patch_level` of CLAM.
+
+    Raises WorkError when the file is missing, malformed, empty, of another slide or of patches of another size.
+    """
+    try:
+        # Locks of HDF5 fail on read-only and network disks, and nobody writes this file.
+        with h5py.File(path, "r", locking=False) as file:
+            found = file.get("coords")
+            if not isinstance(found, h5py.Dataset):
+                raise WorkError(f"{_name(path)} has no data set coords")
+            if found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iuf" or len(found) > _MOST:
+                raise WorkError(f"{_name(path)} does not hold pairs of numbers: {found.shape} of {found.dtype}")
+            attributes = {name: found.attrs[name] for name in found.attrs}
+            corner = found[:].astype(np.float64)
+    except FileNotFoundError as error:
+        raise WorkError(f"no coordinates: {path} does not exist") from error
+    except (OSError, RuntimeError) as error:
+        raise WorkError(f"{_name(path)} cannot be read ({' '.join(str(error).split())})") from error
+    if len(corner) == 0:
+        raise WorkError(f"{_name(path)} holds no place")
+    tool: Literal["clam", "trident"] = "clam" if "patch_level" in attributes else "trident"
+    measure = _clam if tool == "clam" else _trident
+    level0 = measure(_Numbers(path, attributes), grid.size, downsamples)
+    if not np.isfinite(level0) or not max(grid.edge) / _LIKE <= level0 <= min(grid.edge) * _LIKE:
+        raise WorkError(
+            f"{_name(path)} has places of {level0:.5g} level-0 pixels and patches have {max(grid.edge):.5g}; "
+            "set um and px to those of the coordinates"
+        )
+    outside = ~((corner >= 0) & (corner < grid.size)).all(axis=1)
+    if outside.any():
+        (x, y), (width, height) = corner[outside][0], grid.size
+        raise WorkError(f"{_name(path)} has a place at ({x:g}, {y:g}), outside the slide of {width} x {height}")
+    first = np.sort(np.unique(corner, axis=0, return_index=True)[1])
+    return Coordinates(tool, _nudged(corner[first], grid), float(level0), len(corner) - len(first))
+
+
+def _nudged(corner: np.ndarray, grid: Grid) -> np.ndarray:
+    """The file has whole pixels: a place that ended at the slide's edge may seem to end half a pixel outside."""
+    level_end = (np.array(grid.level_size) + 0.5) * grid.downsample
+    last = np.minimum(np.array(grid.size) + 0.5, level_end) - 1e-6 - np.array(grid.edge)
+    return np.where((corner > last) & (corner <= last + 0.5), last, corner)
+
+
+def _name(path: Path) -> str:
+    return f"the file of coordinates {path.name}"
+
+
+class _Numbers:
+    """Attributes of the data set by name; a missing one or one that is no number is an error."""
+
+    def __init__(self, path: Path, attributes: dict[str, Any]) -> None:
+        self._path, self._attributes = path, attributes
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._attributes
+
+    def pair(self, name: str) -> np.ndarray:
+        """One number or two, as float64 (2,)."""
+        try:
+            return np.broadcast_to(np.asarray(self._attributes[name], np.float64), (2,))
+        except KeyError as error:
+            raise WorkError(f"{_name(self._path)} has no attribute {name}") from error
+        except (TypeError, ValueError) as error:
+            value = self._attributes[name]
+            raise WorkError(f"{_name(self._path)} has {value!r} as {name}, which is no number") from error
+
+    def one(self, name: str) -> float:
+        return float(self.pair(name)[0])
+
+    def of(self, size: np.ndarray, slack: float, slide: tuple[int, int]) -> None:
+        """Refuse a file that was made for a slide of another size, in level-0 pixels."""
+        if not (np.abs(size - slide) <= slack).all():
+            raise WorkError(
+                f"{_name(self._path)} is of a slide of {size[0]:.0f} x {size[1]:.0f} pixels, "
+                f"and this one has {slide[0]} x {slide[1]}"
+            )
+
+
+def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[float]) -> float:
+    if "level0_width" in numbers:
+        numbers.of(np.array([numbers.one("level0_width"), numbers.one("level0_height")]), 0.5, size)
+    if "patch_size_level0" in numbers:
+        return numbers.one("patch_size_level0")
+    magnifications = numbers.one("level0_magnification"), numbers.one("target_magnification")
+    if not min(magnifications) > 0:
+        return np.nan
+    return numbers.one("patch_size") * magnifications[0] / magnifications[1]
+
+
+def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[float]) -> float:
+    level = int(numbers.one("patch_level"))
+    if "downsample" in numbers:
+        down = numbers.pair("downsample")
+    elif 0 <= level < len(downsamples):
+        down = np.full(2, downsamples[level])
+    else:
+        raise WorkError(f"the file of coordinates names level {level} of a slide that has {len(downsamples)}")
+    if "level_dim" in numbers:  # of the level of the patches, whatever its name says
+        numbers.of(numbers.pair("level_dim") * down, float(down.max()), size)
+    return numbers.one("patch_size") * float(down.mean())

@@ -1,0 +1,30 @@
+"""The classes of a patch set's labels."""
+
+from collections.abc import Iterable
+
+from raysweep.errors import RequestError
+from raysweep.slides.labels.spec import LabelSpec
+
+
+def classes_of(spec: LabelSpec, table_labels: Iterable[str]) -> list[str]:
+    """Class names in the order of their ids.
+
+    Those of `classes` or, for the source mask, of `values`; a `background` that is not among them comes first.
+    Without `classes` the labels of the slide table as they are, sorted.
+
+    Raises RequestError when the slide table has a label that no key names.
+    """
+    if spec.source == "slide":
+        left = sorted(set(table_labels) - set(spec.ignore))
+        if not spec.classes:
+            return left
+        unknown = set(left).difference(*spec.classes.values())
+        if unknown:
+            raise RequestError(
+                f"labels: the slide table has the label {min(unknown)}, which no class names; "
+                "add it to labels.classes or labels.ignore"
+            )
+    names = spec.value_classes() if spec.source == "mask" else list(spec.classes)
+    if spec.background is not None and spec.background not in names:
+        names.insert(0, spec.background)
+    return names

@@ -1,0 +1,143 @@
+"""The rows of a slide table or of a glob, on disk or on object storage, as they are written."""
+
+import csv
+import glob
+import io
+import re
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+
+from raysweep.errors import RequestError
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.storage import is_address, join, locate, shown
+
+Row = dict[str, str]
+_WILD = re.compile(r"[*?[]")
+
+
+def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
+    """What to call the list in messages, the folder or address that its paths start from, and its rows.
+
+    A row maps the columns to their cells, without the spaces around them, and `#` to its line number; rows of a glob
+    have nothing but a `path`, and that in `#`. `base` is the folder of the study file. Raises RequestError when the
+    table cannot be read or is malformed, or when there is no row.
+    """
+    root = join(base.as_posix(), spec.root) if spec.root is not None else None
+    if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
+        table = join(base.as_posix(), spec.slides)
+        where = f"slide table {shown(table)}"
+        return where, root or _folder_of(table), _read_table(table, where)
+    start, where = root or base.as_posix(), f"slides {shown(spec.slides)}"
+    if is_address(spec.slides) or is_address(start):
+        return where, start, _glob_address(join(start, spec.slides), where)
+    return where, start, _glob(spec.slides, Path(start), where)
+
+
+def _path_of(address: str) -> str:
+    return urlsplit(address, allow_fragments=False).path if is_address(address) else address
+
+
+def _folder_of(table: str) -> str:
+    if not is_address(table):
+        return Path(table).parent.as_posix()
+    parts = urlsplit(table, allow_fragments=False)
+    return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
+
+
+def _read_table(table: str, where: str) -> list[Row]:
+    """Byte order mark, spaces around cells and empty lines do not matter."""
+    fs, inside = locate(table)
+    try:
+        with fs.open_input_file(inside) as file:
+            text = file.read().decode("utf-8-sig")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise RequestError(f"{where}: cannot be read ({reason}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
+    try:
+        return _rows(lines, where, unclosed=text.count('"') % 2 == 1)
+    except csv.Error as error:
+        raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
+
+
+def _separator(text: str) -> str:
+    """Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text."""
+    header = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
+    header = [cell.strip() for cell in next(lines, [])]
+    if "path" not in header:
+        raise RequestError(f"{where}: has no column `path`; name the slide files in one")
+    double = [name for name, n in Counter(header).items() if n > 1 and name]
+    if double:
+        raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")
+    rows = []
+    for cells in lines:
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if unclosed and any("\n" in cell for cell in cells):
+            raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
+        if any(cells[len(header) :]):
+            raise RequestError(
+                f"{where}, line {lines.line_num}: has {len(cells)} cells for {len(header)} columns; "
+                "quote a cell that holds a comma"
+            )
+        named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+        rows.append({**dict.fromkeys(filter(None, header), ""), **named, "#": str(lines.line_num)})
+    if not rows:
+        raise RequestError(f"{where}: has no row; list one slide a line")
+    return rows
+
+
+def _glob(pattern: str, root: Path, where: str) -> list[Row]:
+    pattern = Path(pattern).expanduser().as_posix()
+    found = glob.glob(pattern, root_dir=root, recursive=True)
+    files = sorted(name for name in found if (root / name).is_file())
+    if not files:
+        raise RequestError(f"{where}: no such file below {root}; name a slide table (.csv) or a glob of slides")
+    return [{"path": name, "#": name} for name in files]
+
+
+def _glob_address(address: str, where: str) -> list[Row]:
+    """One listing of the folder above the first wildcard, whatever the number of slides."""
+    fs, pattern = locate(address)
+    parts = pattern.split("/")
+    fixed = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    top = "/".join(parts[:fixed])
+    try:
+        if fixed == len(parts):
+            infos = fs.get_file_info([top])
+        else:
+            infos = fs.get_file_info(pafs.FileSelector(top, recursive=fixed + 1 < len(parts) or "**" in parts))
+    except OSError as error:
+        raise RequestError(f"{where}: cannot be listed ({error.strerror or error}); check the address") from error
+    files = [info.path for info in infos if info.type == pafs.FileType.File]
+    found = sorted(path for path in files if fixed == len(parts) or _matches(path.split("/")[fixed:], parts[fixed:]))
+    if not found:
+        raise RequestError(f"{where}: no such file; name a slide table (.csv) or a glob of slides")
+    folder = urlsplit(address, allow_fragments=False)
+    folder = folder._replace(path="/".join(folder.path.split("/")[: fixed - len(parts) or None]))
+    names = [path[len(top) :].lstrip("/") for path in found]
+    paths = [join(folder.geturl(), name) if name else address for name in names]
+    return [{"path": path, "#": shown(path)} for path in paths]
+
+
+def _matches(parts: list[str], pattern: list[str]) -> bool:
+    """As glob does: * stays within a folder, ** is any number of folders, hidden names are not meant."""
+    if not pattern or not parts:
+        return pattern == parts == []
+    if pattern[0] == "**":
+        deeper = not parts[0].startswith(".") and _matches(parts[1:], pattern)
+        return _matches(parts, pattern[1:]) or deeper
+    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    return not hidden and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])

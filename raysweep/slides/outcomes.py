@@ -1,0 +1,67 @@
+"""What became of every slide, as the table of a patch set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from raysweep.slides.table import SlideEntry
+
+_TABLE = pa.schema([
+    ("slide", pa.string()), ("path", pa.string()), ("patient", pa.string()), ("site", pa.string()),
+    ("label", pa.string()), ("split", pa.string()), ("status", pa.string()), ("reason", pa.string()),
+    ("mpp", pa.float64()), ("mpp_source", pa.string()), ("width", pa.int64()), ("height", pa.int64()),
+    ("level", pa.int32()), ("factor", pa.float64()), ("reader", pa.string()),
+    ("icc", pa.bool_()), ("stain", pa.string()), ("n_tissue", pa.int64()), ("n_patches", pa.int64()),
+    ("dropped", pa.string()), ("tissue_area_um2", pa.float64()),
+    ("overlay", pa.string()), ("tile_seconds", pa.float64()),
+])  # fmt: skip
+
+
+def overlay_path(slide: str) -> str:
+    """Where a slide's overlay lies below its patch set."""
+    return f"overlays/{quote(slide, safe=' ')}.jpg"
+
+
+def words_of(counts: Mapping[str, int]) -> str:
+    """Counts by reason in words, such as `12 blurred, 3 blank`."""
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)
+
+
+def slide_table(
+    slides: Sequence[SlideEntry], outcomes: Mapping[str, dict[str, Any]], splits: Mapping[str, str]
+) -> pa.Table:
+    """One row for every slide: what became of it, why, and what is known of it."""
+    rows = []
+    for slide in slides:
+        outcome = outcomes[slide.name]
+        survey = outcome["survey"] or {}
+        grid = survey.get("grid") or {}
+        width, height = survey.get("size", (None, None))
+        rows.append({
+            "slide": slide.name,
+            "path": slide.given or slide.path,
+            "patient": slide.patient,
+            "site": slide.site,
+            "label": slide.label,
+            "split": splits[slide.name],
+            "status": outcome["status"],
+            "reason": outcome["reason"],
+            "mpp": survey.get("mpp"),
+            "mpp_source": survey.get("mpp_source"),
+            "width": width,
+            "height": height,
+            "level": grid.get("level"),
+            "factor": grid.get("factor"),
+            "reader": survey.get("reader"),
+            "icc": survey.get("icc"),
+            "stain": slide.stain,
+            "n_tissue": survey.get("n_tissue", 0),
+            "n_patches": sum(piece["rows"] for piece in outcome["pieces"]),
+            "dropped": words_of(outcome["dropped"]) or None,
+            "tissue_area_um2": survey.get("tissue_area_um2"),
+            "overlay": overlay_path(slide.name) if survey.get("overlay") else None,
+            "tile_seconds": outcome["tile_seconds"],
+        })  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=_TABLE)

@@ -1,0 +1,214 @@
+"""Tiled TIFFs whose tiles are JPEGs: each tile is read and decoded once."""
+
+import logging
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import simplejpeg
+import tifffile
+
+from raysweep.errors import WorkError
+from raysweep.slides.readers.by_openslide import OpenSlideReader
+from raysweep.slides.readers.jpeg_stream import whole_jpeg
+from raysweep.slides.readers.reader import NotMine
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of ends as an exception here
+
+_JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
+_VENDORS = ("aperio", "generic-tiff")  # formats of which the tiles are the whole truth: no overlaps, no corrections
+_MOST_TILE_PX = 4096
+_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_HARMLESS = "extraneous bytes"  # a decoder's warning that leaves every pixel right
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One image of the pyramid: `tile` is (width, height); the tables of tiles are row by row."""
+
+    tile: tuple[int, int]
+    columns: int
+    offsets: Sequence[int]
+    sizes: Sequence[int]
+    tables: bytes | None
+    ycbcr: bool
+
+
+class JpegTiffReader:
+    """An Aperio, OME or generic pyramidal TIFF with JPEG tiles: see `Reader`.
+
+    Geometry follows OpenSlide where that opens the file; the levels of an OME-TIFF, which it does not see, are added.
+    """
+
+    name = "jpeg-tiff"
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                self._levels, self.level_sizes = _levels(tiff)
+                ome = tiff.ome_metadata
+                icc = tiff.series[0].levels[0].keyframe.tags.get(34675)
+                self.icc: bytes | None = None if icc is None else bytes(icc.value)
+        except NotMine:
+            raise
+        except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
+            raise NotMine(f"not a TIFF that can be read ({error})") from error
+        self.origin = (0, 0)
+        width, height = self.level_sizes[0]
+        self.downsamples = [(width / w + height / h) / 2 for w, h in self.level_sizes]
+        self._check_length(path.stat().st_size)
+        self.mpp_xy, self.mpp_source = _mpp(path, self.level_sizes[0], ome)
+        self._file = open(path, "rb")  # noqa: SIM115
+        self._free: dict[tuple[int, int], list[np.ndarray]] = {}
+
+    def _check_length(self, length: int) -> None:
+        for number, level in enumerate(self._levels):
+            ends = np.asarray(level.offsets, np.int64) + np.asarray(level.sizes, np.int64)
+            beyond = np.flatnonzero(ends > length)
+            if len(beyond):
+                row, column = divmod(int(beyond[0]), level.columns)
+                raise WorkError(
+                    f"truncated: {len(beyond)} of {len(ends)} tiles of level {number}, the first in column {column}, "
+                    f"row {row}, lie beyond the end of the file ({length} bytes)"
+                )
+
+    def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
+        about = self._levels[level]
+        width, height = self.level_sizes[level]
+        wanted = [_tiles(box, about, width, height) for box in boxes]
+        left_to_do = Counter(tile for tiles in wanted for tile in tiles)
+        decoded: dict[int, np.ndarray] = {}
+        memory: dict[tuple[int, int], np.ndarray] = {}
+        for (x0, y0, x1, y1), tiles in zip(boxes.tolist(), wanted, strict=True):
+            size = (y1 - y0, x1 - x0)
+            crop = memory.setdefault(size, np.empty((*size, 3), np.uint8))
+            if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+                crop.fill(255)
+            for tile in tiles:
+                pixels = decoded.get(tile)
+                if pixels is None:
+                    pixels = decoded[tile] = self._decode(level, tile)
+                row, column = divmod(tile, about.columns)
+                left, top = column * about.tile[0], row * about.tile[1]
+                a, b = max(x0, left), min(x1, left + about.tile[0], width)
+                c, d = max(y0, top), min(y1, top + about.tile[1], height)
+                crop[c - y0 : d - y0, a - x0 : b - x0] = pixels[c - top : d - top, a - left : b - left]
+                left_to_do[tile] -= 1
+                if not left_to_do[tile]:
+                    self._free[about.tile].append(decoded.pop(tile))
+            yield crop
+
+    def _decode(self, level: int, tile: int) -> np.ndarray:
+        """A tile's pixels, uint8 (h, w, 3), in memory that is used again once it is put among the free."""
+        about = self._levels[level]
+        width, height = about.tile
+        free = self._free.setdefault(about.tile, [])
+        pixels = free.pop() if free else np.empty((height, width, 3), np.uint8)
+        try:
+            data = self.tile_jpeg(level, tile)
+            try:
+                found = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels)
+            except ValueError as error:
+                if _HARMLESS not in str(error):
+                    raise
+                found = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels, strict=False)
+            if found.shape != pixels.shape:
+                raise ValueError(f"{found.shape[1]} x {found.shape[0]} pixels instead of {width} x {height}")
+        except (ValueError, WorkError) as error:
+            row, column = divmod(tile, about.columns)
+            raise WorkError(
+                f"pixels cannot be read at level {level}, x {column * width}, y {row * height} ({error})"
+            ) from error
+        return pixels
+
+    def tile_jpeg(self, level: int, tile: int) -> bytes:
+        """A tile as a JPEG of its own, the pixels as the file has them. Tiles count row by row."""
+        about = self._levels[level]
+        size = about.sizes[tile]
+        data = os.pread(self._file.fileno(), size, about.offsets[tile])
+        if len(data) < size:
+            raise WorkError("the file ends in the middle of a tile")
+        return whole_jpeg(data, about.tables, ycbcr=about.ycbcr)
+
+    def tile_grid(self, level: int) -> tuple[tuple[int, int], int]:
+        """(width, height) of the level's tiles and how many make a row."""
+        return self._levels[level].tile, self._levels[level].columns
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _tiles(box: np.ndarray, level: _Level, width: int, height: int) -> list[int]:
+    """The tiles under a box, row by row."""
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    if x0 >= width or y0 >= height:
+        return []
+    across = range(max(x0, 0) // level.tile[0], -(-min(x1, width) // level.tile[0]))
+    down = range(max(y0, 0) // level.tile[1], -(-min(y1, height) // level.tile[1]))
+    return [row * level.columns + column for row in down for column in across]
+
+
+def _levels(tiff: tifffile.TiffFile) -> tuple[list[_Level], list[tuple[int, int]]]:
+    if not tiff.series:
+        raise NotMine("no image")
+    levels, sizes = [], []
+    for number, series in enumerate(tiff.series[0].levels):
+        page = series.keyframe
+        if len(series.pages) != 1 or not _plain(page):
+            raise NotMine(f"level {number} is not made of JPEG tiles in RGB or YCbCr")
+        if not all(page.databytecounts):
+            raise NotMine(f"level {number} leaves out tiles")
+        columns = -(-page.imagewidth // page.tilewidth)
+        if len(page.dataoffsets) != columns * -(-page.imagelength // page.tilelength):
+            raise NotMine(f"level {number} has more or fewer tiles than it should")
+        tile = (page.tilewidth, page.tilelength)
+        ycbcr = page.photometric == _YCBCR
+        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, page.jpegtables, ycbcr))
+        sizes.append((page.imagewidth, page.imagelength))
+    return levels, sizes
+
+
+def _plain(page: tifffile.TiffPage) -> bool:
+    return bool(
+        page.is_tiled
+        and page.compression == _JPEG
+        and page.photometric in (_RGB, _YCBCR)
+        and (page.samplesperpixel, page.bitspersample, page.planarconfig, page.imagedepth) == (3, 8, 1, 1)
+        and max(page.tilewidth, page.tilelength) <= _MOST_TILE_PX
+        and page.jpegheader is None  # Hamamatsu's
+    )
+
+
+def _mpp(path: Path, size: tuple[int, int], ome: str | None) -> tuple[tuple[float, float] | None, str]:
+    """um per pixel and where it stands. Raises NotMine for formats that need more than their tiles."""
+    if ome is not None:
+        return _ome_mpp(ome), "metadata"
+    slide = OpenSlideReader(path)
+    try:
+        if slide.vendor not in _VENDORS or slide.level_sizes[0] != size:
+            raise NotMine(f"{slide.vendor} slides are OpenSlide's")
+        return slide.mpp_xy, slide.mpp_source
+    finally:
+        slide.close()
+
+
+def _ome_mpp(text: str) -> tuple[float, float] | None:
+    if re.search(r"<!(DOCTYPE|ENTITY)", text):
+        return None
+    with suppress(ElementTree.ParseError, ValueError, KeyError):
+        for element in ElementTree.fromstring(text).iter():
+            if element.tag.rpartition("}")[2] == "Pixels":
+                x, y = (
+                    float(element.attrib[f"PhysicalSize{axis}"]) * _UM[element.get(f"PhysicalSize{axis}Unit", "µm")]
+                    for axis in "XY"
+                )
+                return (x, y) if math.isfinite(x * y) and x > 0 and y > 0 else None
+    return None

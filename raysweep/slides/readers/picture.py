@@ -1,0 +1,56 @@
+"""Pictures that are no slides: crops in PNG, JPEG, TIFF or BMP files, as slides of one level."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from raysweep.errors import WorkError
+from raysweep.patches.decode import as_rgb
+from raysweep.slides.readers.reader import NotMine
+
+_MOST_PIXELS = 2**28  # held in memory as a whole
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+
+
+class PictureReader:
+    """A picture that fits in memory: see `Reader`. It never says its um per pixel."""
+
+    name = "picture"
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotMine when Pillow does not open the file and WorkError when it is too large or damaged."""
+        try:
+            image = Image.open(path, formats=_FORMATS)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise NotMine(f"not a picture ({error})") from error
+        with image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise WorkError(f"a picture of {width} x {height} pixels that is no pyramid: too large to be read")
+            self.icc: bytes | None = image.info.get("icc_profile")
+            try:
+                self._pixels = as_rgb(image)
+            except (OSError, ValueError, SyntaxError) as error:
+                raise WorkError(f"the picture cannot be decoded ({error})") from error
+        self.level_sizes = [(width, height)]
+        self.downsamples = [1.0]
+        self.mpp_xy: tuple[float, float] | None = None
+        self.mpp_source = "metadata"
+        self.origin = (0, 0)
+
+    def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
+        height, width = self._pixels.shape[:2]
+        for x0, y0, x1, y1 in boxes.tolist():
+            if x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height:
+                yield self._pixels[y0:y1, x0:x1]
+                continue
+            crop = np.full((y1 - y0, x1 - x0, 3), 255, np.uint8)
+            inside = self._pixels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
+            top, left = max(-y0, 0), max(-x0, 0)
+            crop[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+            yield crop
+
+    def close(self) -> None:
+        return None

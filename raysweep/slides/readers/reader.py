@@ -1,0 +1,48 @@
+"""What a reader of slide files gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class NotMine(Exception):
+    """This reader does not read such files; another may."""
+
+
+class Reader(Protocol):
+    """An open slide file. Rectangles are in pixels of a level; level 0 is the largest.
+
+    Attributes:
+        name: of the reader.
+        level_sizes: (width, height) of each level.
+        downsamples: level-0 pixels per pixel of each level; the first is 1.
+        mpp_xy: um per level-0 pixel along x and y as the file says; None when it does not.
+        mpp_source: where in the file that stands: `metadata` or `tiff resolution`.
+        icc: the colour profile in the file, if any.
+        origin: level-0 pixel at the corner of the scanned area, from which other programs may count.
+    """
+
+    name: str
+    level_sizes: list[tuple[int, int]]
+    downsamples: list[float]
+    mpp_xy: tuple[float, float] | None
+    mpp_source: str
+    icc: bytes | None
+    origin: tuple[int, int]
+
+    def __init__(self, path: Path) -> None:
+        """Raises NotMine when another reader may open the file, and WorkError when it is damaged."""
+        ...
+
+    def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
+        """The pixels of each rectangle, in order: uint8 (bottom - top, right - left, 3) RGB.
+
+        `boxes` are left, top, right, bottom, integer (n, 4). Pixels that several boxes need are decoded once when
+        the boxes come roughly row by row. Where the slide has no pixels it is white. What is yielded may be
+        overwritten by the next one. Raises WorkError, which names the place, when the file is damaged.
+        """
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,91 @@
+"""The one scale of a patch set: given, or native and then the same for all its slides."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from raysweep.errors import reason_of
+from raysweep.progress import Progress
+from raysweep.slides.native import may_copy, native_tile
+from raysweep.slides.parallel import in_parallel
+from raysweep.slides.sidecars import Sidecars
+from raysweep.slides.slide import Slide
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table import SlideEntry
+from raysweep.storage import Storage, fingerprint
+
+_SAME = 1.05  # mpp of two slides that count as one scale, at most this ratio
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What native scale means for a patch set.
+
+    mpp: um per pixel of its patches. copy: whether the slides' own JPEG tiles are stored: only if all slides that can
+    be opened have them, for a mix of compressions would be a batch effect. skipped: slides of another scale, and why.
+    """
+
+    mpp: float = 0.0
+    copy: bool = False
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+def native_scale(
+    spec: PatchSetSpec,
+    slides: Sequence[SlideEntry],
+    inputs: Mapping[str, Any],
+    spool: Storage,
+    workers: int | None,
+    stage_bytes: int,
+    progress: Progress,
+) -> Scale:
+    """Look at every slide's resolution and tiles, if the patch set asks for native scale; its pixels are not read.
+
+    What is found is kept in the spool. A slide that cannot be opened has no say: tiling will tell why.
+    """
+    if spec.mpp != "native":
+        return Scale()
+    identified = {entry["name"]: entry for entry in inputs["slides"]}
+    found: dict[str, dict[str, Any]] = {}
+    calls = []
+    for slide in slides:
+        if "identity" not in identified[slide.name]:
+            continue
+        name = fingerprint({"mpp": slide.mpp, "identity": identified[slide.name]["identity"], "reader": spec.reader})[
+            :16
+        ]
+        kept = ("native", f"{name}.json")
+        if spool.exists(*kept):
+            found[slide.name] = spool.read_json(*kept)
+        else:
+            calls.append((spec, slide, stage_bytes, spool, kept))
+    with progress.stage("scale", len(slides), "slides") as stage:
+        stage.resume(len(slides) - len(calls))
+        for name, look in in_parallel(_look, calls, workers, "looking at slides"):
+            stage.advance()
+            found[name] = look
+    known = {name: look for name, look in found.items() if look["mpp"] is not None}
+    if not known:
+        return Scale()
+    mpp = median(look["mpp"] for look in known.values())
+    skipped = {
+        name: f"native scale of {look['mpp']:.4g} um per pixel where the patch set's slides have {mpp:.4g}: give `um`, "
+        "or a patch set for each scale"
+        for name, look in known.items()
+        if max(look["mpp"], mpp) / min(look["mpp"], mpp) > _SAME
+    }
+    tiles = {tuple(look["tile"] or ()) for name, look in known.items() if name not in skipped}
+    return Scale(mpp, may_copy(spec) and tiles == {(spec.px, spec.px)}, skipped)
+
+
+def _look(
+    spec: PatchSetSpec, entry: SlideEntry, stage_bytes: int, spool: Storage, kept: tuple[str, str]
+) -> tuple[str, dict[str, Any]]:
+    try:
+        with Sidecars.of(entry, stage_bytes) as sidecars, Slide(sidecars.path, entry.mpp, spec.reader) as slide:
+            look: dict[str, Any] = {"mpp": slide.mpp, "tile": native_tile(slide)}
+    except Exception as error:  # whatever it is, it concerns this slide alone
+        return entry.name, {"mpp": None, "reason": reason_of(error)}
+    spool.write_json(look, *kept)
+    return entry.name, look

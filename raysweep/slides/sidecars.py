@@ -1,0 +1,96 @@
+"""What is known of a slide beside its pixels: its row of the slide table, annotations, mask and coordinates."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from raysweep.errors import WorkError
+from raysweep.slides.annotations.rasterize import rasterize
+from raysweep.slides.annotations.read import read_annotations
+from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.labels.choose import Labelled
+from raysweep.slides.labels.mask import MaskSlide
+from raysweep.slides.labels.mask_classes import mask_classes_of
+from raysweep.slides.labels.mask_patches import MaskPatches
+from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.slide import Slide
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.stage import staged
+from raysweep.slides.table import SlideEntry
+from raysweep.slides.tissue.spec import TissueSpec
+
+_QUPATH = (".geojson", ".json")
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """A slide's row of the slide table and its files on this machine, which are read when they are asked for."""
+
+    entry: SlideEntry
+    path: Path
+    mask: Path | None
+    annotations: Path | None
+    coords: Path | None
+
+    @classmethod
+    @contextmanager
+    def of(cls, entry: SlideEntry, stage_bytes: int) -> Iterator["Sidecars"]:
+        """Fetch what is not on this machine, of which at most `stage_bytes` are kept here. Raises WorkError."""
+        with ExitStack() as stack:
+
+            def fetch(path: str) -> Path:
+                return stack.enter_context(staged(path, limit_bytes=stage_bytes))
+
+            files = [None if path is None else fetch(path) for path in (entry.mask, entry.annotations, entry.coords)]
+            yield cls(entry, fetch(entry.path), *files)
+
+    def shapes(self, slide: Slide) -> list[Shape]:
+        """The annotations, in level-0 pixels."""
+        if self.annotations is None:
+            raise WorkError("the slide table names no annotations for this slide")
+        shapes = read_annotations(self.annotations)
+        if self.annotations.suffix.lower() not in _QUPATH or slide.reader.origin == (0, 0):
+            return shapes
+        # QuPath counts from the corner of the scanned area, OpenSlide from that of the whole stage.
+        return [Shape(s.name, shapely.transform(s.geometry, lambda xy: xy + slide.reader.origin)) for s in shapes]
+
+    def tissue(self, slide: Slide, shape: tuple[int, int], spec: TissueSpec) -> np.ndarray | None:
+        """The tissue that a mask image or annotations give, bool of `shape` (h, w) over the whole slide; else None."""
+        if spec.method == "annotations":
+            wanted = [s for s in self.shapes(slide) if not spec.annotations or s.name in spec.annotations]
+            if not wanted:
+                raise WorkError("no annotation of this slide is tissue; name some in tissue.annotations")
+            scale = slide.size[0] / shape[1], slide.size[1] / shape[0]
+            return rasterize([s.geometry for s in wanted], shape, scale)
+        if spec.method == "mask":
+            if self.mask is None:
+                raise WorkError("the slide table names no mask for this slide")
+            with MaskSlide(self.mask, slide.size) as mask:
+                whole = np.array([0.0, 0.0, *slide.size])
+                return np.asarray(mask.values(whole, shape[1], shape[0]) != 0)
+        return None
+
+    @contextmanager
+    def labelled(self, slide: Slide, spec: LabelSpec) -> Iterator[Labelled]:
+        """The slide with what may label it."""
+        with ExitStack() as stack:
+            mask = None
+            if spec.reads_masks and self.mask is not None:
+                mask = stack.enter_context(MaskSlide(self.mask, slide.size, spec.channel))
+            shapes = self.shapes(slide) if spec.reads_annotations and self.annotations is not None else None
+            entry = self.entry
+            yield Labelled(name=entry.name, label=entry.label, columns=entry.columns, shapes=shapes, mask=mask)
+
+    @contextmanager
+    def mask_patches(self, slide: Slide, spec: PatchSetSpec) -> Iterator[Callable[[np.ndarray], bytes] | None]:
+        """What gives the PNG of the mask of a patch for its edges in level-0 pixels; None where none is stored."""
+        if not spec.labels.store_mask:
+            yield None
+            return
+        with self.labelled(slide, spec.labels) as labelled:
+            patches = MaskPatches(spec.labels, labelled, mask_classes_of(spec.labels))
+            yield lambda rect: patches.png(rect, spec.px)

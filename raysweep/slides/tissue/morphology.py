@@ -1,0 +1,44 @@
+"""Sizes and shapes of regions, in um."""
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, label
+
+_TOUCHING = np.ones((3, 3), bool)  # pixels of a region may touch at a corner, those of a hole may not
+
+
+def drop_small(mask: np.ndarray, um_per_px: tuple[float, float], least_um2: float) -> np.ndarray:
+    """The mask, bool (h, w), without connected regions smaller than `least_um2`."""
+    regions, n = label(mask, _TOUCHING)
+    large = np.bincount(regions.ravel(), minlength=n + 1) * um_per_px[0] * um_per_px[1] >= least_um2
+    large[0] = False
+    return large[regions]
+
+
+def fill_holes(mask: np.ndarray, um_per_px: tuple[float, float], most_um2: float) -> np.ndarray:
+    """The mask with the holes of at most `most_um2`; what touches the border of the picture is no hole."""
+    outside = np.pad(~mask, 1, constant_values=True)  # joins all that touches the border into one large region
+    holes, n = label(outside)
+    small = np.bincount(holes.ravel(), minlength=n + 1) * um_per_px[0] * um_per_px[1] <= most_um2
+    small[[0, holes[0, 0]]] = False
+    return mask | small[holes][1:-1, 1:-1]
+
+
+def grow(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndarray:
+    """The mask and all that is at most `um` from it."""
+    return mask | (distance_transform_edt(~mask, sampling=um_per_px[::-1]) <= um) if mask.any() else mask
+
+
+def close_gaps(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndarray:
+    """The mask with what lies between pixels of it that are at most `um` apart (a morphological closing)."""
+    rows, columns = (int(np.ceil(um / edge)) for edge in um_per_px[::-1])
+    wide = np.pad(mask, ((rows, rows), (columns, columns)))  # or the border of the picture would count as a part
+    closed = ~grow(~grow(wide, um_per_px, um / 2), um_per_px, um / 2)
+    return mask | closed[rows : rows + mask.shape[0], columns : columns + mask.shape[1]]
+
+
+def keep_wide(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndarray:
+    """The parts of a mask in which a disc of diameter `um` has room (a morphological opening); it may go on outside."""
+    if mask.all():
+        return mask
+    inner = distance_transform_edt(mask, sampling=um_per_px[::-1]) > um / 2
+    return mask & grow(inner, um_per_px, um / 2)

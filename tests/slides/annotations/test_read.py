@@ -1,0 +1,185 @@
+"""Annotation files: every format, and files that are wrong."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from shapely.geometry import LineString, Point
+
+from raysweep.errors import WorkError
+from raysweep.slides.annotations.formats import annotation_formats
+from raysweep.slides.annotations.read import read_annotations
+
+from ..labels.makers import polygon, square, write_asap, write_camelyon, write_qupath
+
+SQUARE = square(10, 20, 30, 60)
+BOW_TIE = [[0, 0], [10, 10], [10, 0], [0, 10]]  # two triangles of 25 each
+
+
+def test_every_suffix_has_a_reader():
+    assert set(annotation_formats()) == {".geojson", ".json", ".xml"}
+
+
+def test_qupath_classes_holes_and_parts(tmp_path):
+    path = write_qupath(
+        tmp_path / "a.geojson",
+        [
+            ("Tumor", "Polygon", polygon(square(0, 0, 10, 10), square(2, 2, 4, 4))),
+            (None, "MultiPolygon", [polygon(square(0, 0, 1, 1)), polygon(square(5, 5, 7, 7))]),
+            ("Cell", "Point", [3.5, 4.5]),
+            ("Cell", "MultiPoint", [[1, 2], [3, 4]]),
+            ("Ruler", "LineString", [[0, 0], [3, 4]]),
+        ],
+    )
+    shapes = read_annotations(path)
+    assert [shape.name for shape in shapes] == ["Tumor", "Unclassified", "Cell", "Cell", "Cell", "Ruler"]
+    assert [shape.geometry.area for shape in shapes] == [96, 5, 0, 0, 0, 0]
+    assert [shape.geometry for shape in shapes[2:5]] == [Point(3.5, 4.5), Point(1, 2), Point(3, 4)]
+    assert shapes[5].geometry.length == 5
+
+
+@pytest.mark.parametrize(
+    ("classification", "name"),
+    [
+        ({"name": "Tumor", "colorRGB": -65536}, "Tumor"),
+        ({"names": ["Tumor", "Positive"]}, "Tumor: Positive"),
+        ("Tumor", "Tumor"),
+        ({"name": None}, "Unclassified"),
+        (None, "Unclassified"),
+    ],
+)
+def test_qupath_classes_of_all_versions(tmp_path, classification, name):
+    feature = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": polygon(SQUARE)},
+        "properties": {"classification": classification, "name": "my drawing"},
+    }
+    for index, data in enumerate((feature, [feature], {"type": "FeatureCollection", "features": [feature]})):
+        path = tmp_path / f"{index}.json"
+        path.write_bytes(b"\xef\xbb\xbf" + json.dumps(data).encode())  # a byte-order mark does not matter
+        (shape,) = read_annotations(path)
+        assert (shape.name, shape.geometry.bounds) == (name, (10, 20, 30, 60))
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_camelyon_groups(tmp_path, test):
+    path = write_camelyon(tmp_path / "a.xml", [SQUARE, square(0, 0, 5, 5)], [square(12, 22, 14, 24)], test=test)
+    shapes = read_annotations(path)
+    names = ["Tumor", "Tumor", "Exclusion"] if test else ["_0", "_1", "_2"]
+    assert [shape.name for shape in shapes] == names
+    assert [shape.geometry.area for shape in shapes] == [800, 25, 4]
+
+
+def test_asap_types(tmp_path):
+    kinds = ["Polygon", "Rectangle", "Spline", "Dot", "PointSet", "Measurement"]
+    points = {"Dot": [[1, 2]], "PointSet": [[1, 2], [3, 4]], "Measurement": [[0, 0], [3, 4]]}
+    path = write_asap(tmp_path / "a.xml", [("g", points.get(kind, SQUARE), kind) for kind in kinds])
+    shapes = read_annotations(path)
+    assert [shape.geometry.area for shape in shapes] == [800, 800, 800, 0, 0, 0, 0]
+    assert [shape.geometry for shape in shapes[3:6]] == [Point(1, 2), Point(1, 2), Point(3, 4)]
+    assert shapes[6].geometry.length == 5
+
+
+def test_asap_points_stand_by_their_order(tmp_path):
+    path = write_asap(tmp_path / "a.xml", [("g", [[0, 0], [10, 0], [10, 10], [0, 10]])])
+    text = path.read_text()
+    lines = [line for line in text.splitlines() if "<Coordinate " in line]
+    path.write_text(text.replace("\n".join(lines), "\n".join([lines[2], lines[0], lines[3], lines[1]])))
+    assert read_annotations(path)[0].geometry.area == 100
+
+
+def test_a_contour_that_crosses_itself_keeps_what_it_goes_round(tmp_path):
+    # Once round a square and once more round its lower left quarter: drawn twice, still inside.
+    twice = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0], [5, 0], [5, 5], [0, 5]]
+    for path in (
+        write_asap(tmp_path / "a.xml", [("g", BOW_TIE), ("g", twice)]),
+        write_qupath(
+            tmp_path / "a.json", [("g", "Polygon", polygon(BOW_TIE)), ("g", "MultiPolygon", [polygon(twice)])]
+        ),
+    ):
+        shapes = read_annotations(path)
+        assert all(shape.geometry.is_valid for shape in shapes)
+        assert [shape.geometry.area for shape in shapes] == pytest.approx([50, 100])
+
+
+@pytest.mark.parametrize("points", [[], [[5, 5]], [[5, 5], [9, 5]], [[0, 0], [4, 4], [8, 8]], [[0, 0], [1, 1], [0, 0]]])
+def test_a_contour_without_an_area_is_a_line(tmp_path, points):
+    (asap,) = read_annotations(write_asap(tmp_path / "a.xml", [("g", points)]))
+    (qupath,) = read_annotations(write_qupath(tmp_path / "a.json", [("g", "Polygon", [points])]))
+    for shape in (asap, qupath):
+        assert isinstance(shape.geometry, LineString)
+        assert shape.geometry.is_empty == (not points)
+
+
+def test_random_scribbles_are_valid(tmp_path):
+    rng = np.random.default_rng(0)
+    path = write_asap(tmp_path / "a.xml", [("g", rng.normal(0, 100, (40, 2)).tolist()) for _ in range(30)])
+    for shape in read_annotations(path):
+        assert shape.geometry.is_valid
+        assert shapely.get_type_id(shape.geometry) in (3, 6)  # Polygon, MultiPolygon
+        assert shape.geometry.area > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.txt", "", r"no format has the suffix \.txt: \.geojson, \.json, \.xml"),
+        ("a.json", "{", "is no JSON"),
+        ("a.json", '{"regions": []}', "is no GeoJSON"),
+        ("a.json", "[1]", r"features\[0\]: is no GeoJSON feature"),
+        ("a.json", '[{"type": "Feature"}]', r"features\[0\]: has no 'geometry'"),
+        ("a.json", '[{"type": "Feature", "geometry": null}]', r"features\[0\]: has no geometry"),
+        ("a.json", '[{"type": "Feature", "geometry": {"type": "Point", "coordinates": [NaN, 1]}}]', "NaN is no number"),
+        ("a.json", '[{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1e999, 1]}}]', "is not finite"),
+        (
+            "a.json",
+            f'[{{"type": "Feature", "geometry": {{"type": "Point", "coordinates": [1{"0" * 400}, 1]}}}}]',
+            "features",
+        ),
+        ("a.json", '[{"type": "Feature", "geometry": {"type": "Ball", "coordinates": []}}]', "geometry is a Ball"),
+        ("a.json", '[{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[1, 2]]}}]', r"features\[0\]"),
+        ("a.json", "[" * 100_000, "is no JSON"),
+        ("a.xml", "", "is no plain XML"),
+        ("a.xml", "<ASAP_Annotations><Annotations>", "is no plain XML .*line 1"),
+        ("a.xml", "<Annotations/>", "its root is Annotations, not ASAP_Annotations"),
+        (
+            "a.xml",
+            '<ASAP_Annotations><Annotations><Annotation Name="x" Type="Polygon"/></Annotations></ASAP_Annotations>',
+            r"annotation 0 \(x\): has no 'PartOfGroup'",
+        ),
+        (
+            "a.xml",
+            '<ASAP_Annotations><Annotations><Annotation Name="x" Type="Blob" PartOfGroup="g"/></Annotations>'
+            "</ASAP_Annotations>",
+            "Type is Blob",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_place(tmp_path, name, text, says):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(WorkError, match=says) as caught:
+        read_annotations(path)
+    assert str(caught.value).startswith(f"annotations {path}: ")
+
+
+@pytest.mark.parametrize("x", ["nan", "inf", "1,5", ""])
+def test_a_coordinate_that_is_no_number_is_refused(tmp_path, x):
+    path = write_asap(tmp_path / "a.xml", [("g", SQUARE)])
+    path.write_text(path.read_text().replace('X="10"', f'X="{x}"'))
+    with pytest.raises(WorkError, match=r"annotation 0 \(Annotation 0\): "):
+        read_annotations(path)
+
+
+def test_entities_are_refused_before_they_grow(tmp_path):
+    path = tmp_path / "a.xml"
+    bomb = "".join(f'<!ENTITY b{i} "{f"&b{i - 1};" * 10}">' for i in range(1, 9))
+    path.write_text(f'<!DOCTYPE x [<!ENTITY b0 "b">{bomb}]><ASAP_Annotations>&b8;</ASAP_Annotations>')
+    with pytest.raises(WorkError, match="it has a DOCTYPE"):
+        read_annotations(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(WorkError, match=r"none\.xml: cannot be read \(No such file"):
+        read_annotations(tmp_path / "none.xml")
