@@ -116,7 +116,7 @@ class Storage:
         """Write a Parquet file; `options` go to `pyarrow.parquet.write_table`."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, **options)
-        self.write_bytes(sink.getvalue().to_pybytes(), *parts)
+        self.write_bytes(memoryview(sink.getvalue()), *parts)
 
     def remove(self, *parts: str) -> None:
         """Remove a file, or a folder with all it holds; nothing happens when it is not there."""

@@ -3,29 +3,30 @@
 import csv
 import glob
 import io
-import re
 from collections import Counter
-from fnmatch import fnmatchcase
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
 from raysweep.errors import RequestError
+from raysweep.slides.path_pattern import PathPattern
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.storage import is_address, join, locate, shown
 
 Row = dict[str, str]
-_WILD = re.compile(r"[*?[]")
 
 
 def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
     """What to call the list in messages, the folder or address that its paths start from, and its rows.
 
-    A row maps the columns to their cells, without the spaces around them, and `#` to its line number; rows of a glob
-    have nothing but a `path`, and that in `#`. `base` is the folder of the study file. Raises RequestError when the
-    table cannot be read or is malformed, or when there is no row.
+    A row maps the columns to their cells, without the spaces around them, and `#` to its line number. Rows of a glob
+    have a `path`, and that in `#`; the columns that stand in braces (see `PathPattern`); and a `slide` where the file's
+    stem is that of another file, too: the path below the last folder that is not wild, without suffix. `base` is the
+    folder of the study file. Raises RequestError when the table cannot be read or is malformed, when the glob is, or
+    when there is no row.
     """
     root = join(base.as_posix(), spec.root) if spec.root is not None else None
     if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
@@ -99,20 +100,21 @@ def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
     return rows
 
 
-def _glob(pattern: str, root: Path, where: str) -> list[Row]:
-    pattern = Path(pattern).expanduser().as_posix()
-    found = glob.glob(pattern, root_dir=root, recursive=True)
-    files = sorted(name for name in found if (root / name).is_file())
-    if not files:
+def _glob(text: str, root: Path, where: str) -> list[Row]:
+    pattern = PathPattern(Path(text).expanduser().as_posix(), where)
+    found = glob.glob(pattern.glob, root_dir=root, recursive=True)
+    files = sorted({name for name in found if (root / name).is_file()})
+    rows = _found(files, files, pattern)
+    if not rows:
         raise RequestError(f"{where}: no such file below {root}; name a slide table (.csv) or a glob of slides")
-    return [{"path": name, "#": name} for name in files]
+    return rows
 
 
 def _glob_address(address: str, where: str) -> list[Row]:
     """One listing of the folder above the first wildcard, whatever the number of slides."""
-    fs, pattern = locate(address)
-    parts = pattern.split("/")
-    fixed = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    fs, inside = locate(address)
+    pattern, parts = PathPattern(inside, where), inside.split("/")
+    fixed = pattern.fixed
     top = "/".join(parts[:fixed])
     try:
         if fixed == len(parts):
@@ -121,23 +123,26 @@ def _glob_address(address: str, where: str) -> list[Row]:
             infos = fs.get_file_info(pafs.FileSelector(top, recursive=fixed + 1 < len(parts) or "**" in parts))
     except OSError as error:
         raise RequestError(f"{where}: cannot be listed ({error.strerror or error}); check the address") from error
-    files = [info.path for info in infos if info.type == pafs.FileType.File]
-    found = sorted(path for path in files if fixed == len(parts) or _matches(path.split("/")[fixed:], parts[fixed:]))
-    if not found:
-        raise RequestError(f"{where}: no such file; name a slide table (.csv) or a glob of slides")
+    files = sorted(info.path for info in infos if info.type == pafs.FileType.File)
     folder = urlsplit(address, allow_fragments=False)
     folder = folder._replace(path="/".join(folder.path.split("/")[: fixed - len(parts) or None]))
-    names = [path[len(top) :].lstrip("/") for path in found]
-    paths = [join(folder.geturl(), name) if name else address for name in names]
-    return [{"path": path, "#": shown(path)} for path in paths]
+    names = [path[len(top) :].lstrip("/") for path in files]
+    rows = _found(files, [join(folder.geturl(), name) if name else address for name in names], pattern)
+    if not rows:
+        raise RequestError(f"{where}: no such file; name a slide table (.csv) or a glob of slides")
+    return rows
 
 
-def _matches(parts: list[str], pattern: list[str]) -> bool:
-    """As glob does: * stays within a folder, ** is any number of folders, hidden names are not meant."""
-    if not pattern or not parts:
-        return pattern == parts == []
-    if pattern[0] == "**":
-        deeper = not parts[0].startswith(".") and _matches(parts[1:], pattern)
-        return _matches(parts, pattern[1:]) or deeper
-    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
-    return not hidden and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+def _found(names: Sequence[str], paths: Sequence[str], pattern: PathPattern) -> list[Row]:
+    """Rows of those files whose names match; `paths` say how they are to be reached."""
+    told = [(name, path, pattern.columns(name)) for name, path in zip(names, paths, strict=True)]
+    matching = [(PurePosixPath(name), path, columns) for name, path, columns in told if columns is not None]
+    stems = Counter(name.stem for name, _, _ in matching)
+    rows = []
+    for name, path, columns in matching:
+        row = {"path": path, "#": shown(path), **columns}
+        if stems[name.stem] > 1:
+            below = name.as_posix().split("/")[pattern.fixed :]
+            row.setdefault("slide", PurePosixPath(*below).with_suffix("").as_posix())
+        rows.append(row)
+    return rows

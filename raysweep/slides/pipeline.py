@@ -93,7 +93,7 @@ def read_slides_into(
     context.print_on_execution_start = False
     if workers is not None:
         context.execution_options.resource_limits = ExecutionResources(cpu=workers)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it reports every start and end of a pipeline
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised and told below
     rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder} for task in tasks]
     how: dict[str, Any] = {"spool": spool, "cutting": cutting, "run": uuid.uuid4().hex}
     look, read = partial(_survey_slides, **how), partial(_read_regions, **how)
@@ -123,7 +123,7 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
                 try:
                     with (
                         Sidecars.of(entry, limits.stage_bytes) as sidecars,
-                        Slide(sidecars.path, entry.mpp, spec.reader) as slide,
+                        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
                     ):
                         found = survey(
                             slide, sidecars, spec, cutting.classes, cutting.seed, region_mpx=limits.region_mpx
@@ -162,7 +162,7 @@ def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -
                             grid = Grid(**json.loads(row["survey"])["grid"])
                             with (
                                 Sidecars.of(entry, cutting.limits.stage_bytes) as sidecars,
-                                Slide(sidecars.path, entry.mpp, spec.reader) as slide,
+                                Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
                                 sidecars.mask_patches(slide, spec) as mask,
                             ):
                                 region = read_region(

@@ -19,7 +19,7 @@ from raysweep.slides.resample import resample
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import PIECE_SCHEMA
-from raysweep.slides.tissue.flaw import flaw
+from raysweep.slides.tissue.flaws import flaws
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,18 @@ def read_region(
         mask: gives the stored mask for edges in level-0 pixels, float64 (4,).
     """
     rects = places.rects(grid.downsample)
-    mpp = slide.mpp if spec.patch_mpp is None else spec.patch_mpp
     rejected: Counter[str] = Counter()
     kept: list[int] = []
     images: list[bytes] = []
     masks: list[bytes | None] = []
-    pictures: Iterator[tuple[np.ndarray | None, Callable[[], bytes]]]
-    pictures = _copied(slide, places) if copy else _encoded(slide, places, grid, spec)
-    for index, (pixels, encode) in enumerate(pictures):
-        reason = None if pixels is None else flaw(pixels, mpp, stain, spec.tissue.rejected)
-        if reason is not None:
-            rejected[reason] += 1
+    found: Iterator[bytes | str]
+    found = native_tiles(slide, places) if copy else _encoded(slide, places, grid, spec, stain)
+    for index, image in enumerate(found):
+        if isinstance(image, str):
+            rejected[image] += 1
             continue
         kept.append(index)
-        images.append(encode())
+        images.append(image)
         masks.append(None if mask is None else mask(rects[index]))
     places = places.pick(np.array(kept, int))
     x, y = places.corner.T
@@ -84,21 +82,16 @@ def read_region(
     return Region(rows, dict(sorted(rejected.items())))
 
 
-def _encoded(
-    slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec
-) -> Iterator[tuple[np.ndarray | None, Callable[[], bytes]]]:
-    """The pixels of each patch, uint8 (px, px, 3), and what encodes them; both only until the next one."""
+def _encoded(slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec, stain: str) -> Iterator[bytes | str]:
+    """The JPEG of each patch, or why it is rejected."""
     to_srgb = _profile(slide.reader.icc) if spec.icc == "srgb" else None
-    for patch in resample(slide.crops(grid.level, places.box), spec.px):
+    mpp = max(slide.mpp, spec.patch_mpp or 0.0)  # enlarged pixels hold no more than the slide's own
+    for patches in resample(slide.crops(grid.level, places.box), spec.px):
         if to_srgb is not None:
-            patch = np.asarray(ImageCms.applyTransform(Image.fromarray(patch), to_srgb))
-        yield patch, lambda patch=patch: encode_jpeg(patch, spec.quality)  # type: ignore[misc]
-
-
-def _copied(slide: Slide, places: Places) -> Iterator[tuple[None, Callable[[], bytes]]]:
-    """The same of tiles that are stored as they are: nothing is decoded, so nothing can be judged."""
-    for data in native_tiles(slide, places):
-        yield None, lambda data=data: data  # type: ignore[misc]
+            colours = [ImageCms.applyTransform(Image.fromarray(patch), to_srgb) for patch in patches]
+            patches = np.stack([np.asarray(image) for image in colours])
+        for patch, reason in zip(patches, flaws(patches, mpp, stain, spec.tissue.rejected), strict=True):
+            yield encode_jpeg(patch, spec.quality) if reason is None else reason
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 from raysweep.errors import reason_of
@@ -52,10 +52,9 @@ def native_scale(
     for slide in slides:
         if "identity" not in identified[slide.name]:
             continue
-        name = fingerprint({"mpp": slide.mpp, "identity": identified[slide.name]["identity"], "reader": spec.reader})[
-            :16
-        ]
-        kept = ("native", f"{name}.json")
+        about = {"mpp": slide.mpp, "slide_mpp": spec.slide_mpp, "reader": spec.reader}
+        about["identity"] = identified[slide.name]["identity"]
+        kept = ("native", f"{fingerprint(about)[:16]}.json")
         if spool.exists(*kept):
             found[slide.name] = spool.read_json(*kept)
         else:
@@ -68,7 +67,7 @@ def native_scale(
     known = {name: look for name, look in found.items() if look["mpp"] is not None}
     if not known:
         return Scale()
-    mpp = median(look["mpp"] for look in known.values())
+    mpp = median_low(look["mpp"] for look in known.values())
     skipped = {
         name: f"native scale of {look['mpp']:.4g} um per pixel where the patch set's slides have {mpp:.4g}: give `um`, "
         "or a patch set for each scale"
@@ -83,7 +82,10 @@ def _look(
     spec: PatchSetSpec, entry: SlideEntry, stage_bytes: int, spool: Storage, kept: tuple[str, str]
 ) -> tuple[str, dict[str, Any]]:
     try:
-        with Sidecars.of(entry, stage_bytes) as sidecars, Slide(sidecars.path, entry.mpp, spec.reader) as slide:
+        with (
+            Sidecars.of(entry, stage_bytes) as sidecars,
+            Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        ):
             look: dict[str, Any] = {"mpp": slide.mpp, "tile": native_tile(slide)}
     except Exception as error:  # whatever it is, it concerns this slide alone
         return entry.name, {"mpp": None, "reason": reason_of(error)}

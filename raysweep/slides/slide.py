@@ -36,13 +36,22 @@ class Slide:
         downsamples: level-0 pixels per pixel of each level; the first is 1.
         mpp_xy: um per level-0 pixel along x and y.
         mpp: their geometric mean.
-        mpp_source: `table` when `mpp` was given, else `metadata` or `tiff resolution`.
+        mpp_source: `table` when `mpp` was given, else `metadata` or `tiff resolution`, or `study` where the file says
+            nothing and `fallback_mpp` was given.
     """
 
     def __init__(
-        self, path: str | Path, mpp: float | None = None, reader: Literal["auto", "openslide"] = "auto"
+        self,
+        path: str | Path,
+        mpp: float | None = None,
+        reader: Literal["auto", "openslide"] = "auto",
+        *,
+        fallback_mpp: float | None = None,
     ) -> None:
-        """Open a slide; `mpp` overrides what the file says. Raises WorkError when it cannot be opened or has no mpp."""
+        """Open a slide; `mpp` overrides what the file says, `fallback_mpp` counts where it says nothing.
+
+        Raises WorkError when it cannot be opened or has no mpp.
+        """
         self.reader = _open(Path(path), reader)
         try:
             self.level_sizes = self.reader.level_sizes
@@ -50,11 +59,10 @@ class Slide:
             self.size = self.level_sizes[0]
             if max(self.size) > _MOST_EDGE:
                 raise WorkError(f"claims {self.size[0]} x {self.size[1]} pixels: no slide is that large")
-            self.mpp_xy = _mpp(self.reader) if mpp is None else (mpp, mpp)
+            self.mpp_xy, self.mpp_source = _mpp(self.reader, mpp, fallback_mpp)
         except BaseException:
             self.reader.close()
             raise
-        self.mpp_source = self.reader.mpp_source if mpp is None else "table"
         self.mpp = math.sqrt(self.mpp_xy[0] * self.mpp_xy[1])
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -110,10 +118,16 @@ def _open(path: Path, reader: str) -> Reader:
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
 
 
-def _mpp(reader: Reader) -> tuple[float, float]:
-    if reader.mpp_xy is None:
+def _mpp(reader: Reader, given: float | None, fallback: float | None) -> tuple[tuple[float, float], str]:
+    """um per pixel along x and y, and where it stands. A printer's resolution says nothing."""
+    if given is not None:
+        return (given, given), "table"
+    found = reader.mpp_xy
+    if found is not None and all(_LEAST_MPP <= value <= _MOST_MPP for value in found):
+        return found, reader.mpp_source
+    if fallback is not None:
+        return (fallback, fallback), "study"
+    if found is None:
         raise WorkError("no mpp: give one in the slide table's mpp column")
-    if not all(_LEAST_MPP <= value <= _MOST_MPP for value in reader.mpp_xy):
-        x, y = reader.mpp_xy
-        raise WorkError(f"no mpp: the file says {x:.4g} x {y:.4g} um per pixel; give the true one in the slide table")
-    return reader.mpp_xy
+    x, y = found
+    raise WorkError(f"no mpp: the file says {x:.4g} x {y:.4g} um per pixel; give the true one in the slide table")

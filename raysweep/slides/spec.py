@@ -16,12 +16,18 @@ class PatchSetSpec(Model):
     """One patch set. The edge of a patch is `um` in the specimen and `px` in pixels, so its mpp is exactly um / px;
     with `mpp: native` in place of `um` patches have the slides' own pixels."""
 
-    slides: str = Field(description="a slide table (CSV), or a glob of slides or large images")
+    slides: str = Field(
+        description="a slide table (CSV), or a glob of slides or large images, in which names in braces are parts of "
+        "the path that fill columns of the slide table, as in {split}/{label}/*.jpg"
+    )
     root: str | None = Field(None, description="folder that relative paths start from; default: the CSV's own folder")
     where: dict[str, str | list[str]] = Field({}, description="filters on columns of the slide table")
     um: float | None = Field(None, gt=0, description="edge of a patch in the specimen, um")
     px: int = Field(ge=8, le=8192, description="edge of a patch, pixels")
     mpp: Literal["native"] | None = Field(None, description="native: the slides' own pixels, in place of `um`")
+    slide_mpp: float | None = Field(
+        None, gt=0, description="um per pixel of slides whose table and file do not say; default: such a slide fails"
+    )
     stride: float | None = Field(None, gt=0, le=64, description="from patch to patch, in edges; default 1: no overlap")
     coords: str | None = Field(
         None, description="folder of CLAM or TRIDENT coordinates (<slide>.h5) in place of the grid and the tissue"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from raysweep.randomness import stable_hash
 from raysweep.slides.coordinates.read import read_coordinates
 from raysweep.slides.grid import Grid, TooCoarse, lay_grid
 from raysweep.slides.labels.choose import choose
+from raysweep.slides.outcomes import words_of
 from raysweep.slides.places import Places
 from raysweep.slides.regions import cut_regions
 from raysweep.slides.sidecars import Sidecars
@@ -95,8 +96,10 @@ def survey(
     if sidecars.coords is None:
         places = places.pick(places.tissue >= spec.min_tissue)
     known["n_tissue"] = len(places)
-    if spec.labels.source != "slide":
+    if spec.labels.source != "slide" or spec.labels.reads_masks:
         with sidecars.labelled(slide, spec.labels) as labelled:
+            if spec.labels.source == "slide":  # its label is written when slides are merged
+                labelled = replace(labelled, label=None)
             choice = choose(spec.labels, labelled, grid, places, classes=classes, seed=seed)
         places = choice.places
         dropped.update(choice.dropped)
@@ -105,7 +108,7 @@ def survey(
     dropped["cap of the slide"] += len(places) - len(kept)
     known["dropped"] = {reason: n for reason, n in sorted(dropped.items()) if n}
     if len(kept) == 0:
-        return Survey(**known, reason="no tissue" if known["n_tissue"] == 0 else "no patch has a label")
+        return Survey(**known, reason=f"no patch is left ({words_of(dropped)})" if known["n_tissue"] else "no tissue")
     return Survey(**known, regions=cut_regions(kept, grid, spec.px, region_mpx))
 
 

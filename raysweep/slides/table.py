@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
@@ -112,7 +113,10 @@ def _wanted(rows: Sequence[Row], filters: Mapping[str, str | list[str]], where: 
 
 
 def _coords_of(spec: PatchSetSpec, base: Path) -> dict[str, str]:
-    """The files of the folder of coordinates, by name of the slide: NAME.h5, or NAME_patches.h5 as TRIDENT writes."""
+    """The files of the folder of coordinates, by name of the slide: NAME.h5, or NAME_patches.h5 as TRIDENT writes.
+
+    Both also with %2F for a slash in the name, as exports of raysweep are called.
+    """
     if spec.coords is None:
         return {}
     folder = join(base.as_posix(), spec.coords)
@@ -129,7 +133,7 @@ def _coords_of(spec: PatchSetSpec, base: Path) -> dict[str, str]:
 
 
 def _entry(row: Row, root: str, coords: Mapping[str, str], where: str) -> SlideEntry:
-    line = f"{where}, line {row['#']}" if row["#"].isdigit() else where
+    line = f"{where}, {'line ' if row['#'].isdigit() else ''}{row['#']}"
     if not row["path"]:
         raise RequestError(f"{line}: `path` is empty; name the slide file")
     for column, words in (("split", SPLITS), ("stain", STAINS)):
@@ -138,7 +142,7 @@ def _entry(row: Row, root: str, coords: Mapping[str, str], where: str) -> SlideE
     files = {column: _resolve(row[column], root, column, line) for column in _FILES if row.get(column)}
     if coords and "coords" not in files:
         name = row["slide"]
-        files["coords"] = coords.get(name) or join(coords[""], f"{name}.h5")
+        files["coords"] = coords.get(name) or coords.get(quote(name, safe=" ")) or join(coords[""], f"{name}.h5")
     return SlideEntry(
         name=row["slide"],
         path=_resolve(row["path"], root, "path", line),

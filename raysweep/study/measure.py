@@ -46,7 +46,10 @@ def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], stage_bytes: int
     sample = near[:: max(1, len(near) // _OPENED)][:_OPENED] or slides[:_FETCHED]
     for entry in sample:
         try:
-            with staged(entry.path, limit_bytes=stage_bytes) as path, Slide(path, entry.mpp, spec.reader) as slide:
+            with (
+                staged(entry.path, limit_bytes=stage_bytes) as path,
+                Slide(path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+            ):
                 grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
                 counts.append(grid.columns * grid.rows)
         except Exception:  # tiling will say what is wrong with it

@@ -29,6 +29,7 @@ _CASES = {  # option: keys of the patch set, target against the common way
 }
 _FLOOR = 0.8
 _PAIRS = 3
+_SLIDES = 6
 _QUALITY = 90
 
 
@@ -176,7 +177,10 @@ def _memory(path: str, keys: dict[str, Any]) -> float:
 
 
 def _end_to_end(path: str, keys: dict[str, Any]) -> float:
-    """Patches per second from a slide to shuffled shards with two workers of Ray Data, which are up already."""
+    """Patches per second from slides to shuffled shards with two workers of Ray Data, which are up already.
+
+    The slide counts as `_SLIDES` slides: with few regions two workers could not share the work evenly.
+    """
     import ray
     from rich.console import Console
 
@@ -190,8 +194,11 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**30)
     with tempfile.TemporaryDirectory() as name:
         home = Storage.open(name)
-        for turn, more in enumerate(({"per_slide": 600}, {})):  # the first one starts the workers
-            spec = PatchSetSpec(slides=path, min_tissue=0, tissue="all", quality=_QUALITY, **keys, **more)
+        rows = [f"{number},{Path(path).absolute()}" for number in range(_SLIDES)]
+        table_csv = Path(name) / "slides.csv"
+        table_csv.write_text("\n".join(["slide,path", *rows]))
+        for turn, more in enumerate(({"per_slide": 20}, {})):  # the first one starts the workers
+            spec = PatchSetSpec(slides=str(table_csv), quality=_QUALITY, **keys, **more)
             slides = read_slides(spec, Path.cwd())
             artefact = Artefact(home.at("set"), patch_set_inputs(spec, slides, turn))
             started = time.perf_counter()

@@ -123,7 +123,7 @@ def test_a_bomb_is_refused(tmp_path):
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         for tag in ("ImageWidth", "ImageLength"):
             tiff.pages[0].tags[tag].overwrite(2**30)
-    with pytest.raises(WorkError, match=r"no slide is that large|not a slide|cannot be read"):
+    with pytest.raises(WorkError, match=r"^damaged: it names 1 of the 281474976710656 tiles of level 0$"):
         Slide(path)
 
 

@@ -2,7 +2,7 @@
 
 import io
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,50 +13,19 @@ from raysweep.errors import WorkError
 from raysweep.patches.decode import decode
 from raysweep.patches.read import PatchSet
 from raysweep.patches.write import shard_edges
-from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry, read_slides
-from raysweep.slides.tile import tile
-from raysweep.storage import Artefact, Storage
+from raysweep.storage import Storage
 
+from .making import Made, make
 from .slidemaker import glass, slide_with_tissue, tissue, write_slide
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 SPEC = PatchSetSpec(slides="slides.csv", um=32, px=32, split={"test": 0.4})
 GOOD = {"a1": "p1", "a2": "p1", "b": "p2", "c": "p3"}
-
-
-@dataclass
-class Made:
-    """A finished patch set and what it was made of."""
-
-    slides: list[SlideEntry]
-    artefact: Artefact
-    spool: Storage
-    table: pa.Table
-
-    @property
-    def shards(self) -> dict[str, bytes]:
-        folder = self.artefact.folder
-        return {name: folder.read_bytes("shards", name) for name in folder.names("shards")}
-
-    @property
-    def rows(self) -> pa.Table:
-        tables = [self.artefact.folder.read_table("shards", name) for name in self.artefact.folder.names("shards")]
-        return pa.concat_tables([t.set_column(1, "slide", t["slide"].cast(pa.string())) for t in tables])
-
-    def row(self, slide: str) -> dict:
-        return next(row for row in self.table.to_pylist() if row["slide"] == slide)
-
-
-def make(spec, slides, out: Storage, spool: Storage | None = None, *, seed=0, workers=None, inputs=None) -> Made:
-    artefact = Artefact(out.at("patches", "small"), inputs or patch_set_inputs(spec, slides, seed))
-    spool = spool or out.at("spool")
-    table = tile(spec, slides, artefact, spool, seed=seed, workers=workers, progress=Progress(quiet=True))
-    return Made(slides, artefact, spool, table)
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +260,8 @@ def test_real_slides(test_data, tmp_path):
     cmu, tcga, half = (real.row(name) for name in ("CMU-1-Small-Region", "TCGA-CR-7395-01A-01-TS1", "half"))
     assert (cmu["status"], cmu["mpp"], cmu["mpp_source"], cmu["level"]) == ("done", pytest.approx(0.499), "metadata", 0)
     assert (tcga["status"], tcga["mpp"], tcga["mpp_source"], tcga["level"]) == ("done", 0.5, "table", 0)
+    dapi = real.row("test3-DAPI")
+    assert (dapi["status"], dapi["reason"]) == ("skipped", "not brightfield")
     assert 100 < cmu["n_patches"] < 200
     assert 500 < tcga["n_patches"] < 700
     assert half["status"] == "failed"

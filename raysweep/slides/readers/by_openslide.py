@@ -11,6 +11,7 @@ from raysweep.errors import WorkError
 from raysweep.slides.readers.reader import NotMine
 
 _RUN_PIXELS = 2**22  # read at once: neighbours in a row
+_MOST_TILE_PIXELS = 2**27  # decoded at once: a small file can claim any size of its tiles
 _CACHE_BYTES = 128 * 2**20  # of decoded tiles: what two rows of patches share
 
 
@@ -27,6 +28,7 @@ class OpenSlideReader:
             raise NotMine("OpenSlide does not know this format") from error
         except openslide.OpenSlideError as error:
             raise WorkError(f"not a slide that can be read ({error})") from error
+        _check_tiles(self._file.properties, self._file.level_count)
         self._file.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         properties = self._file.properties
         self.vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
@@ -77,6 +79,15 @@ def _runs(boxes: np.ndarray) -> Iterator[np.ndarray]:
                 continue
         yield boxes[start:index]
         start = index
+
+
+def _check_tiles(properties: Mapping[str, str], levels: int) -> None:
+    for level in range(levels):
+        width, height = (
+            int(properties.get(f"openslide.level[{level}].tile-{edge}", 0)) for edge in ("width", "height")
+        )
+        if width * height > _MOST_TILE_PIXELS:
+            raise WorkError(f"tiles of {width} x {height} pixels at level {level}: too large to be read")
 
 
 def _mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:

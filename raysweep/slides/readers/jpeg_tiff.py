@@ -17,7 +17,7 @@ import tifffile
 
 from raysweep.errors import WorkError
 from raysweep.slides.readers.by_openslide import OpenSlideReader
-from raysweep.slides.readers.jpeg_stream import whole_jpeg
+from raysweep.slides.readers.jpeg_stream import jpeg_head, whole_jpeg
 from raysweep.slides.readers.reader import NotMine
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of ends as an exception here
@@ -37,8 +37,7 @@ class _Level:
     columns: int
     offsets: Sequence[int]
     sizes: Sequence[int]
-    tables: bytes | None
-    ycbcr: bool
+    head: bytes  # what a tile lacks to be a JPEG of its own
 
 
 class JpegTiffReader:
@@ -57,7 +56,7 @@ class JpegTiffReader:
                 ome = tiff.ome_metadata
                 icc = tiff.series[0].levels[0].keyframe.tags.get(34675)
                 self.icc: bytes | None = None if icc is None else bytes(icc.value)
-        except NotMine:
+        except (NotMine, WorkError):
             raise
         except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
             raise NotMine(f"not a TIFF that can be read ({error})") from error
@@ -136,7 +135,7 @@ class JpegTiffReader:
         data = os.pread(self._file.fileno(), size, about.offsets[tile])
         if len(data) < size:
             raise WorkError("the file ends in the middle of a tile")
-        return whole_jpeg(data, about.tables, ycbcr=about.ycbcr)
+        return whole_jpeg(about.head, data)
 
     def tile_grid(self, level: int) -> tuple[tuple[int, int], int]:
         """(width, height) of the level's tiles and how many make a row."""
@@ -162,18 +161,27 @@ def _levels(tiff: tifffile.TiffFile) -> tuple[list[_Level], list[tuple[int, int]
     levels, sizes = [], []
     for number, series in enumerate(tiff.series[0].levels):
         page = series.keyframe
+        _check_tiles(page, number)
         if len(series.pages) != 1 or not _plain(page):
             raise NotMine(f"level {number} is not made of JPEG tiles in RGB or YCbCr")
         if not all(page.databytecounts):
             raise NotMine(f"level {number} leaves out tiles")
         columns = -(-page.imagewidth // page.tilewidth)
-        if len(page.dataoffsets) != columns * -(-page.imagelength // page.tilelength):
-            raise NotMine(f"level {number} has more or fewer tiles than it should")
+        if len(page.dataoffsets) > columns * -(-page.imagelength // page.tilelength):
+            raise NotMine(f"level {number} has more tiles than it should")
         tile = (page.tilewidth, page.tilelength)
-        ycbcr = page.photometric == _YCBCR
-        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, page.jpegtables, ycbcr))
+        head = jpeg_head(page.jpegtables, ycbcr=page.photometric == _YCBCR)
+        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, head))
         sizes.append((page.imagewidth, page.imagelength))
     return levels, sizes
+
+
+def _check_tiles(page: tifffile.TiffPage, number: int) -> None:
+    """A file of a few bytes can claim any size; where a tile is not even named, OpenSlide would see glass."""
+    if page.is_tiled:
+        tiles = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
+        if len(page.dataoffsets) < tiles:
+            raise WorkError(f"damaged: it names {len(page.dataoffsets)} of the {tiles} tiles of level {number}")
 
 
 def _plain(page: tifffile.TiffPage) -> bool:

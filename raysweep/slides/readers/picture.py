@@ -1,5 +1,6 @@
 """Pictures that are no slides: crops in PNG, JPEG, TIFF or BMP files, as slides of one level."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from raysweep.errors import WorkError
 from raysweep.patches.decode import as_rgb
 from raysweep.slides.readers.reader import NotMine
 
-_MOST_PIXELS = 2**28  # held in memory as a whole
+_MOST_PIXELS = 178 * 10**6  # held in memory as a whole; Pillow opens hardly more
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 
 
@@ -22,8 +23,12 @@ class PictureReader:
     def __init__(self, path: Path) -> None:
         """Raises NotMine when Pillow does not open the file and WorkError when it is too large or damaged."""
         try:
-            image = Image.open(path, formats=_FORMATS)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(path, formats=_FORMATS)
+        except Image.DecompressionBombError as error:
+            raise WorkError(f"a picture that is too large to be read ({error})") from error
+        except (OSError, ValueError, SyntaxError) as error:
             raise NotMine(f"not a picture ({error})") from error
         with image:
             width, height = image.size

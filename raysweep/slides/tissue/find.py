@@ -12,11 +12,9 @@ from raysweep.slides.tissue.spec import TissueSpec
 from raysweep.slides.tissue.stains import find_stain
 
 _REGION_UM2, _HOLE_UM2 = 1_000.0, 10_000.0  # the defaults that `TissueSpec` explains
-_COARSE_UM = 8.0  # artefacts are larger than cells: they are looked for where cells do not show
+_WIDE_UM, _THIN_UM = 16.0, 8.0  # pixels in which strokes and folds, and lines, are looked for: cells do not show
 _DARK = 60  # HSV value, of 255
-_LIT = (
-    50  # of 255: a pixel of a brightfield slide that is not dark lets all colours through; fluorescence has one or two
-)
+_LIT = 50  # of 255: what is not dark lets all colours through on a brightfield slide, one or two in fluorescence
 
 
 class NotBrightfield(Exception):
@@ -55,12 +53,13 @@ def find_tissue(
         given: bool (h, w), the tissue itself for the methods `mask` and `annotations`.
 
     First the method's mask, then its holes and small regions, then what is no tissue is cut out of it. Raises
-    NotBrightfield for a dark background unless the spec asks for it, RequestError for an unknown stain.
+    NotBrightfield for a dark background unless the spec asks for it or for everything, RequestError for an unknown
+    stain.
     """
     picture = Picture(thumbnail, um_per_px, find_stain(stain), spec.dark_background)
-    if not spec.dark_background and _is_dark(picture):
+    if not spec.dark_background and spec.method != "all" and _is_dark(picture):
         raise NotBrightfield("not brightfield")
-    excluded = {} if spec.dark_background else _artefacts(picture, spec)
+    excluded = _artefacts(picture, spec)
     if "pen" in excluded:
         picture = replace(picture, pen=excluded["pen"])
     if spec.method in GIVEN:
@@ -70,7 +69,7 @@ def find_tissue(
     else:
         tissue = find_method(spec.method)(picture)
     tissue = _tidy(tissue, um_per_px, spec)
-    if "fold" in spec.exclude and picture.stain.folds and not spec.dark_background:
+    if "fold" in spec.excluded and picture.stain.folds:
         excluded["fold"] = _folds(picture, tissue & ~_any(excluded, picture.shape))
     usable = tissue & ~_any(excluded, picture.shape)
     return Tissue(usable, {kind: found & tissue for kind, found in excluded.items()})
@@ -78,7 +77,7 @@ def find_tissue(
 
 def _is_dark(picture: Picture) -> bool:
     dark = picture.value < _DARK
-    return bool(dark.mean() > 0.5 and (dark.all() or np.median(picture.rgb.min(axis=2)[~dark]) < _LIT))
+    return bool(dark.mean() > 0.5 and (dark.all() or np.median(picture.least[~dark]) < _LIT))
 
 
 def _tidy(tissue: np.ndarray, um_per_px: tuple[float, float], spec: TissueSpec) -> np.ndarray:
@@ -89,15 +88,21 @@ def _tidy(tissue: np.ndarray, um_per_px: tuple[float, float], spec: TissueSpec) 
 
 
 def _artefacts(picture: Picture, spec: TissueSpec) -> dict[str, np.ndarray]:
-    coarse, factor = picture.coarse(_COARSE_UM)
-    finders = {"pen": pen.find, "bubble": bubble.find, "edge": edge.find}
-    return {kind: picture.fine(find(coarse), factor) for kind, find in finders.items() if kind in spec.exclude}
+    found: dict[str, np.ndarray] = {}
+    for kind, find, um in (
+        ("pen", pen.find, _WIDE_UM),
+        ("bubble", bubble.find, _THIN_UM),
+        ("edge", edge.find, _THIN_UM),
+    ):
+        if kind in spec.excluded:
+            coarse, factor = picture.coarse(um)
+            found[kind] = picture.fine(find(coarse), factor)
+    return found
 
 
 def _folds(picture: Picture, tissue: np.ndarray) -> np.ndarray:
-    coarse, factor = picture.coarse(_COARSE_UM)
-    half = factor // 2
-    return picture.fine(fold.find(coarse, _at(tissue, half, factor, coarse.shape)), factor)
+    coarse, factor = picture.coarse(_WIDE_UM)
+    return picture.fine(fold.find(coarse, _at(tissue, factor // 2, factor, coarse.shape)), factor)
 
 
 def _at(mask: np.ndarray, first: int, step: int, shape: tuple[int, int]) -> np.ndarray:

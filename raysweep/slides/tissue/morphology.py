@@ -30,6 +30,8 @@ def grow(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndar
 
 def close_gaps(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndarray:
     """The mask with what lies between pixels of it that are at most `um` apart (a morphological closing)."""
+    if not mask.any():
+        return mask
     rows, columns = (int(np.ceil(um / edge)) for edge in um_per_px[::-1])
     wide = np.pad(mask, ((rows, rows), (columns, columns)))  # or the border of the picture would count as a part
     closed = ~grow(~grow(wide, um_per_px, um / 2), um_per_px, um / 2)
@@ -38,7 +40,7 @@ def close_gaps(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> n
 
 def keep_wide(mask: np.ndarray, um_per_px: tuple[float, float], um: float) -> np.ndarray:
     """The parts of a mask in which a disc of diameter `um` has room (a morphological opening); it may go on outside."""
-    if mask.all():
+    if mask.all() or not mask.any():
         return mask
     inner = distance_transform_edt(mask, sampling=um_per_px[::-1]) > um / 2
     return mask & grow(inner, um_per_px, um / 2)

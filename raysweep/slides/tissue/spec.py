@@ -1,6 +1,6 @@
 """How tissue is found, and which patches are not worth keeping."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,13 +26,15 @@ class TissueSpec(Model):
         ge=0,
         description="holes up to this size are filled, um2; default: 10,000 for otsu and hsv, 0 for the others",
     )
-    exclude: list[Literal["pen", "fold", "bubble", "edge"]] = Field(
-        ["pen", "fold", "bubble", "edge"],
+    exclude: list[Literal["pen", "fold", "bubble", "edge"]] | None = Field(
+        None,
         description="what is cut out of the tissue where the stain allows telling it: pen marks, folds, air bubbles, "
-        "edges of the cover slip",
+        "edges of the cover slip; default: all of them, with the method all none",
     )
-    reject: list[Literal["blank", "blurred", "dark"]] = Field(
-        ["blank", "blurred", "dark"], description="which patches are dropped, each counted under its reason"
+    reject: list[Literal["blank", "blurred", "dark"]] | None = Field(
+        None,
+        description="which patches are dropped, each counted under its reason; default: all three, with the method "
+        "all none",
     )
     dark_background: bool = Field(
         False,
@@ -59,8 +61,17 @@ class TissueSpec(Model):
         return self
 
     @property
-    def rejected(self) -> tuple[str, ...]:
-        """What single patches are rejected for, the kind of slide considered."""
+    def excluded(self) -> tuple[str, ...]:
+        """What is cut out of the tissue, the method and the kind of slide considered."""
         if self.dark_background:
-            return tuple(name for name in self.reject if name == "blurred")
-        return tuple(self.reject)
+            return ()
+        return self._or_all(self.exclude, ("pen", "fold", "bubble", "edge"))
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """What single patches are rejected for, the method and the kind of slide considered."""
+        found = self._or_all(self.reject, ("blank", "blurred", "dark"))
+        return tuple(name for name in found if name == "blurred") if self.dark_background else found
+
+    def _or_all(self, given: list[Any] | None, every: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(given) if given is not None else () if self.method == "all" else every

@@ -110,11 +110,13 @@ def test_all_is_everything_but_what_is_excluded():
     picture = glass(200, 100)
     assert _mask(picture, method="all").all()
     picture[:, 50:100] = (20, 120, 60)
-    found = find_tissue(picture, _UM, TissueSpec(method="all"), "he")
+    kinds = ["pen", "fold", "bubble", "edge"]
+    found = find_tissue(picture, _UM, TissueSpec(method="all", exclude=kinds), "he")
     assert set(found.excluded) == {"pen", "fold", "bubble", "edge"}
     assert found.excluded["pen"][:, 50:100].all()
     np.testing.assert_array_equal(found.mask, ~found.excluded["pen"])
-    assert find_tissue(picture, _UM, TissueSpec(method="all", exclude=[]), "he").mask.all()
+    assert find_tissue(picture, _UM, TissueSpec(method="all"), "he").mask.all()
+    assert find_tissue(np.zeros((60, 60, 3), np.uint8), _UM, TissueSpec(method="all"), "he").mask.all()
 
 
 def test_hsv_knows_the_stain():
@@ -186,6 +188,8 @@ def test_what_is_not_looked_for_on_a_dark_background():
     assert TissueSpec().rejected == ("blank", "blurred", "dark")
     assert TissueSpec(dark_background=True).rejected == ("blurred",)
     assert TissueSpec(reject=["dark"]).rejected == ("dark",)
+    assert TissueSpec(method="all").rejected == ()
+    assert TissueSpec(method="all", reject=["dark"]).rejected == ("dark",)
 
 
 def _stained(picture, um):

@@ -14,7 +14,7 @@ def find(picture: Picture) -> np.ndarray:
     """Bool (h, w): pixels of strokes in the colours that the stain cannot have.
 
     A colour is a range of HSV hue and a least saturation; a stroke is that colour over at least 100 um in width.
-    Judged at 8 um, where nuclei are no colour of their own any more.
+    Meant for pixels of about 16 um, where nuclei are no colour of their own any more.
     """
     marked = np.zeros(picture.shape, bool)
     for colour in picture.stain.pens:
@@ -25,7 +25,7 @@ def find(picture: Picture) -> np.ndarray:
 
 def _black(picture: Picture) -> np.ndarray:
     """Dark, nearly without colour and not short of green, which pigment and every stain of nuclei absorb."""
-    neutral = np.ptp(picture.rgb, axis=2) < 30
+    neutral = picture.value - picture.least < 30
     return (picture.value < 80) & neutral & (picture.rgb[..., 1] >= 0.8 * picture.value)
 
 

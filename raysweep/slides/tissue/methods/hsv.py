@@ -4,8 +4,7 @@ import numpy as np
 
 from raysweep.slides.tissue.picture import Picture
 
-# Of 255: 7 %. Patches whose saturation stays below it were taken for background in the last of the three sets of
-# Mormont et al. 2020, too.
+# Of 255: 7 %, below which PatchCamelyon takes a patch for background (Veeling et al., MICCAI 2018).
 _LEAST_SATURATION = 18
 _LEAST_VALUE = 38
 _CELL_UM = 8.0  # between and inside cells there is glass to be seen; what counts is whether a place is stained

@@ -1,0 +1,116 @@
+"""What is wrong with single patches: nothing on it, out of focus, or dark."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from raysweep.slides.tissue.stains import find_stain
+
+_SAMPLES = 32  # pixels a side that are looked at for `dark` and `blank`
+_DARK = 60  # HSV value, of 255: three quarters of the darkest stained patch of the test data are brighter than 75
+_GLASS_VALUE, _GLASS_SATURATION = 180, 13  # of 255: at least as bright and at most as coloured, JPEG noise included
+_MOST_STAINED = 0.01
+_LEAST_RANGE = 8  # grey levels; a patch of one colour is neither tissue nor worth keeping
+
+_COARSEST_UM = 1.25  # blur of 1.5 um is looked for in pixels of this size at most; in larger ones it hardly shows
+_CELLS = 1600  # of these pixels, spread over the patch
+_WINDOW = 5  # of these pixels a side, next to each other
+_LEAST_CELLS = 16  # a side; smaller patches are not judged
+_LEAST_SLOPE = 0.75  # grey levels per um, RMS; below it there is only noise to judge
+
+
+def flaws(patches: np.ndarray, mpp: float, stain: str, reject: Sequence[str]) -> list[str | None]:
+    """Of each patch `dark`, `blank` or `blurred`, the first of these in this order that it is; None when it is fine.
+
+    Args:
+        patches: uint8 (n, px, px, 3) RGB.
+        mpp: um per pixel of the patches; the slide's own where they were enlarged.
+        stain: name of the slide's stain.
+        reject: which of the three to look for.
+
+    dark: three quarters of the pixels have an HSV value below 60 of 255. blank: 99 in 100 pixels are glass, or all have
+    one colour. blurred: as if smoothed by a Gaussian of 1.5 um or more; never where a pixel is larger than 1.25 um, for
+    there sharp and blurred look the same. All three are careful: in doubt a patch is fine.
+    """
+    found: list[str | None] = [None] * len(patches)
+    if "blurred" in reject:
+        _mark(found, _are_blurred(patches, mpp, find_stain(stain).blur), "blurred")
+    if "dark" in reject or "blank" in reject:
+        step = max(1, patches.shape[1] // _SAMPLES)
+        sample = patches[:, step // 2 :: step, step // 2 :: step]
+        colours = sample.reshape(len(patches), -1, 3).transpose(2, 0, 1)
+        value = np.maximum(np.maximum(colours[0], colours[1]), colours[2])
+        if "blank" in reject:
+            _mark(found, _are_blank(colours, value), "blank")
+        if "dark" in reject:
+            _mark(found, np.count_nonzero(value < _DARK, axis=1) >= 0.75 * value.shape[1], "dark")
+    return found
+
+
+def _mark(found: list[str | None], which: np.ndarray, reason: str) -> None:
+    for index in np.flatnonzero(which):
+        found[index] = reason
+
+
+def _are_blank(colours: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Bool (n,) for uint8 (3, n, pixels) and the largest of the three, (n, pixels)."""
+    spread = value - np.minimum(np.minimum(colours[0], colours[1]), colours[2])
+    glass = (value >= _GLASS_VALUE) & (spread * np.uint16(255) <= value * np.uint16(_GLASS_SATURATION))
+    empty = np.count_nonzero(glass, axis=1) >= (1 - _MOST_STAINED) * value.shape[1]
+    uniform = np.ptp(value, axis=1) < _LEAST_RANGE
+    if uniform.any():
+        uniform &= np.ptp(colours, axis=2).max(axis=0) < _LEAST_RANGE
+    return empty | uniform
+
+
+def _are_blurred(patches: np.ndarray, mpp: float, least: float) -> np.ndarray:
+    """Bool (n,): whether the second differences of a patch are small against the first.
+
+    Both are taken over pixels of about 1 um, so their ratio depends neither on the strength of the stain nor on the
+    scale of the patch. For noise smoothed by a Gaussian of s pixels it is 3 / (8 s^2) by Parseval's theorem (the
+    integrals of w^4 and of 4 w^2 against exp(-s^2 w^2)), so the limit grows with the square of the pixel.
+    """
+    never = np.zeros(len(patches), bool)
+    factor = int(_COARSEST_UM / mpp + 1e-6)
+    if factor < 1:
+        return never
+    green = _windows(patches, factor)  # the channel with most contrast in every stain, and most of the luma
+    _, rows, window, _, _ = green.shape
+    if rows * window < _LEAST_CELLS:
+        return never
+    curved = steep = np.zeros(len(patches))
+    for before, here, after in (
+        (green[:, :, :-2], green[:, :, 1:-1], green[:, :, 2:]),
+        (green[..., :-2], green[..., 1:-1], green[..., 2:]),
+    ):
+        slope = after - before
+        bend = before + after - 2 * here
+        steep = steep + np.einsum("nabcd,nabcd->n", slope, slope)
+        curved = curved + np.einsum("nabcd,nabcd->n", bend, bend)
+    n = 2 * green[0].size * (1 - 2 / window)
+    um = factor * mpp
+    told = np.sqrt(steep / n) >= _LEAST_SLOPE * 2 * um
+    return told & (curved < least * um**2 * steep)
+
+
+def _windows(patches: np.ndarray, factor: int) -> np.ndarray:
+    """Means over `factor` x `factor` pixels in square windows, float32 (n, rows, window, columns, window)."""
+    px = patches.shape[1]
+    edge = _WINDOW * factor
+    n = max(1, min(px // edge, round(math.sqrt(_CELLS) / _WINDOW)))
+    step = px // n
+    window = min(edge, step // factor * factor)
+    green = patches[..., 1]
+    batch, down, across = green.strides
+    view = np.lib.stride_tricks.as_strided(  # reshape would copy all of it
+        green, (len(patches), n, window, n, window), (batch, step * down, down, step * across, across), writeable=False
+    )
+    rows = view.reshape(len(patches), n, window // factor, factor, n, window)
+    tall = rows[:, :, :, 0].astype(np.uint16)
+    for offset in range(1, factor):
+        tall += rows[:, :, :, offset]
+    total = tall[..., ::factor].astype(np.float32)
+    for offset in range(1, factor):
+        total += tall[..., offset::factor]
+    return total / factor**2

@@ -1,0 +1,313 @@
+"""What goes wrong with slides, workers and storage: every bad slide is named, every good one is complete.
+
+Faults of one part have their test beside the part; here they come together, from the command down to the shards.
+"""
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import tifffile
+import yaml
+
+from raysweep.cli import main
+from raysweep.errors import WorkError
+from raysweep.slides.pipeline import Limits
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table import read_slides
+from raysweep.storage import Storage
+
+from .labels.makers import polygon, square, write_mask, write_qupath
+from .making import make
+from .slidemaker import tissue, write_slide
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+KEYS = {
+    "um": 32,
+    "px": 32,
+    "labels": {
+        "source": "regions",
+        "rule": "any",
+        "classes": {"tumour": ["Tumor"]},
+        "background": "normal",
+        "store_mask": True,
+        "values": {"stroma": 0, "gland": 1},
+    },
+}
+GOOD = ("good1", "good2")
+BAD = {
+    "cut": r"^truncated: \d+ of 100 tiles of level 0, the first in column 5, row 5, lie beyond the end of the file",
+    "late": r"^pixels cannot be read at level 0, x 0, y \d+ \(",
+    "folder": r"^the file is missing or cannot be read: folder\.svs$",
+    "dangling": r"^the file is missing or cannot be read: dangling\.svs$",
+    "locked": r"^the file is missing or cannot be read: locked\.svs$",
+    "scale": r"mask .*wide\.tiff: is at the wrong scale: 100 x 50 pixels have not the shape of the slide's 320 x 320$",
+    "value": r"mask .*values\.tiff: .*7",
+    "named": r"Necrosis",
+    "claims": r"^damaged: it names 25 of the 1125899906842624 tiles of level 0$",
+    "large": r"^tiles of 32752 x 32752 pixels at level 0: too large to be read$",
+    "bomb": r"^a picture that is too large to be read \(Image size \(3600000000 pixels\)",
+    "maskbomb": r"^mask .*bomb\.png: ",
+    "text": r"^not a slide or picture that can be read",
+}
+
+
+def first_directory(path: Path, pixels: np.ndarray) -> Path:
+    """A slide of JPEG tiles whose only directory stands before its pixels."""
+    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="jpeg", resolution=(20_000, 20_000),
+                     resolutionunit=3)  # fmt: skip
+    return path
+
+
+def last_pixels(path: Path, pixels: np.ndarray) -> Path:
+    """A slide whose coarse level stands before the fine one: cut off, its survey still works."""
+    kind = {"tile": (64, 64), "photometric": "rgb", "resolutionunit": 3, "metadata": None, "compression": "deflate"}
+    coarse = np.ascontiguousarray(pixels[::8, ::8])
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(coarse, resolution=(2_500, 2_500), subfiletype=1, **kind)
+        tiff.write(pixels, resolution=(20_000, 20_000), **kind)
+    return path
+
+
+def cut_at(path: Path, page: int, tile: int) -> None:
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[page].dataoffsets[tile]
+    path.write_bytes(path.read_bytes()[: start + 10])
+
+
+def claim(path: Path, **tags: int) -> None:
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name, value in tags.items():
+            tiff.pages[0].tags[name].overwrite(value)
+
+
+def png_bomb(path: Path) -> Path:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes(7501 * 1000)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two good slides and one of each kind that is bad, with masks, annotations and a study."""
+    folder = tmp_path_factory.mktemp("wsi")
+    pixels = [tissue(320, 320, seed) for seed in range(2)]
+    for name in ("good1", "scale", "value", "named", "claims", "large", "maskbomb"):
+        write_slide(folder / f"{name}.svs", pixels[0], downsamples=(4,))
+    write_slide(folder / "good2.svs", pixels[1], compression="jpeg", downsamples=(2,))
+    cut_at(first_directory(folder / "cut.svs", tissue(640, 640)), 0, 55)
+    cut_at(last_pixels(folder / "late.tiff", tissue(2048, 2048)), 1, 900)
+    (folder / "folder.svs").mkdir()
+    (folder / "dangling.svs").symlink_to(folder / "nowhere.svs")
+    shutil.copy(folder / "good1.svs", folder / "locked.svs")
+    if os.geteuid() == 0:  # root reads everything: in its place a link to itself
+        (folder / "locked.svs").unlink()
+        (folder / "locked.svs").symlink_to(folder / "locked.svs")
+    else:
+        (folder / "locked.svs").chmod(0)
+    claim(folder / "claims.svs", ImageWidth=2**31 - 1, ImageLength=2**31 - 1)
+    claim(folder / "large.svs", **dict.fromkeys(("TileWidth", "TileLength", "ImageWidth", "ImageLength"), 32_752))
+    png_bomb(folder / "bomb.png")
+    (folder / "text.svs").write_text("this is no slide\n" * 100)
+
+    right = np.zeros((80, 80), np.uint8)
+    right[:40] = 1
+    write_mask(folder / "right.tiff", right)
+    write_mask(folder / "wide.tiff", np.zeros((50, 100), np.uint8))
+    write_mask(folder / "values.tiff", np.where(np.arange(80) < 60, right, 7).astype(np.uint8))
+    tumor = ("Tumor", "Polygon", polygon(square(0, 0, 100, 100)))
+    write_qupath(folder / "right.geojson", [tumor])
+    write_qupath(folder / "other.geojson", [tumor, ("Necrosis", "Polygon", polygon(square(200, 0, 300, 90)))])
+    masks = {"scale": "wide.tiff", "value": "values.tiff", "maskbomb": "bomb.png"}
+    paths = {"late": "late.tiff", "bomb": "bomb.png"}
+    lines = [
+        f"{name},{paths.get(name, f'{name}.svs')},{0.5 if name == 'bomb' else ''},{masks.get(name, 'right.tiff')},"
+        f"{'other' if name == 'named' else 'right'}.geojson"
+        for name in (*BAD, *GOOD)
+    ]
+    (folder / "slides.csv").write_text("\n".join(["\ufeffslide, path, mpp, mask ,annotations", *lines]))
+    study = {
+        "name": "faults",
+        "storage": str(folder / "runs"),
+        "patches": {"tissue": {"slides": "slides.csv", **KEYS}},
+        "checkpoints": {"random": {"backbone": "resnet10t"}},
+        "compute": {"region_mpx": 1},
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(folder, ray_session) -> tuple[int, str]:
+    """The exit code and the output of `raysweep tile` for that study."""
+    printed = io.StringIO()
+    with (
+        patch.object(sys, "argv", ["raysweep", "tile", str(folder / "study.yaml")]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        pytest.raises(SystemExit) as stop,
+    ):
+        main()
+    return int(stop.value.code or 0), printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def home(folder, told) -> Storage:
+    return Storage.open(folder / "runs/faults")
+
+
+def patch_set(home: Storage) -> Storage:
+    return home.at("patches", "tissue", home.read_bytes("patches", "tissue", "current").decode().strip())
+
+
+def test_the_command_ends_with_3_and_names_every_bad_slide(told):
+    code, text = told
+    assert code == 3, text
+    named = re.findall(r"^failed: .*?(\w+): (.*)$", text, re.MULTILINE)
+    assert sorted(re.findall(r"^failed: .*?slide (\w+)", text, re.MULTILINE) or [n for n, _ in named]) == sorted(BAD)
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("slide", BAD)
+def test_a_bad_slide_fails_with_its_reason(home, slide):
+    row = next(r for r in patch_set(home).read_table("slides.parquet").to_pylist() if r["slide"] == slide)
+    assert (row["status"], row["n_patches"]) == ("failed", 0)
+    assert re.search(BAD[slide], row["reason"]), row["reason"]
+
+
+def test_nothing_of_the_bad_slides_is_kept_and_good_ones_are_as_if_alone(home, folder, tmp_path):
+    spec = PatchSetSpec(slides="slides.csv", where={"slide": list(GOOD)}, **KEYS)
+    alone = make(spec, read_slides(spec, folder), Storage.open(tmp_path))
+    assert alone.table["status"].to_pylist() == ["done", "done"]
+    assert alone.table["n_patches"].to_pylist() == [25, 25]
+    there = patch_set(home)
+    assert {name: there.read_bytes("shards", name) for name in there.names("shards")} == alone.shards
+    folders = [name for name in home.names("spool") if home.exists("spool", name, "slide.json")]
+    assert home.names("spool") == folders
+    assert len(folders) == len(GOOD)
+
+
+def busy_workers() -> list[psutil.Process]:
+    """The worker processes of this process's Ray that are reading slides now."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if re.match(r"ray::.*_read_regions", " ".join(process.cmdline())):
+                found.append(process)
+    return found
+
+
+def wait_for(found: Callable[[], list]) -> list:
+    until = time.monotonic() + 60
+    while not (what := found()):
+        assert time.monotonic() < until, "nothing happened for a minute"
+        time.sleep(0.002)
+    return what
+
+
+@contextlib.contextmanager
+def in_background(work: Callable[[], None]) -> Iterator[None]:
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    assert not errors, errors
+
+
+def timeless(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["tile_seconds"])
+
+
+def test_workers_killed_by_pid_leave_no_trace(tmp_path):
+    for seed in range(4):
+        write_slide(tmp_path / f"s{seed}.svs", tissue(1600, 1600, seed), compression="jpeg", downsamples=(4,))
+    spec = PatchSetSpec(slides="*.svs", um=16, px=32)
+    slides, limits = read_slides(spec, tmp_path), Limits(region_mpx=1)
+    calm = make(spec, slides, Storage.open(tmp_path / "calm"), limits=limits)
+    killed: list[int] = []
+
+    def kill() -> None:
+        """Two different workers, each in the midst of reading."""
+        for _ in range(2):
+            victim = wait_for(lambda: [p for p in busy_workers() if p.pid not in killed])[0]
+            victim.kill()
+            killed.append(victim.pid)
+
+    with in_background(kill):
+        rough = make(spec, slides, Storage.open(tmp_path / "rough"), limits=limits)
+    assert len(killed) == 2
+    assert not any(psutil.pid_exists(pid) for pid in killed)
+    assert calm.table["n_patches"].to_pylist() == [2500] * 4
+    assert rough.shards == calm.shards
+    assert timeless(rough.table).equals(timeless(calm.table))
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("a disk that is full: only root may mount one")
+    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a disk that is full: none can be mounted here ({mounted.stderr.strip()})")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("full_at", ["spool", "shards"])
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path, full_at):
+    for seed in range(3):
+        write_slide(tmp_path / f"s{seed}.svs", tissue(800, 800, seed), compression="jpeg", downsamples=(4,))
+    spec = PatchSetSpec(slides="*.svs", um=16, px=32)
+    slides = read_slides(spec, tmp_path)
+    calm = make(spec, slides, Storage.open(tmp_path / "calm"))
+    spooled = sum(file.stat().st_size for file in (tmp_path / "calm/spool").rglob("*") if file.is_file())
+    room = {"spool": spooled // 2, "shards": spooled + 100_000}[full_at]  # in bytes; shards take nearly as many
+    used = {"spool": spooled // 2, "shards": spooled // 2}[full_at]
+    assert len(b"".join(calm.shards.values())) > used
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(4 * 2**20 - room))
+    out = Storage.open(small_disk / "out")
+    doing = {"spool": "tiling", "shards": "writing shards"}[full_at]
+    where = {"spool": "spool/.*", "shards": "shards/.*"}[full_at]
+    message = rf"^{doing} stopped: {small_disk}/out/.*{where}: cannot be written \(No space left on device\)$"
+    with pytest.raises(WorkError, match=message):
+        make(spec, slides, out)
+    assert not [name for name in out.names("patches", "small") if out.exists("patches", "small", name, "manifest.json")]
+    ballast.unlink()
+    again = make(spec, slides, out)
+    assert again.shards == calm.shards
+    assert timeless(again.table).equals(timeless(calm.table))
+    assert not [path for path in small_disk.rglob(".tmp-*")]
