@@ -13,21 +13,27 @@ import numpy as np
 Part = int | float | str | bytes
 
 
+_LENGTH = struct.Struct("<I").pack
+_FLOAT = struct.Struct("<d").pack
+
+
 def _canonical(parts: Iterable[Part]) -> bytes:
-    out = bytearray()
+    out: list[bytes] = []
     for part in parts:
-        if isinstance(part, bool | np.bool_):
+        if type(part) is int:  # most parts by far
+            data, kind = b"%d" % part, b"i"
+        elif isinstance(part, bool | np.bool_):
             raise TypeError("a stream is named by numbers and strings, not by booleans")
-        if isinstance(part, int | np.integer):
-            data, kind = str(int(part)).encode(), b"i"
+        elif isinstance(part, int | np.integer):
+            data, kind = b"%d" % int(part), b"i"
         elif isinstance(part, float | np.floating):
-            data, kind = struct.pack("<d", float(part)), b"f"
+            data, kind = _FLOAT(float(part)), b"f"
         elif isinstance(part, str):
             data, kind = part.encode(), b"s"
         else:
             data, kind = bytes(part), b"b"
-        out += kind + struct.pack("<I", len(data)) + data
-    return bytes(out)
+        out += (kind, _LENGTH(len(data)), data)
+    return b"".join(out)
 
 
 def stable_hash(*parts: Part) -> int:

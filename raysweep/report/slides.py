@@ -15,7 +15,8 @@ from raysweep.storage import Storage
 MOST_OVERLAYS = 12
 _EDGE = 320  # pixels, longer side of an embedded overlay
 _ORDER = {"failed": 0, "skipped": 1, "done": 2}
-_HEADERS = ("patch set", "slide", "status", "reason", "patient", "split", "um/px", "source", "patches", "tissue mm²")
+_HEADERS = ("patch set", "slide", "status", "reason", "patient", "split", "um/px", "source", "patches", "left out",
+            "tissue mm²")  # fmt: skip
 _NUMBERS = frozenset({"um/px", "patches", "tissue mm²"})
 
 
@@ -75,6 +76,7 @@ def _line(name: str, row: dict) -> list[str]:
     return [
         name, row["slide"], row["status"], row.get("reason") or "", row.get("patient") or "", row.get("split") or "",
         number(row.get("mpp")), row.get("mpp_source") or "", str(row.get("n_patches") or 0),
+        row.get("dropped") or "",
         "" if area is None else number(area / 1e6, 2),
     ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from raysweep.patches.schema import FORMAT
+from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
@@ -16,13 +17,16 @@ _THREADS = 16  # two MiB are read of each slide: waiting, not computing
 def patch_set_inputs(spec: PatchSetSpec, slides: Sequence[SlideEntry], seed: int) -> dict[str, Any]:
     """The tiling keys, the columns of the slide table that are used, and each slide file's identity.
 
-    Where the files lie and how they were chosen (`slides`, `root`, `where`) stays out. A slide whose file is missing
-    or cannot be read has `missing` in place of its identity.
+    The order of the classes, which a fingerprint of the keys does not see, gives their ids and decides who wins, so it
+    is named. Where the files lie and how they were chosen (`slides`, `root`, `where`) stays out. A slide whose file is
+    missing or cannot be read has `missing` in place of its identity.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         entries = list(pool.map(lambda slide: _slide_inputs(slide, spec.labels), slides))
     keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords"})
-    return {"format": FORMAT, "seed": seed, **keys, "slides": sorted(entries, key=lambda entry: entry["name"])}
+    order = [list(spec.labels.classes), spec.labels.value_classes()]
+    slides_by_name = sorted(entries, key=lambda entry: entry["name"])
+    return {"format": FORMAT, "seed": seed, **keys, "class_order": order, "slides": slides_by_name}
 
 
 def _slide_inputs(slide: SlideEntry, labels: LabelSpec) -> dict[str, Any]:
@@ -58,6 +62,7 @@ def spool_inputs(
         keys["labels"] = spec.labels.model_dump(mode="json", exclude={"classes", "ignore"})
     else:
         keys["classes"] = list(classes)
+    keys["mask_classes"] = mask_classes_of(spec.labels)
     names = ("name", "mpp", "stain", "columns", "identity", "mask", "annotations", "coords")
     kept = {name: slide_inputs[name] for name in names if name in slide_inputs}
     return {"format": FORMAT, "seed": seed, "copy": copy, **keys, **kept}

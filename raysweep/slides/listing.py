@@ -103,11 +103,16 @@ def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
 def _glob(text: str, root: Path, where: str) -> list[Row]:
     pattern = PathPattern(Path(text).expanduser().as_posix(), where)
     found = glob.glob(pattern.glob, root_dir=root, recursive=True)
-    files = sorted({name for name in found if (root / name).is_file()})
+    files = sorted({name for name in found if (root / name).is_file() or _leads_nowhere(root / name)})
     rows = _found(files, files, pattern)
     if not rows:
         raise RequestError(f"{where}: no such file below {root}; name a slide table (.csv) or a glob of slides")
     return rows
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """A link to nothing is a slide that cannot be read, and as such is told."""
+    return path.is_symlink() and not path.exists()
 
 
 def _glob_address(address: str, where: str) -> list[Row]:

@@ -30,6 +30,7 @@ from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage
 
 _TRIES = 3
+_ADVICE = " Failed to apply "  # begins what Ray Data adds to the message of a task's error
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
 _REGION = pa.schema([
@@ -106,7 +107,7 @@ def read_slides_into(
             results = regions.map_batches(read, batch_size=None, batch_format="pyarrow")
         yield from results.iter_rows()
     except RayTaskError as error:  # not the slides' fault: that was caught in the task
-        raise WorkError(f"tiling stopped: {reason_of(error.cause or error)}") from error
+        raise WorkError(f"tiling stopped: {reason_of(error.cause or error).partition(_ADVICE)[0]}") from error
     except RayError as error:
         raise WorkError(f"tiling stopped: {reason_of(error)}") from error
 

@@ -14,7 +14,7 @@ from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
 
 _SEED = 0
-_COLUMNS = ("slide", "status", "reason", "mpp", "n_patches")
+_COLUMNS = ("slide", "status", "reason", "mpp", "n_patches", "dropped")
 
 
 def tile_slides(

@@ -66,3 +66,22 @@ def test_a_slides_spool_does_not_depend_on_who_the_patient_is(slides):
     others = {of(replace(slides[0], mpp=0.3)), of(replace(slides[0], name="c")), of(slides[0], seed=1),
               of(slides[0], {"per_slide": 9}), of(slides[1]), base}  # fmt: skip
     assert len(others) == 6
+
+
+def test_the_order_of_classes_matters(slides):
+    """It gives their ids, and the first of equals wins; a fingerprint of the keys alone would not see it."""
+    regions = {"source": "regions", "rule": "center", "classes": {"a": ["x"], "b": ["y"]}}
+    mask = {"store_mask": True, "values": {"c": 0, "d": 1}}
+    base = spec(labels={**regions, **mask})
+    for other in (
+        spec(labels={**regions, **mask, "classes": {"b": ["y"], "a": ["x"]}}),
+        spec(labels={**regions, **mask, "values": {"d": 1, "c": 0}}),
+    ):
+        assert fingerprint(base) == fingerprint(other)
+        found = [patch_set_inputs(s, slides, 0) for s in (base, other)]
+        assert fingerprint(found[0]) != fingerprint(found[1])
+        spools = [
+            spool_inputs(s, f["slides"][0], 0, classes=list(s.labels.classes), copy=False)
+            for s, f in zip((base, other), found, strict=True)
+        ]
+        assert fingerprint(spools[0]) != fingerprint(spools[1])

@@ -53,6 +53,51 @@ def test_a_patch_shows_its_own_place_on_the_slide(slide, um, px, level):
     assert np.abs(np.mean(errors, axis=0)).max() < 0.25
 
 
+@pytest.mark.parametrize(
+    ("mpp", "downsamples"),
+    [((0.2527, 0.2527), (4, 16)), ((0.499, 0.499), ()), ((0.25, 0.26), (2, 8)), ((0.2527, 0.2527), (16,)),
+     ((0.39, 0.39), ())],
+)  # fmt: skip
+@pytest.mark.parametrize("reader", ["auto", "openslide"])
+def test_the_same_specimen_looks_the_same_from_every_scanner(tmp_path, mpp, downsamples, reader):
+    """Red tells x and green tells y, in um; pyramids may leave out levels, pixels may be no squares."""
+    size_um = 240, 180
+    size = [round(um / m) for um, m in zip(size_um, mpp, strict=True)]
+    x, y = ((np.arange(n) + 0.5) * m for n, m in zip(size, mpp, strict=True))
+    specimen = np.full((size[1], size[0], 3), 60.0)
+    specimen[..., 0], specimen[..., 1] = x[None], y[:, None]
+    path = write_jpeg(tmp_path / "a.tif", specimen.round().astype(np.uint8), mpp, downsamples)
+    um, px = 47.3, 64
+    spec = PatchSetSpec(slides="x", um=um, px=px, quality=95, tissue="all", reader=reader)
+    with Slide(path, reader=reader) as slide:
+        assert slide.reader.name == ("jpeg-tiff" if reader == "auto" else "openslide")
+        assert slide.mpp_xy == pytest.approx(mpp, rel=1e-6)
+        grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+        rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows.to_pylist()
+    assert len(rows) == int(size_um[0] / um) * int(size_um[1] / um)
+    pixel = (np.arange(px) + 0.5) * um / px
+    off = []
+    for row in rows:
+        patch = decode(row["image"]).astype(float)  # um
+        column, line = (round(row[axis] * m / um) for axis, m in zip("xy", mpp, strict=True))
+        inside = slice(4, -4)
+        off.append((patch[inside, inside, 0].mean(axis=0) - (column * um + pixel)[inside]).mean())
+        off.append((patch[inside, inside, 1].mean(axis=1) - (line * um + pixel)[inside]).mean())
+    assert np.abs(off).max() < 0.75 * max(mpp) * max(1, grid.downsample) + 0.3  # half a pixel, and JPEG
+    assert abs(np.mean(off)) < 0.2
+
+
+def write_jpeg(path, pixels, mpp, downsamples):
+    """A generic pyramid of JPEG tiles that tells its resolution in TIFF's own tags."""
+    how = {"tile": (64, 64), "compression": "jpeg", "compressionargs": {"level": 97}, "photometric": "rgb",
+           "resolution": (1e4 / mpp[0], 1e4 / mpp[1]), "resolutionunit": 3, "metadata": None}  # fmt: skip
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(pixels, **how)
+        for down in downsamples:
+            tiff.write(np.ascontiguousarray(pixels[down // 2 :: down, down // 2 :: down]), subfiletype=1, **how)
+    return path
+
+
 def test_origins_keys_and_order(slide):
     _, rows = rows_of(slide, [(0, 0), (3, 2), (7, 1), (2, 9)], um=20.1, px=32, seed=5)
     found = {(x, y) for x, y in zip(rows["x"].to_pylist(), rows["y"].to_pylist(), strict=True)}

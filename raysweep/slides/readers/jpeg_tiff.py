@@ -17,7 +17,7 @@ import tifffile
 
 from raysweep.errors import WorkError
 from raysweep.slides.readers.by_openslide import OpenSlideReader
-from raysweep.slides.readers.jpeg_stream import jpeg_head, whole_jpeg
+from raysweep.slides.readers.jpeg_stream import JpegTiles
 from raysweep.slides.readers.reader import NotMine
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of ends as an exception here
@@ -37,7 +37,7 @@ class _Level:
     columns: int
     offsets: Sequence[int]
     sizes: Sequence[int]
-    head: bytes  # what a tile lacks to be a JPEG of its own
+    jpegs: JpegTiles
 
 
 class JpegTiffReader:
@@ -135,7 +135,7 @@ class JpegTiffReader:
         data = os.pread(self._file.fileno(), size, about.offsets[tile])
         if len(data) < size:
             raise WorkError("the file ends in the middle of a tile")
-        return whole_jpeg(about.head, data)
+        return about.jpegs.whole(data)
 
     def tile_grid(self, level: int) -> tuple[tuple[int, int], int]:
         """(width, height) of the level's tiles and how many make a row."""
@@ -170,8 +170,8 @@ def _levels(tiff: tifffile.TiffFile) -> tuple[list[_Level], list[tuple[int, int]
         if len(page.dataoffsets) > columns * -(-page.imagelength // page.tilelength):
             raise NotMine(f"level {number} has more tiles than it should")
         tile = (page.tilewidth, page.tilelength)
-        head = jpeg_head(page.jpegtables, ycbcr=page.photometric == _YCBCR)
-        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, head))
+        jpegs = JpegTiles(page.jpegtables, ycbcr=page.photometric == _YCBCR)
+        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, jpegs))
         sizes.append((page.imagewidth, page.imagelength))
     return levels, sizes
 
