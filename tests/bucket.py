@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import pyarrow.fs as pafs
 from moto.server import ThreadedMotoServer
@@ -42,6 +43,8 @@ def serve_bucket() -> Iterator[Bucket]:
         fs.create_dir("slides")
         yield bucket
     finally:
+        _, port = server.get_host_and_port()  # what the server holds belongs to the process and would outlive it
+        urlopen(Request(f"http://127.0.0.1:{port}/moto-api/reset", method="POST")).close()
         server.stop()
 
 

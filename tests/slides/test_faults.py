@@ -1,4 +1,4 @@
-"""What goes wrong with slides, workers and storage: every bad slide is named, every good one is complete.
+"""Slides of which something is wrong: every bad one is named, every good one is complete.
 
 Faults of one part have their test beside the part; here they come together, from the command down to the shards.
 """
@@ -9,25 +9,17 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import psutil
-import pyarrow as pa
 import pytest
 import tifffile
 import yaml
 
 from raysweep.cli import main
-from raysweep.errors import WorkError
-from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import read_slides
 from raysweep.storage import Storage
@@ -218,107 +210,3 @@ def test_a_link_to_nothing_is_not_passed_over_by_a_glob(folder):
     found = {entry.name for entry in read_slides(PatchSetSpec(slides="*.svs", **KEYS), folder)}
     assert {"dangling", "locked", *GOOD} <= found
     assert "folder" not in found  # what belongs to a slide may be a folder of its name
-
-
-def busy_workers() -> list[psutil.Process]:
-    """The worker processes of this process's Ray that are reading slides now."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if re.match(r"ray::.*_read_regions", " ".join(process.cmdline())):
-                found.append(process)
-    return found
-
-
-def wait_for(found: Callable[[], list]) -> list:
-    until = time.monotonic() + 60
-    while not (what := found()):
-        assert time.monotonic() < until, "nothing happened for a minute"
-        time.sleep(0.002)
-    return what
-
-
-@contextlib.contextmanager
-def in_background(work: Callable[[], None]) -> Iterator[None]:
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    assert not errors, errors
-
-
-def timeless(table: pa.Table) -> pa.Table:
-    return table.drop_columns(["tile_seconds"])
-
-
-def test_workers_killed_by_pid_leave_no_trace(tmp_path):
-    for seed in range(4):
-        write_slide(tmp_path / f"s{seed}.svs", tissue(1600, 1600, seed), compression="jpeg", downsamples=(4,))
-    spec = PatchSetSpec(slides="*.svs", um=16, px=32)
-    slides, limits = read_slides(spec, tmp_path), Limits(region_mpx=1)
-    calm = make(spec, slides, Storage.open(tmp_path / "calm"), limits=limits)
-    killed: list[int] = []
-
-    def kill() -> None:
-        """Two different workers, each in the midst of reading."""
-        for _ in range(2):
-            victim = wait_for(lambda: [p for p in busy_workers() if p.pid not in killed])[0]
-            victim.kill()
-            killed.append(victim.pid)
-
-    with in_background(kill):
-        rough = make(spec, slides, Storage.open(tmp_path / "rough"), limits=limits)
-    assert len(killed) == 2
-    assert not any(psutil.pid_exists(pid) for pid in killed)
-    assert calm.table["n_patches"].to_pylist() == [2500] * 4
-    assert rough.shards == calm.shards
-    assert timeless(rough.table).equals(timeless(calm.table))
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if os.geteuid() != 0 or mount is None:
-        pytest.skip("a disk that is full: only root may mount one")
-    mounted = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a disk that is full: none can be mounted here ({mounted.stderr.strip()})")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-@pytest.mark.parametrize(("full", "doing"), [("spool", "tiling"), ("shards", "writing shards")])
-def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path, full, doing):
-    for seed in range(3):
-        write_slide(tmp_path / f"s{seed}.svs", tissue(800, 800, seed), compression="jpeg", downsamples=(4,))
-    spec = PatchSetSpec(slides="*.svs", um=16, px=32)
-    slides = read_slides(spec, tmp_path)
-    calm = make(spec, slides, Storage.open(tmp_path / "calm"))
-    out = Storage.open(small_disk / "out" if full == "shards" else tmp_path / "out")
-    spool = Storage.open(small_disk / "spool" if full == "spool" else tmp_path / "spool")
-    room = sum(map(len, calm.shards.values())) // 2  # pieces take as much as shards
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(4 * 2**20 - room))
-    message = rf"^{doing} stopped: {small_disk}/.*\.parquet: cannot be written \(No space left on device\)$"
-    with pytest.raises(WorkError, match=message):
-        make(spec, slides, out, spool)
-    assert not list(Path(out.root).rglob("manifest.json"))
-    ballast.unlink()
-    again = make(spec, slides, out, spool)
-    assert again.shards == calm.shards
-    assert timeless(again.table).equals(timeless(calm.table))
-    assert not list(small_disk.rglob(".tmp-*"))
