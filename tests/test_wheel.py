@@ -8,7 +8,8 @@ from pathlib import Path
 import raysweep.storage
 from raysweep.storage import shipped
 assert Path(raysweep.storage.__file__).is_relative_to({target!r}), raysweep.storage.__file__
-for folder, name in [("datasets", "glas-grade"), ("search_spaces", "finetune_classification"), ("studies", "demo")]:
+for folder, name in [("datasets", "glas-grade"), ("search_spaces", "finetune_classification"), ("studies", "demo"),
+                     ("studies", "kawai_pcam200")]:
     assert shipped(folder).is_relative_to({target!r}), shipped(folder)
     assert (shipped(folder) / f"{{name}}.yaml").is_file(), name
 from raysweep.study.load import load_study

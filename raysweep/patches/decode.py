@@ -41,7 +41,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def as_rgb(image: Image.Image) -> np.ndarray:
-    """The pixels of an open picture, uint8 (h, w, 3) RGB; transparent ones become white, 16-bit ones keep the high byte."""
+    """An open picture as uint8 (h, w, 3) RGB; transparent pixels become white, 16-bit ones keep the high byte."""
     if image.mode.startswith("I"):
         grey = (np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

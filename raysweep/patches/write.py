@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from raysweep.patches.schema import classes_of, patch_schema
 from raysweep.storage import Artefact, Storage
@@ -62,24 +61,24 @@ def write_shard(folder: Storage, index: int, count: int, rows: pa.Table) -> Shar
         pa.table({"key": rows["key"], "slide": rows["slide"].cast(pa.string()), "x": rows["x"], "y": rows["y"]}),
         sort_keys=[(name, "ascending") for name in ("key", "slide", "x", "y")],
     )
-    rows = rows.take(order).combine_chunks()
+    if not np.array_equal(order, np.arange(len(order))):
+        rows = rows.take(order)
+    rows = rows.combine_chunks()
     for name in _WORDS:  # a dictionary in the order of the rows: that of the pieces would depend on who made them
         words = rows[name].cast(pa.string()).combine_chunks().dictionary_encode()
         rows = rows.set_column(rows.schema.get_field_index(name), name, words)
     rows = rows.cast(schema)
-    sink = pa.BufferOutputStream()
-    pq.write_table(
+    name = shard_name(index, count)
+    folder.write_table(
         rows,
-        sink,
+        "shards",
+        name,
         row_group_size=ROW_GROUP,
         compression=_COMPRESSION,
         use_dictionary=[*_WORDS, "mpp", "source_mpp", "label"],
         write_statistics=["slide", "label", "split", "key"],
     )
-    data = sink.getvalue()
-    name = shard_name(index, count)
-    folder.write_bytes(memoryview(data), "shards", name)
-    return Shard(name, rows.num_rows, data.size)
+    return Shard(name, rows.num_rows, folder.size("shards", name))
 
 
 def write_index(folder: Storage, shards: Sequence[Shard], classes: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage
 
 _TRIES = 3
+_REGIONS_PER_TASK = 2
 _ADVICE = " Failed to apply "  # begins what Ray Data adds to the message of a task's error
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
@@ -51,7 +52,7 @@ class Limits:
     slides from object storage that are kept on the disk of a node.
     """
 
-    region_mpx: int = 64
+    region_mpx: int = 128
     stage_gb: float = 50.0
 
     @property
@@ -102,8 +103,9 @@ def read_slides_into(
         with DataContext.current(context):
             slides = ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows])
             regions = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
-            # A region a task, so that a large slide spreads over workers; Ray would fuse all three steps if not strict.
-            regions = regions.repartition(target_num_rows_per_block=1, strict=True)
+            # A few regions a task, so that a large slide spreads over workers, which wait a fifth of a second between
+            # two tasks; Ray would fuse all three steps if not strict.
+            regions = regions.repartition(target_num_rows_per_block=_REGIONS_PER_TASK, strict=True)
             results = regions.map_batches(read, batch_size=None, batch_format="pyarrow")
         yield from results.iter_rows()
     except RayTaskError as error:  # not the slides' fault: that was caught in the task

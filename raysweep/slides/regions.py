@@ -5,7 +5,7 @@ import numpy as np
 from raysweep.slides.grid import Grid
 from raysweep.slides.places import Places
 
-_PATCHES = 1024  # at most: a piece of work that a killed worker repeats
+_PATCHES = 4096  # at most, however small: what a killed worker repeats
 
 
 def cut_regions(places: Places, grid: Grid, px: int, region_mpx: int) -> list[Places]:

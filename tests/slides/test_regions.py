@@ -30,9 +30,9 @@ def test_regions_hold_every_place_once_and_are_bounded(columns, rows, dense, px,
     together = [tuple(corner) for region in regions for corner in region.corner.tolist()]
     assert sorted(together) == sorted(map(tuple, places.corner.tolist()))
     for region in regions:
-        assert 0 < len(region) <= 1024
+        assert 0 < len(region) <= 4096
         assert len(region) == 1 or len(region) * px**2 <= region_mpx * 2**20
-    assert all(len(a) + len(b) > min(1024, region_mpx * 2**20 // px**2) / 2 for a, b in pairwise(regions))
+    assert all(len(a) + len(b) > min(4096, region_mpx * 2**20 // px**2) / 2 for a, b in pairwise(regions))
 
 
 def test_a_dense_slide_is_cut_into_squares():

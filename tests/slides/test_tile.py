@@ -15,6 +15,7 @@ from raysweep.patches.read import PatchSet
 from raysweep.patches.write import shard_edges
 from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
+from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry, read_slides
@@ -183,8 +184,9 @@ def test_a_kill_before_the_shards_costs_no_reading(made, tmp_path):
 
 def test_a_kill_within_a_slide_costs_only_what_was_under_way(folder, tmp_path):
     slides = [slide for slide in read_slides(SPEC, folder) if slide.name in ("a1", "b")]
-    spec = SPEC.model_copy(update={"um": 4.0, "px": 8})  # several regions a slide
-    first = make(spec, slides, Storage.open(tmp_path))
+    spec = SPEC.model_copy(update={"um": 32.0, "px": 64, "stride": 0.25})
+    limits = Limits(region_mpx=1)  # several regions a slide
+    first = make(spec, slides, Storage.open(tmp_path), limits=limits)
     shards, table = first.shards, first.table
     identified = next(entry for entry in first.artefact.inputs["slides"] if entry["name"] == "a1")
     killed = SlideSpool.below(first.spool, spool_inputs(spec, identified, 0, classes=[], copy=False)).name
@@ -194,7 +196,8 @@ def test_a_kill_within_a_slide_costs_only_what_was_under_way(folder, tmp_path):
     first.spool.remove(killed, pieces[1])
     first.artefact.folder.remove()
     times = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("region-*")}
-    again = make(spec, without_files(slides, "a1"), Storage.open(tmp_path), inputs=first.artefact.inputs)
+    inputs = first.artefact.inputs
+    again = make(spec, without_files(slides, "a1"), Storage.open(tmp_path), inputs=inputs, limits=limits)
     assert again.shards == shards
     assert again.table.drop_columns(["tile_seconds"]).equals(table.drop_columns(["tile_seconds"]))
     now = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("region-*")}
