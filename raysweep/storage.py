@@ -102,9 +102,9 @@ class Storage:
         os.makedirs(folder, exist_ok=True)
         temporary = f"{folder}/.tmp-{uuid.uuid4().hex}"
         try:
-            with open(temporary, "wb") as file:
-                fill(file)
-                file.flush()
+            with pa.OSFile(temporary, "wb") as sink:
+                fill(sink)
+            with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, f"{folder}/{name}")
         except BaseException:

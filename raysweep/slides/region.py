@@ -63,22 +63,24 @@ def read_region(
         kept.append(index)
         images.append(image)
         masks.append(None if mask is None else mask(rects[index]))
-    places = places.pick(np.array(kept, int))
-    x, y = places.corner.T
+    corners = places.corner[kept].tolist()
+    keys = np.array([stable_hash(name, x, y, seed) for x, y in corners], np.uint64)
+    x, y = np.array(corners, np.int32).reshape(-1, 2).T
+    order = np.lexsort((y, x, keys))  # before the table is made: pictures are moved once
+    places = places.pick(np.array(kept, int)[order])
     rows = pa.table(
         [
             pa.array([name] * len(kept), pa.string()),
-            x.astype(np.int32),
-            y.astype(np.int32),
+            x[order],
+            y[order],
             places.tissue,
-            [stable_hash(name, *corner, seed) for corner in places.corner.tolist()],
+            keys[order],
             pa.array([None if label < 0 else label for label in places.label.tolist()], pa.int32()),
-            pa.array(images, pa.binary()),
-            pa.array(masks, pa.binary()),
+            pa.array([images[index] for index in order], pa.binary()),
+            pa.array([masks[index] for index in order], pa.binary()),
         ],
         schema=PIECE_SCHEMA,
     )
-    rows = rows.sort_by([("key", "ascending"), ("x", "ascending"), ("y", "ascending")])
     return Region(rows, dict(sorted(rejected.items())))
 
 

@@ -15,6 +15,7 @@ _LEAST_RANGE = 8  # grey levels; a patch of one colour is neither tissue nor wor
 
 _COARSEST_UM = 1.25  # blur of 1.5 um is looked for in pixels of this size at most; in larger ones it hardly shows
 _CELLS = 1600  # of these pixels, spread over the patch
+_FIRST_CELLS = 225  # that are looked at first
 _WINDOW = 5  # of these pixels a side, next to each other
 _LEAST_CELLS = 16  # a side; smaller patches are not judged
 _LEAST_SLOPE = 0.75  # grey levels per um, RMS; below it there is only noise to judge
@@ -71,14 +72,21 @@ def _are_blurred(patches: np.ndarray, mpp: float, least: float) -> np.ndarray:
     scale of the patch. For noise smoothed by a Gaussian of s pixels it is 3 / (8 s^2) by Parseval's theorem (the
     integrals of w^4 and of 4 w^2 against exp(-s^2 w^2)), so the limit grows with the square of the pixel.
     """
-    never = np.zeros(len(patches), bool)
     factor = int(_COARSEST_UM / mpp + 1e-6)
-    if factor < 1:
-        return never
-    green = _windows(patches, factor)  # the channel with most contrast in every stain, and most of the luma
-    _, rows, window, _, _ = green.shape
-    if rows * window < _LEAST_CELLS:
-        return never
+    blurred = np.zeros(len(patches), bool)
+    if factor < 1 or patches.shape[1] // factor < _LEAST_CELLS:
+        return blurred
+    um = factor * mpp
+    limit = least * um**2
+    doubtful = np.flatnonzero(_bends(patches, factor, um, _FIRST_CELLS, unseen=0.0) < 3 * limit)
+    if len(doubtful):  # a few windows tell most sharp patches
+        blurred[doubtful] = _bends(patches[doubtful], factor, um, _CELLS, unseen=np.inf) < limit
+    return blurred
+
+
+def _bends(patches: np.ndarray, factor: int, um: float, cells: int, unseen: float) -> np.ndarray:
+    """Second differences over first ones, squared, (n,); `unseen` where there is only noise to judge."""
+    green = _windows(patches, factor, cells)  # the channel with most contrast in every stain, and most of the luma
     curved = steep = np.zeros(len(patches))
     for before, here, after in (
         (green[:, :, :-2], green[:, :, 1:-1], green[:, :, 2:]),
@@ -88,17 +96,16 @@ def _are_blurred(patches: np.ndarray, mpp: float, least: float) -> np.ndarray:
         bend = before + after - 2 * here
         steep = steep + np.einsum("nabcd,nabcd->n", slope, slope)
         curved = curved + np.einsum("nabcd,nabcd->n", bend, bend)
-    n = 2 * green[0].size * (1 - 2 / window)
-    um = factor * mpp
-    told = np.sqrt(steep / n) >= _LEAST_SLOPE * 2 * um
-    return told & (curved < least * um**2 * steep)
+    n = 2 * green[0].size * (1 - 2 / green.shape[2])
+    seen = (np.sqrt(steep / n) >= _LEAST_SLOPE * 2 * um) & (steep > 0)
+    return np.divide(curved, steep, out=np.full(len(patches), unseen), where=seen)
 
 
-def _windows(patches: np.ndarray, factor: int) -> np.ndarray:
+def _windows(patches: np.ndarray, factor: int, cells: int) -> np.ndarray:
     """Means over `factor` x `factor` pixels in square windows, float32 (n, rows, window, columns, window)."""
     px = patches.shape[1]
     edge = _WINDOW * factor
-    n = max(1, min(px // edge, round(math.sqrt(_CELLS) / _WINDOW)))
+    n = max(1, min(px // edge, round(math.sqrt(cells) / _WINDOW)))
     step = px // n
     window = min(edge, step // factor * factor)
     green = patches[..., 1]
