@@ -58,15 +58,14 @@ def _prepared(path: str, keys: dict[str, Any]):
 
 
 def _ours(path: str, keys: dict[str, Any]) -> float:
-    """Patches per second from the closed slide to files of a spool, which lies in memory if there is such a place."""
+    """Patches per second from the closed slide to files in a spool."""
     from raysweep.slides.region import read_region
     from raysweep.slides.slide import Slide
     from raysweep.slides.spool import write_piece
     from raysweep.storage import Storage
 
     spec, grid, copy, regions = _prepared(path, keys)
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         for number, places in enumerate(regions):
             with Slide(path) as slide:
