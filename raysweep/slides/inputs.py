@@ -6,7 +6,6 @@ from typing import Any
 
 from raysweep.patches.schema import FORMAT
 from raysweep.slides.labels.mask_classes import mask_classes_of
-from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import file_identity
@@ -22,14 +21,14 @@ def patch_set_inputs(spec: PatchSetSpec, slides: Sequence[SlideEntry], seed: int
     missing or cannot be read has `missing` in place of its identity.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries = list(pool.map(lambda slide: _slide_inputs(slide, spec.labels), slides))
+        entries = list(pool.map(lambda slide: _slide_inputs(slide, spec), slides))
     keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords"})
     order = [list(spec.labels.classes), spec.labels.value_classes()]
     slides_by_name = sorted(entries, key=lambda entry: entry["name"])
     return {"format": FORMAT, "seed": seed, **keys, "class_order": order, "slides": slides_by_name}
 
 
-def _slide_inputs(slide: SlideEntry, labels: LabelSpec) -> dict[str, Any]:
+def _slide_inputs(slide: SlideEntry, spec: PatchSetSpec) -> dict[str, Any]:
     try:
         file: dict[str, Any] = {"identity": file_identity(slide.path)}
     except OSError:
@@ -43,7 +42,9 @@ def _slide_inputs(slide: SlideEntry, labels: LabelSpec) -> dict[str, Any]:
                 file[name] = "missing"
     table: dict[str, Any] = {"mpp": slide.mpp, "stain": slide.stain, "patient": slide.patient, "site": slide.site,
              "label": slide.label, "split": slide.split}  # fmt: skip
-    used = [*labels.background_from, *([labels.values_by] if labels.values_by else [])]
+    if spec.split_within is not None:
+        table["split_within"] = slide.columns.get(spec.split_within, "")
+    used = [*spec.labels.background_from, *([spec.labels.values_by] if spec.labels.values_by else [])]
     if used:
         table["columns"] = {name: slide.columns.get(name, "") for name in used}
     return {"name": slide.name, **table, **file}
@@ -57,7 +58,8 @@ def spool_inputs(
     Patient, split and a label of the whole slide are not part of it: they are written into the rows when slides are
     merged. `classes` are the names of the labels by id, `copy` says whether the slide's own tiles are stored.
     """
-    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "split", "split_by", "coords", "export"})
+    merged = {"slides", "root", "where", "split", "split_by", "split_within", "coords", "export"}
+    keys = spec.model_dump(mode="json", exclude=merged)
     if spec.labels.source == "slide":
         keys["labels"] = spec.labels.model_dump(mode="json", exclude={"classes", "ignore"})
     else:

@@ -49,6 +49,9 @@ class PatchSetSpec(Model):
         {}, description="fractions of units; a split column in the slide table wins"
     )
     split_by: Literal["patient", "site"] = Field("patient", description="what is never on two sides of a split")
+    split_within: str | None = Field(
+        None, description="column of the slide table, such as label: units are dealt within each of its values"
+    )
 
     @property
     def patch_mpp(self) -> float | None:

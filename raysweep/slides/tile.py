@@ -67,7 +67,7 @@ def tile(
     outcomes = _read_all(name, cutting, slides, artefact.inputs, spool, scale, workers=workers, progress=progress)
     tile_seconds = time.monotonic() - started
 
-    splits = deal_splits(slides, spec.split, seed, spec.split_by)
+    splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
     table = slide_table(slides, outcomes, splits)
     _copy_overlays(spool, folder, outcomes)
     folder.write_table(table, "slides.parquet")

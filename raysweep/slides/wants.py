@@ -13,6 +13,7 @@ def check_wants(spec: PatchSetSpec, slides: Sequence[SlideEntry]) -> None:
     columns = {column for slide in slides for column, cell in slide.columns.items() if cell}
     needs = [("labels.background_from", column) for column in spec.labels.background_from]
     needs += [("labels.values_by", spec.labels.values_by)] if spec.labels.values_by else []
+    needs += [("split_within", spec.split_within)] if spec.split_within else []
     needs += [("labels", "annotations")] if spec.labels.reads_annotations else []
     needs += [("labels", "mask")] if spec.labels.reads_masks else []
     needs += [("tissue.method", spec.tissue.method)] if spec.tissue.method in ("mask", "annotations") else []

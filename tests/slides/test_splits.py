@@ -9,8 +9,10 @@ from raysweep.slides.splits import deal_splits
 from raysweep.slides.table import SlideEntry
 
 
-def slide(name: str, patient: str | None = None, split: str | None = None, site: str | None = None) -> SlideEntry:
-    return SlideEntry(name, f"{name}.svs", patient=patient, split=split, site=site)
+def slide(
+    name: str, patient: str | None = None, split: str | None = None, site: str | None = None, label: str | None = None
+) -> SlideEntry:
+    return SlideEntry(name, f"{name}.svs", patient=patient, split=split, site=site, label=label)
 
 
 many = st.lists(st.sampled_from([None, "p1", "p2", "p3", "p4", "p5"]), min_size=1, max_size=30).map(
@@ -68,3 +70,22 @@ def test_a_site_is_on_one_side_with_all_its_patients(patients, seed):
 def test_the_table_wins_for_the_whole_site():
     slides = [slide("a", "p", "test", "x"), slide("b", "q", None, "x"), slide("c", "r", None, "y")]
     assert deal_splits(slides, {}, 0, "site") == {"a": "test", "b": "test", "c": "train"}
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=80), st.integers(0, 5))
+def test_each_value_gets_its_share(patients, seed):
+    slides = [slide(f"s{i}", f"p{p}", label="rare" if p % 10 == 0 else "common") for i, p in enumerate(patients)]
+    dealt = deal_splits(slides, {"val": 0.02, "test": 0.01}, seed, within="label")
+    for label in ("rare", "common"):
+        units = {entry.patient: dealt[entry.name] for entry in slides if entry.label == label}
+        if len(units) >= 3:  # a class of few patients has some everywhere, however small the fractions
+            assert set(units.values()) == {"train", "val", "test"}
+    assert {entry.patient: dealt[entry.name] for entry in slides} == {
+        entry.patient: dealt[entry.name] for entry in reversed(slides)
+    }
+
+
+def test_a_unit_of_two_values_is_dealt_once():
+    slides = [slide("a", "p", label="x"), slide("b", "p", label="y"), slide("c", "q", label="y")]
+    dealt = deal_splits(slides, {"test": 0.5}, 0, within="label")
+    assert dealt["a"] == dealt["b"]
