@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -83,32 +83,29 @@ class Storage:
 
     def write_bytes(self, data: bytes | memoryview, *parts: str) -> None:
         """Write a whole file; readers see the old content or all of the new."""
-        self._write(lambda sink: sink.write(data), *parts)
-
-    def _write(self, fill: Callable[[Any], object], *parts: str) -> None:
-        """A whole file of what `fill` writes into a sink."""
         target = self.path(*parts)
+        folder, name = target.rsplit("/", 1)
         try:
             if self.is_local:
-                self._write_local(fill, *target.rsplit("/", 1))
+                self._write_local(data, Path(folder), name)
             else:  # an object appears when its upload is complete
                 with self.fs.open_output_stream(target) as stream:
-                    fill(stream)
+                    stream.write(data)
         except OSError as error:
             raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
 
     @staticmethod
-    def _write_local(fill: Callable[[Any], object], folder: str, name: str) -> None:
-        os.makedirs(folder, exist_ok=True)
-        temporary = f"{folder}/.tmp-{uuid.uuid4().hex}"
+    def _write_local(data: bytes | memoryview, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".tmp-{uuid.uuid4().hex}"
         try:
-            with pa.OSFile(temporary, "wb") as sink:
-                fill(sink)
-            with open(temporary, "rb") as file:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, f"{folder}/{name}")
+            os.replace(temporary, folder / name)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
     def write_json(self, value: Any, *parts: str) -> None:
@@ -117,12 +114,9 @@ class Storage:
 
     def write_table(self, table: pa.Table, *parts: str, **options: Any) -> None:
         """Write a Parquet file; `options` go to `pyarrow.parquet.write_table`."""
-        if self.is_local:  # straight into the file: tables of patches are large
-            self._write(lambda sink: pq.write_table(table, sink, **options), *parts)
-        else:  # an upload that breaks off must not leave the start of a table
-            buffer = pa.BufferOutputStream()
-            pq.write_table(table, buffer, **options)
-            self.write_bytes(memoryview(buffer.getvalue()), *parts)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, **options)
+        self.write_bytes(memoryview(sink.getvalue()), *parts)
 
     def remove(self, *parts: str) -> None:
         """Remove a file, or a folder with all it holds; nothing happens when it is not there."""
