@@ -7,7 +7,8 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -77,36 +78,49 @@ class Storage:
     def read_json(self, *parts: str) -> Any:
         return json.loads(self.read_bytes(*parts))
 
+    def open_mapped(self, *parts: str) -> pa.NativeFile:
+        """A file to be read at places; one on disk is mapped, so what is read of it is not copied."""
+        path = self.path(*parts)
+        return pa.memory_map(path) if self.is_local else self.fs.open_input_file(path)
+
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
         with self.fs.open_input_file(self.path(*parts)) as file:
             return pq.read_table(file, columns=columns)
 
-    def write_bytes(self, data: bytes | memoryview, *parts: str) -> None:
-        """Write a whole file; readers see the old content or all of the new."""
+    def write_bytes(self, data: bytes | memoryview, *parts: str, durable: bool = True) -> None:
+        """Write a whole file; readers see the old content or all of the new.
+
+        Not `durable`: a power cut may leave a part of it, until `make_durable` is called.
+        """
         target = self.path(*parts)
         folder, name = target.rsplit("/", 1)
-        try:
+        with _told_of(target):
             if self.is_local:
-                self._write_local(data, Path(folder), name)
+                self._write_local(data, Path(folder), name, durable)
             else:  # an object appears when its upload is complete
                 with self.fs.open_output_stream(target) as stream:
                     stream.write(data)
-        except OSError as error:
-            raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
 
     @staticmethod
-    def _write_local(data: bytes | memoryview, folder: Path, name: str) -> None:
+    def _write_local(data: bytes | memoryview, folder: Path, name: str, durable: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".tmp-{uuid.uuid4().hex}"
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             os.replace(temporary, folder / name)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def make_durable(self, *parts: str) -> None:
+        """Wait until a file is safe from a power cut; on object storage it is already."""
+        if self.is_local:
+            with _told_of(self.path(*parts)), open(self.path(*parts), "rb") as file:
+                os.fsync(file.fileno())
 
     def write_json(self, value: Any, *parts: str) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
@@ -136,6 +150,14 @@ class Storage:
             raise RequestError(
                 f"storage {self.root}: cannot be written; name another folder as storage=PATH"
             ) from error
+
+
+@contextmanager
+def _told_of(target: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 @dataclass(frozen=True)

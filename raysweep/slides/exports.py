@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raysweep.slides.coordinates.write import clam_bytes, trident_bytes
 from raysweep.slides.geojson import kept_grid
@@ -14,6 +13,7 @@ from raysweep.slides.grid import Grid
 from raysweep.slides.parallel import in_parallel
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.spool import read_piece
 from raysweep.storage import Storage
 
 _COLUMNS = ["x", "y", "tissue", "label"]
@@ -57,11 +57,8 @@ def _export(
 
 def _places(spool: Storage, pieces: Sequence[Mapping[str, Any]], grid: Grid) -> Places:
     """The places of the patches in some pieces, row by row."""
-    tables = []
-    for piece in pieces:
-        with spool.fs.open_input_file(spool.path(piece["path"])) as file:
-            tables.append(pq.read_table(file, columns=_COLUMNS).replace_schema_metadata(None))
-    rows = pa.concat_tables(tables).sort_by([("y", "ascending"), ("x", "ascending")])
+    rows = pa.concat_tables(read_piece(spool, piece["path"], columns=_COLUMNS) for piece in pieces)
+    rows = rows.sort_by([("y", "ascending"), ("x", "ascending")])
     x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
     ends = np.stack([x + grid.edge[0], y + grid.edge[1]], axis=1)
     box = np.floor(np.hstack([np.stack([x, y], axis=1), ends]) / grid.downsample + 0.5).astype(np.int64)

@@ -7,6 +7,7 @@ from typing import Any
 from raysweep.patches.schema import FORMAT
 from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.spool import FORMAT as SPOOL_FORMAT
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import file_identity
 
@@ -67,4 +68,4 @@ def spool_inputs(
     keys["mask_classes"] = mask_classes_of(spec.labels)
     names = ("name", "mpp", "stain", "columns", "identity", "mask", "annotations", "coords")
     kept = {name: slide_inputs[name] for name in names if name in slide_inputs}
-    return {"format": FORMAT, "seed": seed, "copy": copy, **keys, **kept}
+    return {"format": [FORMAT, SPOOL_FORMAT], "seed": seed, "copy": copy, **keys, **kept}

@@ -33,7 +33,7 @@ _END = 1 << 64
 
 @dataclass(frozen=True)
 class Piece:
-    """A Parquet file of patches sorted by key; `path` is below the root of the spool or of the scratch folder."""
+    """An Arrow file of patches sorted by key; `path` is below the root of the spool or of the scratch folder."""
 
     path: str
     rows: int
@@ -192,7 +192,7 @@ def _partition_group(
         if start == stop:
             continue
         some = rows.slice(start, stop - start)
-        path = f"{prefix}-{way:03d}.parquet"
-        write_piece(scratch, some, path)
-        written.append((way, Piece(path, some.num_rows, scratch.size(path))))
+        path = f"{prefix}-{way:03d}.arrow"
+        facts = write_piece(scratch, some, path)
+        written.append((way, Piece(path, facts.rows, facts.bytes)))
     return written

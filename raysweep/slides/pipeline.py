@@ -24,7 +24,7 @@ from raysweep.slides.places import Places
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.spool import OVERLAY, piece_name, read_piece_facts, write_piece
+from raysweep.slides.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
 from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage
@@ -154,10 +154,13 @@ def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -
     for row in batch.to_pylist():
         started = time.monotonic()
         entry = SlideEntry(**json.loads(row["entry"]))
-        reason, patches, size, rejected = row["error"], 0, 0, "{}"
+        reason, facts = row["error"], PieceFacts(0, 0, {})
         if row["region"] >= 0:
             piece = (row["folder"], piece_name(row["region"], row["regions"]))
-            if not spool.exists(*piece):  # else it was written before the program was killed
+            known = piece_facts(spool, *piece)
+            if known is not None:  # it was written before the program was killed
+                facts = known
+            else:
                 with _attempt(run, "-".join(piece)) as reason:
                     region = None
                     if reason is None:
@@ -175,12 +178,9 @@ def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -
                         except Exception as error:
                             reason = reason_of(error)
                     if region is not None:
-                        write_piece(spool, region.rows, *piece, about=region.rejected)
-            if reason is None:
-                patches, rejected = read_piece_facts(spool, *piece)
-                size = spool.size(*piece)
-        result = {"slide": entry.name, "region": row["region"], "patches": patches, "bytes": size}
-        result |= {"rejected": rejected, "survey": row["survey"], "error": reason}
+                        facts = write_piece(spool, region.rows, *piece, rejected=region.rejected)
+        result = {"slide": entry.name, "region": row["region"], "patches": facts.rows, "bytes": facts.bytes}
+        result |= {"rejected": json.dumps(facts.rejected), "survey": row["survey"], "error": reason}
         yield _rows(_RESULT, [{**result, "seconds": row["seconds"] + time.monotonic() - started}])
 
 

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,6 +20,8 @@ from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import PIECE_SCHEMA
 from raysweep.slides.tissue.flaws import flaws
+
+_TOGETHER, _TOGETHER_BYTES = 32, 2**22
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,24 @@ def _encoded(slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec, stain
     """The JPEG of each patch, or why it is rejected."""
     to_srgb = _profile(slide.reader.icc) if spec.icc == "srgb" else None
     mpp = max(slide.mpp, spec.patch_mpp or 0.0)  # enlarged pixels hold no more than the slide's own
-    for patches in resample(slide.crops(grid.level, places.box), spec.px):
+    for patches in _groups(resample(slide.crops(grid.level, places.box), spec.px)):
         if to_srgb is not None:
             colours = [ImageCms.applyTransform(Image.fromarray(patch), to_srgb) for patch in patches]
-            patches = np.stack([np.asarray(image) for image in colours])
+            patches = [np.asarray(image) for image in colours]
         for patch, reason in zip(patches, flaws(patches, mpp, stain, spec.tissue.rejected), strict=True):
             yield encode_jpeg(patch, spec.quality) if reason is None else reason
+
+
+def _groups(patches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Patches that are judged together, which costs less than one by one."""
+    group: list[np.ndarray] = []
+    for patch in patches:
+        group.append(patch)
+        if len(group) == _TOGETHER or len(group) * patch.nbytes >= _TOGETHER_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 @cache

@@ -1,6 +1,6 @@
 """Crops of a few sizes to patches of one size: the one resize."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,30 +9,27 @@ _BATCH_BYTES = 2**21  # small crops share a call, which is up to three times as 
 
 
 def resample(crops: Iterable[np.ndarray], px: int) -> Iterator[np.ndarray]:
-    """Each uint8 (h, w, 3) crop as a patch, in order and in batches, uint8 (n, px, px, 3), in one antialiased resize.
+    """Each uint8 (h, w, 3) crop as a patch, in order, uint8 (px, px, 3), in one antialiased resize.
 
-    A crop of that size is kept as it is. A crop may be overwritten once the next one is asked for, and so may a batch.
+    A crop of that size is the patch itself.
     """
-    memory: dict[tuple[int, ...], np.ndarray] = {}
-    batch, n = np.empty((0, 0, 0, 3), np.uint8), 0
+    waiting: list[np.ndarray] = []
     for crop in crops:
-        if n and (n == len(batch) or crop.shape != batch.shape[1:]):
-            yield _resized(batch[:n], px)
-            n = 0
-        if 2 * crop.nbytes > _BATCH_BYTES:
-            yield _resized(crop.reshape(1, *crop.shape), px)  # crop[None] hides from torch how it is laid out
-            continue
-        if n == 0:
-            batch = memory.setdefault(crop.shape, np.empty((_BATCH_BYTES // crop.nbytes, *crop.shape), np.uint8))
-        batch[n] = crop
-        n += 1
-    if n:
-        yield _resized(batch[:n], px)
+        if waiting and (crop.shape != waiting[0].shape or (len(waiting) + 1) * crop.nbytes > _BATCH_BYTES):
+            yield from _resized(waiting, px)
+            waiting = []
+        if crop.shape[:2] == (px, px):
+            yield crop
+        else:
+            waiting.append(crop)
+    if waiting:
+        yield from _resized(waiting, px)
 
 
-def _resized(crops: np.ndarray, px: int) -> np.ndarray:
-    if crops.shape[1:3] == (px, px):
-        return crops
-    planes = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2)  # channels last: torch's fast way
+def _resized(crops: Sequence[np.ndarray], px: int) -> np.ndarray:
+    """All in one call, uint8 (n, px, px, 3)."""
+    batch = crops[0].reshape(1, *crops[0].shape) if len(crops) == 1 else np.stack(crops)
+    batch = np.require(batch, requirements=["C", "W"])  # torch warns of pixels that it could not write to
+    planes = torch.from_numpy(batch).permute(0, 3, 1, 2)  # channels last: torch's fast way
     small = torch.nn.functional.interpolate(planes, size=(px, px), mode="bicubic", antialias=True)
     return small.permute(0, 2, 3, 1).contiguous().numpy()

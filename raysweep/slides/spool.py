@@ -2,16 +2,16 @@
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raysweep.storage import Storage, fingerprint
 
 OVERLAY = "overlay.jpg"
+FORMAT = 2  # of the files in the spool: part of the fingerprint of a slide's folder
 _DONE = "slide.json"  # written last
 
 
@@ -25,50 +25,75 @@ PIECE_SCHEMA = pa.schema([
     ("image", pa.binary()),
     ("mask", pa.binary()),
 ])  # fmt: skip
-_ROW_GROUP = 16  # rows: a shard takes a run of keys out of a piece and should read little else
+_ROWS = 32  # of a batch: a shard takes a run of keys out of a piece and should read little else
+_ABOUT = b"piece"
 
 
-def write_piece(storage: Storage, rows: pa.Table, *parts: str, about: Mapping[str, int] | None = None) -> None:
+@dataclass(frozen=True)
+class PieceFacts:
+    """What a piece holds: patches, its size in bytes, and how many patches were rejected, by reason."""
+
+    rows: int
+    bytes: int
+    rejected: Mapping[str, int]
+
+
+def write_piece(storage: Storage, rows: pa.Table, *parts: str, rejected: Mapping[str, int] | None = None) -> PieceFacts:
     """Write rows of `PIECE_SCHEMA` sorted by key, so that a range of keys can be read alone.
 
-    `about` says how many patches were rejected, by reason.
+    An Arrow file, which is written and read with fewer copies than Parquet. It may be lost in a power cut until
+    `SlideSpool.finish` has made it safe; `piece_facts` tells.
     """
-    rows = rows.replace_schema_metadata({"rejected": json.dumps(dict(about or {}))})
-    storage.write_table(
-        rows, *parts, row_group_size=_ROW_GROUP, compression="none", use_dictionary=["slide"], write_statistics=["key"]
-    )
+    kept = dict(rejected or {})
+    about = {"rows": rows.num_rows, "rejected": kept, "starts": rows["key"].to_numpy()[::_ROWS].tolist()}
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, PIECE_SCHEMA.with_metadata({_ABOUT: json.dumps(about)})) as file:
+        file.write_table(rows.combine_chunks(), max_chunksize=_ROWS)
+    data = sink.getvalue()
+    storage.write_bytes(memoryview(data), *parts, durable=False)
+    return PieceFacts(rows.num_rows, data.size, kept)
 
 
-def read_piece_facts(storage: Storage, *parts: str) -> tuple[int, str]:
-    """How many patches a piece holds, and how many were rejected by reason, as JSON."""
-    with storage.fs.open_input_file(storage.path(*parts)) as file, pq.ParquetFile(file) as piece:
-        return piece.metadata.num_rows, piece.schema_arrow.metadata[b"rejected"].decode()
+def piece_facts(storage: Storage, *parts: str) -> PieceFacts | None:
+    """What a piece holds; None when there is none, or not all of it."""
+    if not storage.exists(*parts):
+        return None
+    try:
+        about = _about(pa.ipc.open_file(storage.open_mapped(*parts)))
+    except pa.ArrowInvalid:
+        return None
+    return PieceFacts(about["rows"], storage.size(*parts), about["rejected"])
 
 
-def read_piece(storage: Storage, path: str, low: int, high: int) -> pa.Table:
-    """The rows of a piece with low <= key < high; `path` is below the storage's folder."""
-    with storage.fs.open_input_file(storage.path(path)) as file, pq.ParquetFile(file) as piece:
-        column = piece.schema_arrow.get_field_index("key")
-        groups = []
-        for number in range(piece.num_row_groups):
-            keys = piece.metadata.row_group(number).column(column).statistics
-            if keys.max >= low and keys.min < high:
-                groups.append(number)
-        rows = piece.read_row_groups(groups)
-    rows = rows.replace_schema_metadata(None)
+def read_piece(
+    storage: Storage, path: str, low: int = 0, high: int = 1 << 64, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a piece with low <= key < high; `path` is below the storage's folder.
+
+    Of a file on disk they are not copied into memory. `columns` are read together with the key.
+    """
+    fields = None if columns is None else [PIECE_SCHEMA.get_field_index(name) for name in (*columns, "key")]
+    file = pa.ipc.open_file(storage.open_mapped(path), options=pa.ipc.IpcReadOptions(included_fields=fields))
+    starts = _about(file)["starts"]
+    batches = [file.get_batch(n) for n in range(max(0, bisect_left(starts, low) - 1), bisect_left(starts, high))]
+    rows = pa.Table.from_batches(batches, schema=file.schema).replace_schema_metadata(None)
     keys = rows["key"].to_numpy()
     start, stop = (bisect_left(keys, key) for key in (low, high))
     return rows.slice(start, stop - start)
 
 
+def _about(file: pa.ipc.RecordBatchFileReader) -> dict[str, Any]:
+    return json.loads(file.schema.metadata[_ABOUT])
+
+
 def piece_name(region: int, regions: int) -> str:
     """The file of one of so many regions: a slide cut in another way does not take it for its own."""
-    return f"region-{region:05d}-of-{regions:05d}.parquet"
+    return f"region-{region:05d}-of-{regions:05d}.arrow"
 
 
 @dataclass(frozen=True)
 class SlideSpool:
-    """The folder of one slide's patches, `spool/<fingerprint>/`: a Parquet file per region, then `slide.json`.
+    """The folder of one slide's patches, `spool/<fingerprint>/`: an Arrow file per region, then `slide.json`.
 
     The fingerprint covers all that the patches depend on, so a file that is there is right, whoever wrote it.
     """
@@ -89,7 +114,9 @@ class SlideSpool:
         return self.folder.read_json(_DONE) if self.folder.exists(_DONE) else None
 
     def finish(self, outcome: dict[str, Any]) -> None:
-        """Mark the slide as complete."""
+        """Mark the slide as complete, once its pieces are safe."""
+        for name in self.folder.names():
+            self.folder.make_durable(name)
         self.folder.write_json(outcome, _DONE)
 
     def discard(self) -> None:

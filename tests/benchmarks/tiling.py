@@ -70,7 +70,7 @@ def _ours(path: str, keys: dict[str, Any]) -> float:
         for number, places in enumerate(regions):
             with Slide(path) as slide:
                 region = read_region(slide, "slide", places, grid, spec, 0, copy=copy)
-            write_piece(Storage.open(folder), region.rows, f"{number}.parquet", about=region.rejected)
+            write_piece(Storage.open(folder), region.rows, f"{number}.arrow", rejected=region.rejected)
         return sum(map(len, regions)) / (time.perf_counter() - started)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
 from raysweep.slides.merge import Piece, SlideFacts, merge
-from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
+from raysweep.slides.spool import PIECE_SCHEMA, piece_facts, read_piece, write_piece
 from raysweep.storage import Storage
 
 FACTS = {"a": SlideFacts("p", 1, "train", 0.5, 0.25), "b": SlideFacts(None, None, "test", 0.5, 0.5)}
@@ -30,11 +30,32 @@ def piece_rows(slide: str, start: int, n: int) -> pa.Table:
 def test_a_range_of_keys_is_read_out_of_a_piece(tmp_path_factory, n, one, other):
     storage = Storage.open(tmp_path_factory.mktemp("spool"))
     rows = piece_rows("a", 0, n)
-    write_piece(storage, rows, "of", "piece.parquet")
+    write_piece(storage, rows, "of", "piece.arrow")
     low, high = sorted((one, other))
     expected = [row for row in rows.to_pylist() if low <= row["key"] < high]
-    assert read_piece(storage, "of/piece.parquet", low, high).to_pylist() == expected
-    assert read_piece(storage, "of/piece.parquet", 0, 2**64).equals(rows)
+    assert read_piece(storage, "of/piece.arrow", low, high).to_pylist() == expected
+    assert read_piece(storage, "of/piece.arrow").equals(rows)
+    assert read_piece(storage, "of/piece.arrow", low, high, ["x", "label"]).column_names == ["x", "key", "label"]
+    assert read_piece(storage, "of/piece.arrow", low, high, ["x"])["x"].to_pylist() == [row["x"] for row in expected]
+
+
+def test_a_piece_without_patches(tmp_path):
+    storage = Storage.open(tmp_path)
+    facts = write_piece(storage, piece_rows("a", 0, 0), "piece.arrow", rejected={"blank": 4})
+    assert (facts.rows, facts.rejected) == (0, {"blank": 4})
+    assert piece_facts(storage, "piece.arrow") == facts
+    assert read_piece(storage, "piece.arrow").equals(piece_rows("a", 0, 0))
+
+
+@pytest.mark.parametrize("left", [0, 1, 8, 1000, -1])
+def test_a_piece_that_a_power_cut_left_in_part_is_no_piece(tmp_path, left):
+    storage = Storage.open(tmp_path)
+    facts = write_piece(storage, piece_rows("a", 0, 100), "piece.arrow")
+    assert piece_facts(storage, "piece.arrow") == facts
+    file = tmp_path / "piece.arrow"
+    file.write_bytes(file.read_bytes()[:left])
+    assert piece_facts(storage, "piece.arrow") is None
+    assert piece_facts(storage, "none.arrow") is None
 
 
 @pytest.fixture

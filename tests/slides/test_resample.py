@@ -2,15 +2,9 @@
 
 import numpy as np
 
-from raysweep.slides.resample import resample as in_batches
+from raysweep.slides.resample import resample
 
 from .slidemaker import ramp, tissue
-
-
-def resample(crops, px):
-    """The patches one by one, each kept as it was when it came."""
-    for batch in in_batches(crops, px):
-        yield from batch.copy()
 
 
 def test_a_crop_of_the_right_size_is_kept():
@@ -39,16 +33,12 @@ def test_positions_are_kept():
     assert abs(small - expected)[2:-2, 2:-2].max() <= 1.0
 
 
-def test_a_crop_may_be_overwritten_by_the_next_one():
-    memory = np.empty((90, 90, 3), np.uint8)
-
-    def crops():
-        for seed in range(5):
-            memory[:] = tissue(90, 90, seed)
-            yield memory
-
-    for seed, patch in enumerate(resample(crops(), 64)):
-        np.testing.assert_array_equal(patch, next(resample([tissue(90, 90, seed)], 64)))
+def test_a_patch_stays_what_it_was_when_the_next_ones_come():
+    crops = [tissue(90, 90, seed) for seed in range(200)]  # more than share a call
+    patches = list(resample(iter(crops), 64))
+    assert len(patches) == 200
+    for crop, patch in zip(crops, patches, strict=True):
+        np.testing.assert_array_equal(patch, next(resample([crop], 64)))
 
 
 def test_large_and_small_crops_take_the_same_way():

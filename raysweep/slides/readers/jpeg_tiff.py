@@ -85,10 +85,8 @@ class JpegTiffReader:
         wanted = [_tiles(box, about, width, height) for box in boxes]
         left_to_do = Counter(tile for tiles in wanted for tile in tiles)
         decoded: dict[int, np.ndarray] = {}
-        memory: dict[tuple[int, int], np.ndarray] = {}
         for (x0, y0, x1, y1), tiles in zip(boxes.tolist(), wanted, strict=True):
-            size = (y1 - y0, x1 - x0)
-            crop = memory.setdefault(size, np.empty((*size, 3), np.uint8))
+            crop = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
             if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
                 crop.fill(255)
             for tile in tiles:

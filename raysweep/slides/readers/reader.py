@@ -40,8 +40,8 @@ class Reader(Protocol):
         """The pixels of each rectangle, in order: uint8 (bottom - top, right - left, 3) RGB.
 
         `boxes` are left, top, right, bottom, integer (n, 4). Pixels that several boxes need are decoded once when
-        the boxes come roughly row by row. Where the slide has no pixels it is white. What is yielded may be
-        overwritten by the next one. Raises WorkError, which names the place, when the file is damaged.
+        the boxes come roughly row by row. Where the slide has no pixels it is white. Raises WorkError, which names
+        the place, when the file is damaged.
         """
         ...
 

@@ -21,11 +21,11 @@ _LEAST_CELLS = 16  # a side; smaller patches are not judged
 _LEAST_SLOPE = 0.75  # grey levels per um, RMS; below it there is only noise to judge
 
 
-def flaws(patches: np.ndarray, mpp: float, stain: str, reject: Sequence[str]) -> list[str | None]:
+def flaws(patches: Sequence[np.ndarray], mpp: float, stain: str, reject: Sequence[str]) -> list[str | None]:
     """Of each patch `dark`, `blank` or `blurred`, the first of these in this order that it is; None when it is fine.
 
     Args:
-        patches: uint8 (n, px, px, 3) RGB.
+        patches: uint8 (px, px, 3) RGB each.
         mpp: um per pixel of the patches; the slide's own where they were enlarged.
         stain: name of the slide's stain.
         reject: which of the three to look for.
@@ -38,9 +38,9 @@ def flaws(patches: np.ndarray, mpp: float, stain: str, reject: Sequence[str]) ->
     if "blurred" in reject:
         _mark(found, _are_blurred(patches, mpp, find_stain(stain).blur), "blurred")
     if "dark" in reject or "blank" in reject:
-        step = max(1, patches.shape[1] // _SAMPLES)
-        sample = patches[:, step // 2 :: step, step // 2 :: step]
-        colours = sample.reshape(len(patches), -1, 3).transpose(2, 0, 1)
+        step = max(1, len(patches[0]) // _SAMPLES)
+        sample = np.stack([patch[step // 2 :: step, step // 2 :: step] for patch in patches])
+        colours = np.ascontiguousarray(sample.reshape(len(patches), -1, 3).transpose(2, 0, 1))
         value = np.maximum(np.maximum(colours[0], colours[1]), colours[2])
         if "blank" in reject:
             _mark(found, _are_blank(colours, value), "blank")
@@ -65,7 +65,7 @@ def _are_blank(colours: np.ndarray, value: np.ndarray) -> np.ndarray:
     return empty | uniform
 
 
-def _are_blurred(patches: np.ndarray, mpp: float, least: float) -> np.ndarray:
+def _are_blurred(patches: Sequence[np.ndarray], mpp: float, least: float) -> np.ndarray:
     """Bool (n,): whether the second differences of a patch are small against the first.
 
     Both are taken over pixels of about 1 um, so their ratio depends neither on the strength of the stain nor on the
@@ -74,19 +74,19 @@ def _are_blurred(patches: np.ndarray, mpp: float, least: float) -> np.ndarray:
     """
     factor = int(_COARSEST_UM / mpp + 1e-6)
     blurred = np.zeros(len(patches), bool)
-    if factor < 1 or patches.shape[1] // factor < _LEAST_CELLS:
+    if factor < 1 or len(patches[0]) // factor < _LEAST_CELLS:
         return blurred
     um = factor * mpp
     limit = least * um**2
     doubtful = np.flatnonzero(_bends(patches, factor, um, _FIRST_CELLS, unseen=0.0) < 3 * limit)
     if len(doubtful):  # a few windows tell most sharp patches
-        blurred[doubtful] = _bends(patches[doubtful], factor, um, _CELLS, unseen=np.inf) < limit
+        blurred[doubtful] = _bends([patches[i] for i in doubtful.tolist()], factor, um, _CELLS, unseen=np.inf) < limit
     return blurred
 
 
-def _bends(patches: np.ndarray, factor: int, um: float, cells: int, unseen: float) -> np.ndarray:
+def _bends(patches: Sequence[np.ndarray], factor: int, um: float, cells: int, unseen: float) -> np.ndarray:
     """Second differences over first ones, squared, (n,); `unseen` where there is only noise to judge."""
-    green = _windows(patches, factor, cells)  # the channel with most contrast in every stain, and most of the luma
+    green = _windows(patches, factor, cells)
     curved = steep = np.zeros(len(patches))
     for before, here, after in (
         (green[:, :, :-2], green[:, :, 1:-1], green[:, :, 2:]),
@@ -101,19 +101,18 @@ def _bends(patches: np.ndarray, factor: int, um: float, cells: int, unseen: floa
     return np.divide(curved, steep, out=np.full(len(patches), unseen), where=seen)
 
 
-def _windows(patches: np.ndarray, factor: int, cells: int) -> np.ndarray:
+def _windows(patches: Sequence[np.ndarray], factor: int, cells: int) -> np.ndarray:
     """Means over `factor` x `factor` pixels in square windows, float32 (n, rows, window, columns, window)."""
-    px = patches.shape[1]
+    px = len(patches[0])
     edge = _WINDOW * factor
     n = max(1, min(px // edge, round(math.sqrt(cells) / _WINDOW)))
     step = px // n
     window = min(edge, step // factor * factor)
-    green = patches[..., 1]
-    batch, down, across = green.strides
-    view = np.lib.stride_tricks.as_strided(  # reshape would copy all of it
-        green, (len(patches), n, window, n, window), (batch, step * down, down, step * across, across), writeable=False
-    )
-    rows = view.reshape(len(patches), n, window // factor, factor, n, window)
+    places = (np.arange(n)[:, None] * step + np.arange(window)).ravel()
+    down, across = places[:, None], places[None, :]
+    # The channel with most contrast in every stain, and most of the luma.
+    green = np.stack([patch[down, across, 1] for patch in patches])
+    rows = green.reshape(len(patches), n, window // factor, factor, n, window)
     tall = rows[:, :, :, 0].astype(np.uint16)
     for offset in range(1, factor):
         tall += rows[:, :, :, offset]

@@ -14,7 +14,7 @@ class Stain:
         hues: ranges of HSV hue in degrees, (from, to) clockwise, that its tissue has; for the method `hsv`.
         pens: colours of pen marks that cannot be mistaken for it.
         folds: whether a fold is told by its density; not where the stain itself is that uneven.
-        blur: a patch is blurred below this sharpness (see `flaw`).
+        blur: a patch is blurred below this sharpness (see `flaws`).
     """
 
     saturation: int
@@ -27,7 +27,7 @@ class Stain:
 # At 51 a fifth of the H&E tissue of the test data was lost, and half of it recoloured as faint immunohistochemistry.
 _STRONG, _FAINT = 26, 20
 _EVERY_HUE = ((0.0, 360.0),)
-_BLUR = 0.14  # between the sharp and the blurred patches that tests/slides/tissue/test_flaw.py measures
+_BLUR = 0.14  # between the sharp and the blurred patches that tests/slides/tissue/test_flaws.py measures
 
 STAINS = {
     "he": Stain(
