@@ -33,7 +33,10 @@ _END = 1 << 64
 
 @dataclass(frozen=True)
 class Piece:
-    """An Arrow file of patches sorted by key; `path` is below the root of the spool or of the scratch folder."""
+    """An Arrow file of patches sorted by key; `path` is below the root of the spool or of the scratch folder.
+
+    `bytes` are those of pictures and masks alone: however slides were cut into pieces, their sum is the same.
+    """
 
     path: str
     rows: int

@@ -39,8 +39,8 @@ _REGION = pa.schema([
     ("error", pa.string()), ("seconds", pa.float64()),
 ])  # fmt: skip
 _RESULT = pa.schema([
-    ("slide", pa.string()), ("region", pa.int32()), ("patches", pa.int64()), ("bytes", pa.int64()),
-    ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()), ("seconds", pa.float64()),
+    ("slide", pa.string()), ("region", pa.int32()), ("piece", pa.string()), ("patches", pa.int64()),
+    ("bytes", pa.int64()), ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()), ("seconds", pa.float64()),
 ])  # fmt: skip
 
 
@@ -84,9 +84,9 @@ def read_slides_into(
 ) -> Iterator[dict[str, Any]]:
     """Read slides into the spool; yields a result for each region, or one for a slide without regions, as they come.
 
-    A result holds `slide`, `region` (-1: none), `patches`, `bytes`, `rejected` (JSON: patches by reason), `survey`
-    (JSON, see `_facts`), `error` and `seconds`; `survey` or `error` is null. A damaged slide gives an error, and so
-    does one that kills its readers.
+    A result holds `slide`, `region` (-1: none), `piece` (its file below the spool), `patches`, `bytes`, `rejected`
+    (JSON: patches by reason), `survey` (JSON, see `_facts`), `error` and `seconds`; `survey` or `error` is null. A
+    damaged slide gives an error, and so does one that kills its readers.
 
     Raises WorkError when patches cannot be written.
     """
@@ -154,9 +154,9 @@ def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -
     for row in batch.to_pylist():
         started = time.monotonic()
         entry = SlideEntry(**json.loads(row["entry"]))
-        reason, facts = row["error"], PieceFacts(0, 0, {})
+        reason, facts, piece = row["error"], PieceFacts(0, 0, {}), ("", "")
         if row["region"] >= 0:
-            piece = (row["folder"], piece_name(row["region"], row["regions"]))
+            piece = (row["folder"], piece_name(row["region"], row["places"]))
             known = piece_facts(spool, *piece)
             if known is not None:  # it was written before the program was killed
                 facts = known
@@ -179,7 +179,8 @@ def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -
                             reason = reason_of(error)
                     if region is not None:
                         facts = write_piece(spool, region.rows, *piece, rejected=region.rejected)
-        result = {"slide": entry.name, "region": row["region"], "patches": facts.rows, "bytes": facts.bytes}
+        result = {"slide": entry.name, "region": row["region"], "piece": "/".join(piece)}
+        result |= {"patches": facts.rows, "bytes": facts.bytes}
         result |= {"rejected": json.dumps(facts.rejected), "survey": row["survey"], "error": reason}
         yield _rows(_RESULT, [{**result, "seconds": row["seconds"] + time.monotonic() - started}])
 
@@ -216,6 +217,7 @@ def _facts(found: Survey) -> dict[str, Any]:
         "n_tissue": found.n_tissue,
         "tissue_area_um2": found.tissue_area_um2,
         "regions": len(found.regions),
+        "places": sum(map(len, found.regions)),
         "overlay": found.thumbnail is not None,
     }
 

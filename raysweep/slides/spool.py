@@ -3,10 +3,12 @@
 import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysweep.storage import Storage, fingerprint
 
@@ -27,11 +29,12 @@ PIECE_SCHEMA = pa.schema([
 ])  # fmt: skip
 _ROWS = 32  # of a batch: a shard takes a run of keys out of a piece and should read little else
 _ABOUT = b"piece"
+_PIECE = ".arrow"
 
 
 @dataclass(frozen=True)
 class PieceFacts:
-    """What a piece holds: patches, its size in bytes, and how many patches were rejected, by reason."""
+    """What a piece holds: patches, bytes of their pictures and masks, and how many were rejected, by reason."""
 
     rows: int
     bytes: int
@@ -44,14 +47,13 @@ def write_piece(storage: Storage, rows: pa.Table, *parts: str, rejected: Mapping
     An Arrow file, which is written and read with fewer copies than Parquet. It may be lost in a power cut until
     `SlideSpool.finish` has made it safe; `piece_facts` tells.
     """
-    kept = dict(rejected or {})
-    about = {"rows": rows.num_rows, "rejected": kept, "starts": rows["key"].to_numpy()[::_ROWS].tolist()}
+    facts = PieceFacts(rows.num_rows, _payload(rows), dict(rejected or {}))
+    about = {**asdict(facts), "starts": rows["key"].to_numpy()[::_ROWS].tolist()}
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, PIECE_SCHEMA.with_metadata({_ABOUT: json.dumps(about)})) as file:
         file.write_table(rows.combine_chunks(), max_chunksize=_ROWS)
-    data = sink.getvalue()
-    storage.write_bytes(memoryview(data), *parts, durable=False)
-    return PieceFacts(rows.num_rows, data.size, kept)
+    storage.write_bytes(memoryview(sink.getvalue()), *parts, durable=False)
+    return facts
 
 
 def piece_facts(storage: Storage, *parts: str) -> PieceFacts | None:
@@ -62,7 +64,7 @@ def piece_facts(storage: Storage, *parts: str) -> PieceFacts | None:
         about = _about(pa.ipc.open_file(storage.open_mapped(*parts)))
     except pa.ArrowInvalid:
         return None
-    return PieceFacts(about["rows"], storage.size(*parts), about["rejected"])
+    return PieceFacts(about["rows"], about["bytes"], about["rejected"])
 
 
 def read_piece(
@@ -82,13 +84,20 @@ def read_piece(
     return rows.slice(start, stop - start)
 
 
+def _payload(rows: pa.Table) -> int:
+    return sum(pc.sum(pc.binary_length(rows[name])).as_py() or 0 for name in ("image", "mask"))
+
+
 def _about(file: pa.ipc.RecordBatchFileReader) -> dict[str, Any]:
     return json.loads(file.schema.metadata[_ABOUT])
 
 
-def piece_name(region: int, regions: int) -> str:
-    """The file of one of so many regions: a slide cut in another way does not take it for its own."""
-    return f"region-{region:05d}-of-{regions:05d}.arrow"
+def piece_name(region: int, places: bytes) -> str:
+    """The file of one region; a slide cut in another way does not take it for its own.
+
+    `places` are those of the region, see `Places.pack`.
+    """
+    return f"region-{region:05d}-{blake2b(places, digest_size=8).hexdigest()}{_PIECE}"
 
 
 @dataclass(frozen=True)
@@ -114,9 +123,13 @@ class SlideSpool:
         return self.folder.read_json(_DONE) if self.folder.exists(_DONE) else None
 
     def finish(self, outcome: dict[str, Any]) -> None:
-        """Mark the slide as complete, once its pieces are safe."""
+        """Mark the slide as complete, once its pieces are safe; pieces of another cut are removed."""
+        pieces = {piece["path"].rpartition("/")[2] for piece in outcome["pieces"]}
         for name in self.folder.names():
-            self.folder.make_durable(name)
+            if name in pieces:
+                self.folder.make_durable(name)
+            elif name.endswith(_PIECE):
+                self.folder.remove(name)
         self.folder.write_json(outcome, _DONE)
 
     def discard(self) -> None:

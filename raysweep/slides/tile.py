@@ -24,7 +24,7 @@ from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_int
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.splits import deal_splits
-from raysweep.slides.spool import OVERLAY, SlideSpool, piece_name
+from raysweep.slides.spool import OVERLAY, SlideSpool
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Artefact, Storage
 
@@ -192,7 +192,10 @@ def _gather(
         survey = json.loads(result["survey"])
         if len(regions[slide]) == max(1, survey["regions"]):
             outcome = _outcome(survey, regions.pop(slide), folders[slide].name)
-            folders[slide].finish(outcome)
+            if outcome["status"] == "failed":
+                failed.add(slide)
+            else:
+                folders[slide].finish(outcome)
             yield slide, outcome
     for slide in failed:  # only now: other regions of the slide may have been under way
         folders[slide].discard()
@@ -200,13 +203,15 @@ def _gather(
 
 def _outcome(survey: dict[str, Any], regions: Mapping[int, dict[str, Any]], folder: str) -> dict[str, Any]:
     pieces = [
-        {"path": f"{folder}/{piece_name(n, survey['regions'])}", "rows": r["patches"], "bytes": r["bytes"]}
-        for n, r in sorted(regions.items())
-        if n >= 0
+        {"path": r["piece"], "rows": r["patches"], "bytes": r["bytes"]} for n, r in sorted(regions.items()) if n >= 0
     ]
-    dropped = Counter(survey["dropped"])
+    rejected: Counter[str] = Counter()
     for result in regions.values():
-        dropped.update(json.loads(result["rejected"]))
+        rejected.update(json.loads(result["rejected"]))
+    read = sum(piece["rows"] for piece in pieces) + rejected.total()
+    if read != survey["places"]:
+        return _without_patches("failed", f"{read} patches were read of {survey['places']}: a defect, please report it")
+    dropped = rejected + Counter(survey["dropped"])
     reason = survey["reason"]
     if reason is None and not any(piece["rows"] for piece in pieces):
         reason = f"every patch was rejected ({words_of(dropped)})"

@@ -63,8 +63,8 @@ def spool(tmp_path) -> tuple[Storage, list[Piece]]:
     spool = Storage.open(tmp_path / "spool")
     pieces = []
     for name, slide, start in (("1", "a", 0), ("2", "a", 40), ("3", "b", 0)):
-        write_piece(spool, piece_rows(slide, start, 40), name)
-        pieces.append(Piece(name, 40, spool.size(name)))
+        facts = write_piece(spool, piece_rows(slide, start, 40), name)
+        pieces.append(Piece(name, facts.rows, facts.bytes))
     return spool, pieces
 
 
@@ -98,9 +98,9 @@ class TestMerge:
         spool = Storage.open(tmp_path / "spool")
         rows = piece_rows("a", 0, 20).to_pylist()
         own = [{**row, "label": 0, "mask": b"png"} if row["x"] % 2 else row for row in rows]
-        write_piece(spool, pa.Table.from_pylist(own, schema=PIECE_SCHEMA), "1")
+        facts = write_piece(spool, pa.Table.from_pylist(own, schema=PIECE_SCHEMA), "1")
         folder = Storage.open(tmp_path / "set")
-        names = run(folder, spool, [Piece("1", 20, spool.size("1"))])
+        names = run(folder, spool, [Piece("1", facts.rows, facts.bytes)])
         found = [row for name in names for row in folder.read_table("shards", name).to_pylist()]
         assert {(row["x"] % 2, row["label"], row["mask"]) for row in found} == {(0, 1, None), (1, 0, b"png")}
 

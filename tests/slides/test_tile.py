@@ -272,3 +272,21 @@ def test_real_slides(test_data, tmp_path):
     patches = PatchSet(real.artefact.folder)
     assert patches.n_patches == real.rows.num_rows
     assert {decode(row["image"]["bytes"]).shape for row in real.rows.slice(0, 50).to_pylist()} == {(128, 128, 3)}
+
+
+def test_what_another_cut_left_is_not_taken_for_a_region_of_this_one(tmp_path):
+    write_slide(tmp_path / "s.svs", tissue(1920, 1920), mpp=0.25, compression="jpeg")
+    spec = PatchSetSpec(slides="*.svs", um=8, px=32)
+    slides = read_slides(spec, tmp_path)
+    spool = Storage.open(tmp_path / "spool")
+    first = make(spec, slides, Storage.open(tmp_path / "first"), spool, limits=Limits(region_mpx=2))
+    (name,) = spool.names()
+    two = [file for file in spool.names(name) if file.endswith(".arrow")]
+    spool.remove(name, "slide.json")
+    spool.remove(name, two[1])
+    again = make(spec, slides, Storage.open(tmp_path / "again"), spool, limits=Limits(region_mpx=3))
+    three = [file for file in spool.names(name) if file.endswith(".arrow")]
+    assert len(two) == len(three) == 2  # as many regions, and others
+    assert not set(two) & set(three)
+    assert again.rows.num_rows == first.rows.num_rows == 3600
+    assert again.shards == first.shards
