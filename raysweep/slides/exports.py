@@ -61,12 +61,14 @@ def _places(spool: Storage, pieces: Sequence[Mapping[str, Any]], grid: Grid) -> 
     rows = rows.sort_by([("y", "ascending"), ("x", "ascending")])
     x, y = rows["x"].to_numpy(), rows["y"].to_numpy()
     ends = np.stack([x + grid.edge[0], y + grid.edge[1]], axis=1)
-    box = np.floor(np.hstack([np.stack([x, y], axis=1), ends]) / grid.downsample + 0.5).astype(np.int64)
+    box = np.floor(np.hstack([np.stack([x, y], axis=1), ends]) / (*grid.downsample, *grid.downsample) + 0.5).astype(
+        np.int64
+    )
     label = rows["label"].fill_null(-1).to_numpy()
     return Places.of(np.stack([x, y], axis=1), box).but(tissue=rows["tissue"].to_numpy(), label=label)
 
 
 def _for_qupath(places: Places, grid: Grid, origin: Sequence[int]) -> Places:
     """The places as QuPath counts: from the corner of the scanned area."""
-    box = places.box - np.rint(np.array([*origin, *origin]) / grid.downsample).astype(int)
+    box = places.box - np.rint(np.array([*origin, *origin]) / (*grid.downsample, *grid.downsample)).astype(int)
     return Places(places.corner - np.array(origin), box, places.tissue, places.label)

@@ -28,7 +28,7 @@ class Grid:
         edge: of a square, in level-0 pixels (x, y), real numbers; the same as `step` unless squares overlap.
         level: which level the pixels are read from.
         level_size: (width, height) of that level, pixels.
-        downsample: level-0 pixels per pixel of that level.
+        downsample: level-0 pixels per pixel of that level (x, y).
         size: (width, height) of level 0, pixels.
         factor: the patch's um per pixel over the level's (above 1 shrinks); of the coarser axis.
         columns, rows: how many squares lie fully inside the slide.
@@ -38,7 +38,7 @@ class Grid:
     edge: tuple[float, float]
     level: int
     level_size: tuple[int, int]
-    downsample: float
+    downsample: tuple[float, float]
     size: tuple[int, int]
     factor: float
     columns: int
@@ -79,7 +79,7 @@ class Grid:
         return places.pick(inside), inside
 
     def _rounded(self, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> Places:
-        box = _rounded(np.stack([x0, y0, x1, y1], axis=1) / self.downsample)
+        box = _rounded(np.stack([x0, y0, x1, y1], axis=1) / (*self.downsample, *self.downsample))
         return Places.of(_rounded(np.stack([x0, y0], axis=1)), box)
 
 
@@ -87,7 +87,7 @@ def lay_grid(
     spec: PatchSetSpec,
     mpp_xy: tuple[float, float],
     level_sizes: Sequence[tuple[int, int]],
-    downsamples: Sequence[float],
+    downsamples: Sequence[tuple[float, float]],
 ) -> Grid:
     """The grid of a patch set on a slide with the given um per level-0 pixel and pyramid.
 
@@ -96,7 +96,7 @@ def lay_grid(
     `spec.max_upsample`.
     """
     if spec.um is None:
-        level, down, factor = 0, 1.0, 1.0
+        level, down, factor = 0, (1.0, 1.0), 1.0
         edge: tuple[float, float] = (float(spec.px), float(spec.px))
     else:
         coarser, patch_mpp = max(mpp_xy), spec.um / spec.px
@@ -106,15 +106,16 @@ def lay_grid(
                 f"too coarse: the slide has {coarser:.4g} um per pixel and the patches need {patch_mpp:.4g}, "
                 f"{enlarged:.3g} times enlarged (at most {spec.max_upsample:g})"
             )
-        fine = [i for i, down in enumerate(downsamples) if coarser * down <= patch_mpp * _LEVEL_SLACK]
-        level = max(fine, key=lambda i: (downsamples[i], -i), default=0)
+        mpps = [max(mpp_xy[0] * x, mpp_xy[1] * y) for x, y in downsamples]
+        fine = [i for i, mpp in enumerate(mpps) if mpp <= patch_mpp * _LEVEL_SLACK]
+        level = max(fine, key=lambda i: (mpps[i], -i), default=0)
         down = downsamples[level]
         edge = (spec.um / mpp_xy[0], spec.um / mpp_xy[1])
-        factor = patch_mpp / (coarser * down)
+        factor = patch_mpp / mpps[level]
     stride = 1.0 if spec.stride is None else spec.stride
     step = (edge[0] * stride, edge[1] * stride)
     columns, rows = (
-        _inside(step[axis], edge[axis], level_sizes[0][axis], down, level_sizes[level][axis]) for axis in (0, 1)
+        _inside(step[axis], edge[axis], level_sizes[0][axis], down[axis], level_sizes[level][axis]) for axis in (0, 1)
     )
     return Grid(step, edge, level, level_sizes[level], down, level_sizes[0], factor, columns, rows)
 

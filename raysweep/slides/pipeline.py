@@ -40,7 +40,8 @@ _REGION = pa.schema([
 ])  # fmt: skip
 _RESULT = pa.schema([
     ("slide", pa.string()), ("region", pa.int32()), ("piece", pa.string()), ("patches", pa.int64()),
-    ("bytes", pa.int64()), ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()), ("seconds", pa.float64()),
+    ("bytes", pa.int64()), ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()),
+    ("seconds", pa.float64()),
 ])  # fmt: skip
 
 

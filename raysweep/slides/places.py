@@ -41,12 +41,12 @@ class Places:
         """The same places with another `tissue` or `label`."""
         return replace(self, **arrays)
 
-    def rects(self, downsample: float) -> np.ndarray:
+    def rects(self, downsample: tuple[float, float]) -> np.ndarray:
         """The edges of each box in level-0 pixels, float64 (n, 4); `downsample` is that of the level that is read.
 
         Exactly what is read, rounding included: what must lie on the patch to the pixel is measured here.
         """
-        return self.box * float(downsample)
+        return self.box * np.array([*downsample, *downsample])
 
     @classmethod
     def join(cls, parts: "list[Places]") -> "Places":

@@ -20,8 +20,8 @@ def cut_regions(places: Places, grid: Grid, px: int, region_mpx: int) -> list[Pl
     wide = int(most**0.5)
     left, top = places.box[:, 0], places.box[:, 1]
     column, row = (
-        np.floor((start + 0.5) * grid.downsample / (wide * step)).astype(int)
-        for start, step in zip((left, top), grid.step, strict=True)
+        np.floor((start + 0.5) * down / (wide * step)).astype(int)
+        for start, down, step in zip((left, top), grid.downsample, grid.step, strict=True)
     )
     order = np.lexsort((left, top, column, row))
     square = row * (int(column.max()) + 1) + column

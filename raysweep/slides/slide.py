@@ -33,7 +33,7 @@ class Slide:
         reader: what reads the pixels.
         size: (width, height) of level 0, pixels.
         level_sizes: (width, height) of each level.
-        downsamples: level-0 pixels per pixel of each level; the first is 1.
+        downsamples: level-0 pixels per pixel of each level along x and y; the first is (1, 1).
         mpp_xy: um per level-0 pixel along x and y.
         mpp: their geometric mean.
         mpp_source: `table` when `mpp` was given, else `metadata` or `tiff resolution`, or `study` where the file says
@@ -55,7 +55,7 @@ class Slide:
         self.reader = _open(Path(path), reader)
         try:
             self.level_sizes = self.reader.level_sizes
-            self.downsamples = self.reader.downsamples
+            self.downsamples = [_downsample(self.level_sizes[0], size) for size in self.level_sizes]
             self.size = self.level_sizes[0]
             if max(self.size) > _MOST_EDGE:
                 raise WorkError(f"claims {self.size[0]} x {self.size[1]} pixels: no slide is that large")
@@ -83,7 +83,7 @@ class Slide:
         """
         factor = max(1.0, max(self.size) / max_px)
         level = max(
-            (i for i, down in enumerate(self.downsamples) if down <= factor),
+            (i for i, down in enumerate(self.downsamples) if max(down) <= factor),
             key=self.downsamples.__getitem__,
             default=0,
         )
@@ -116,6 +116,21 @@ def _open(path: Path, reader: str) -> Reader:
         with suppress(NotMine):
             return kind(path)
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
+
+
+def _downsample(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:
+    """Level-0 pixels per pixel of a level along x and y.
+
+    A level leaves out, or fills up, its last pixel. So where a whole number explains its size, that is the downsample:
+    the bare ratio would be off by up to a pixel of the level at the far end, and by more with the mean of both axes.
+    """
+    x, y = (_whole(a, b) for a, b in zip(full, level, strict=True))
+    return x, y
+
+
+def _whole(full: int, level: int) -> float:
+    whole = max(1, round(full / level))
+    return float(whole) if full // whole <= level <= -(-full // whole) else full / level
 
 
 def _mpp(reader: Reader, given: float | None, fallback: float | None) -> tuple[tuple[float, float], str]:

@@ -13,7 +13,7 @@ from raysweep.slides.spec import PatchSetSpec
 
 def laid(px: int, columns: int, rows: int, mpp: float = 0.5):
     spec = PatchSetSpec(slides="x", um=px, px=px)
-    return lay_grid(spec, (mpp, mpp), [(int(columns * px / mpp) + 1, int(rows * px / mpp) + 1)], [1.0])
+    return lay_grid(spec, (mpp, mpp), [(int(columns * px / mpp) + 1, int(rows * px / mpp) + 1)], [(1.0, 1.0)])
 
 
 @given(

@@ -15,7 +15,7 @@ def test_metadata_and_override(tmp_path):
     with Slide(path) as slide:
         assert (slide.size, slide.mpp, slide.mpp_xy, slide.mpp_source) == ((300, 200), 0.25, (0.25, 0.25), "metadata")
         assert slide.level_sizes == [(300, 200), (75, 50)]
-        assert slide.downsamples == [1.0, 4.0]
+        assert slide.downsamples == [(1.0, 1.0), (4.0, 4.0)]
     with Slide(path, mpp=0.5) as slide:
         assert (slide.mpp, slide.mpp_source) == (0.5, "table")
 

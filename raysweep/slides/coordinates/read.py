@@ -34,13 +34,13 @@ class Coordinates:
     n_repeated: int
 
 
-def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[float]) -> Coordinates:
+def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, float]]) -> Coordinates:
     """The places that a CLAM or TRIDENT file gives for a slide; `grid.at` makes patches of them.
 
     Args:
         path: an HDF5 file with a data set `coords`, integers (n, 2): level-0 corners.
         grid: of the patches that are to be cut from the slide; the edges of the file's places must be alike.
-        downsamples: level-0 pixels per pixel of each level of the slide.
+        downsamples: level-0 pixels per pixel (x, y) of each level of the slide.
 
     The edge is, as the tools read it themselves, `patch_size_level0` of TRIDENT (`patch_size` x
     `level0_magnification` / `target_magnification` where that is not given) and `patch_size` x the downsample of
@@ -122,7 +122,7 @@ class _Numbers:
             )
 
 
-def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[float]) -> float:
+def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> float:
     if "level0_width" in numbers:
         numbers.of(np.array([numbers.one("level0_width"), numbers.one("level0_height")]), 0.5, size)
     if "patch_size_level0" in numbers:
@@ -133,12 +133,12 @@ def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[flo
     return numbers.one("patch_size") * magnifications[0] / magnifications[1]
 
 
-def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[float]) -> float:
+def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> float:
     level = int(numbers.one("patch_level"))
     if "downsample" in numbers:
         down = numbers.pair("downsample")
     elif 0 <= level < len(downsamples):
-        down = np.full(2, downsamples[level])
+        down = np.array(downsamples[level])
     else:
         raise WorkError(f"the file of coordinates names level {level} of a slide that has {len(downsamples)}")
     if "level_dim" in numbers:  # of the level of the patches, whatever its name says

@@ -16,7 +16,7 @@ def clam_bytes(places: Places, grid: Grid, name: str) -> bytes:
     CLAM cuts `patch_size` x `patch_size` whole pixels of `patch_level`, so a patch there is that of the grid to half a
     pixel of the level. Raises WorkError when patches are not squares of one size.
     """
-    width, height = (round(edge / grid.downsample) for edge in grid.edge)
+    width, height = (round(edge / down) for edge, down in zip(grid.edge, grid.downsample, strict=True))
     _check(places, grid, "CLAM", width == height)
     down = [float(full / level) for full, level in zip(grid.size, grid.level_size, strict=True)]
     size = np.array(grid.level_size, np.int64)

@@ -12,6 +12,8 @@ from raysweep.slides.readers.reader import NotMine
 
 _RUN_PIXELS = 2**22  # read at once: neighbours in a row
 _MOST_TILE_PIXELS = 2**27  # decoded at once: a small file can claim any size of its tiles
+_FAR = 2048  # pixels that may be read in vain for an exact start
+_EXACT = 1 / 512  # of a pixel: Cairo, which OpenSlide draws with, rounds to 1/256 and does not blend what is whole then
 _CACHE_BYTES = 128 * 2**20  # of decoded tiles: what two rows of patches share
 
 
@@ -33,7 +35,6 @@ class OpenSlideReader:
         properties = self._file.properties
         self.vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         self.level_sizes: list[tuple[int, int]] = list(self._file.level_dimensions)
-        self.downsamples: list[float] = [float(d) for d in self._file.level_downsamples]
         self.mpp_xy = _mpp(properties)
         self.mpp_source = "tiff resolution" if self.vendor == "generic-tiff" else "metadata"
         profile = self._file.color_profile
@@ -51,11 +52,15 @@ class OpenSlideReader:
                 yield pixels[:, x0 - left : x1 - left]
 
     def _read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
-        down = self.downsamples[level]
+        down = self._file.level_downsamples[level]
+        left, top = _exact_start(x, down), _exact_start(y, down)
+        size = (width + x - left, height + y - top)
         try:
-            image = self._file.read_region((round(x * down), round(y * down)), level, (width, height))
+            image = self._file.read_region((round(left * down), round(top * down)), level, size)
         except openslide.OpenSlideError as error:
             raise WorkError(f"pixels cannot be read at level {level}, x {x}, y {y} ({error})") from error
+        if size != (width, height):
+            image = image.crop((x - left, y - top, *size))
         rgba = np.asarray(image)
         alpha = rgba[..., 3]
         if alpha.min() == 255:
@@ -65,6 +70,20 @@ class OpenSlideReader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _exact_start(start: int, down: float) -> int:
+    """The last pixel of a level, at most `start`, that OpenSlide can begin to read at.
+
+    It wants whole pixels of level 0. Where those lie between pixels of the level it blends neighbours, and what it
+    gives for a pixel would depend on where reading began.
+    """
+    if start <= 0 or down == round(down):
+        return start
+    before = np.arange(max(0, start - _FAR), start + 1)
+    off = np.abs(np.rint(before * down) / down - before)
+    exact = np.flatnonzero(off < _EXACT)
+    return int(before[exact[-1] if len(exact) else np.argmin(off)])
 
 
 def _runs(boxes: np.ndarray) -> Iterator[np.ndarray]:

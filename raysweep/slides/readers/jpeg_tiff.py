@@ -5,10 +5,11 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -52,32 +53,26 @@ class JpegTiffReader:
         """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
         try:
             with tifffile.TiffFile(path) as tiff:
-                self._levels, self.level_sizes = _levels(tiff)
                 ome = tiff.ome_metadata
-                icc = tiff.series[0].levels[0].keyframe.tags.get(34675)
+                pages = _tiled_pages(tiff) if ome is None else _ome_pages(tiff)
+                for number, page in enumerate(pages):
+                    _check_tiles(page, number, path.stat().st_size)
+                if ome is None:
+                    sizes, self.mpp_xy, self.mpp_source = _as_openslide_sees_it(path)
+                    pages = [_page_of(pages, size) for size in sizes]
+                else:
+                    self.mpp_xy, self.mpp_source = _ome_mpp(ome), "metadata"
+                self._levels = [_level(page, number) for number, page in enumerate(pages)]
+                self.level_sizes = [(page.imagewidth, page.imagelength) for page in pages]
+                icc = pages[0].tags.get(34675)
                 self.icc: bytes | None = None if icc is None else bytes(icc.value)
         except (NotMine, WorkError):
             raise
         except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
             raise NotMine(f"not a TIFF that can be read ({error})") from error
         self.origin = (0, 0)
-        width, height = self.level_sizes[0]
-        self.downsamples = [(width / w + height / h) / 2 for w, h in self.level_sizes]
-        self._check_length(path.stat().st_size)
-        self.mpp_xy, self.mpp_source = _mpp(path, self.level_sizes[0], ome)
         self._file = open(path, "rb")  # noqa: SIM115
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
-
-    def _check_length(self, length: int) -> None:
-        for number, level in enumerate(self._levels):
-            ends = np.asarray(level.offsets, np.int64) + np.asarray(level.sizes, np.int64)
-            beyond = np.flatnonzero(ends > length)
-            if len(beyond):
-                row, column = divmod(int(beyond[0]), level.columns)
-                raise WorkError(
-                    f"truncated: {len(beyond)} of {len(ends)} tiles of level {number}, the first in column {column}, "
-                    f"row {row}, lie beyond the end of the file ({length} bytes)"
-                )
 
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
         about = self._levels[level]
@@ -153,36 +148,65 @@ def _tiles(box: np.ndarray, level: _Level, width: int, height: int) -> list[int]
     return [row * level.columns + column for row in down for column in across]
 
 
-def _levels(tiff: tifffile.TiffFile) -> tuple[list[_Level], list[tuple[int, int]]]:
-    if not tiff.series:
-        raise NotMine("no image")
-    levels, sizes = [], []
-    for number, series in enumerate(tiff.series[0].levels):
-        page = series.keyframe
-        _check_tiles(page, number)
-        if len(series.pages) != 1 or not _plain(page):
-            raise NotMine(f"level {number} is not made of JPEG tiles in RGB or YCbCr")
-        if not all(page.databytecounts):
-            raise NotMine(f"level {number} leaves out tiles")
-        columns = -(-page.imagewidth // page.tilewidth)
-        if len(page.dataoffsets) > columns * -(-page.imagelength // page.tilelength):
-            raise NotMine(f"level {number} has more tiles than it should")
-        tile = (page.tilewidth, page.tilelength)
-        jpegs = JpegTiles(page.jpegtables, ycbcr=page.photometric == _YCBCR)
-        levels.append(_Level(tile, columns, page.dataoffsets, page.databytecounts, jpegs))
-        sizes.append((page.imagewidth, page.imagelength))
-    return levels, sizes
+def _as_openslide_sees_it(path: Path) -> tuple[list[tuple[int, int]], tuple[float, float] | None, str]:
+    """Sizes of the levels, um per pixel and where that stands. Raises NotMine where more than the tiles is needed."""
+    slide = OpenSlideReader(path)
+    try:
+        if slide.vendor not in _VENDORS:
+            raise NotMine(f"{slide.vendor} slides are OpenSlide's")
+        return slide.level_sizes, slide.mpp_xy, slide.mpp_source
+    finally:
+        slide.close()
 
 
-def _check_tiles(page: tifffile.TiffPage, number: int) -> None:
+def _tiled_pages(tiff: tifffile.TiffFile) -> list[Any]:
+    pages: Iterable[Any] = tiff.pages  # all: tifffile's levels are only those that are an exact fraction of the first
+    return [page for page in pages if page.is_tiled]
+
+
+def _page_of(pages: Sequence[Any], size: tuple[int, int]) -> Any:
+    found = [page for page in pages if (page.imagewidth, page.imagelength) == size]
+    if len(found) != 1:
+        raise NotMine(f"it is not clear which page is the level of {size[0]} x {size[1]} pixels")
+    return found[0]
+
+
+def _ome_pages(tiff: tifffile.TiffFile) -> list[Any]:
+    levels = tiff.series[0].levels if tiff.series else []
+    if not levels or any(len(level.pages) != 1 or not level.keyframe.is_tiled for level in levels):
+        raise NotMine("not one image of one focus, in tiles")
+    return [level.keyframe for level in levels]
+
+
+def _level(page: Any, number: int) -> _Level:
+    if not _plain(page):
+        raise NotMine(f"level {number} is not made of JPEG tiles in RGB or YCbCr")
+    if not all(page.databytecounts):
+        raise NotMine(f"level {number} leaves out tiles")
+    columns = -(-page.imagewidth // page.tilewidth)
+    if len(page.dataoffsets) > columns * -(-page.imagelength // page.tilelength):
+        raise NotMine(f"level {number} has more tiles than it should")
+    jpegs = JpegTiles(page.jpegtables, ycbcr=page.photometric == _YCBCR)
+    return _Level((page.tilewidth, page.tilelength), columns, page.dataoffsets, page.databytecounts, jpegs)
+
+
+def _check_tiles(page: Any, number: int, length: int) -> None:
     """A file of a few bytes can claim any size; where a tile is not even named, OpenSlide would see glass."""
-    if page.is_tiled:
-        tiles = -(-page.imagewidth // page.tilewidth) * -(-page.imagelength // page.tilelength)
-        if len(page.dataoffsets) < tiles:
-            raise WorkError(f"damaged: it names {len(page.dataoffsets)} of the {tiles} tiles of level {number}")
+    columns = -(-page.imagewidth // page.tilewidth)
+    tiles = columns * -(-page.imagelength // page.tilelength)
+    if len(page.dataoffsets) < tiles:
+        raise WorkError(f"damaged: it names {len(page.dataoffsets)} of the {tiles} tiles of level {number}")
+    ends = np.asarray(page.dataoffsets, np.int64) + np.asarray(page.databytecounts, np.int64)
+    beyond = np.flatnonzero(ends > length)
+    if len(beyond):
+        row, column = divmod(int(beyond[0]), columns)
+        raise WorkError(
+            f"truncated: {len(beyond)} of {len(ends)} tiles of level {number}, the first in column {column}, "
+            f"row {row}, lie beyond the end of the file ({length} bytes)"
+        )
 
 
-def _plain(page: tifffile.TiffPage) -> bool:
+def _plain(page: Any) -> bool:
     return bool(
         page.is_tiled
         and page.compression == _JPEG
@@ -191,19 +215,6 @@ def _plain(page: tifffile.TiffPage) -> bool:
         and max(page.tilewidth, page.tilelength) <= _MOST_TILE_PX
         and page.jpegheader is None  # Hamamatsu's
     )
-
-
-def _mpp(path: Path, size: tuple[int, int], ome: str | None) -> tuple[tuple[float, float] | None, str]:
-    """um per pixel and where it stands. Raises NotMine for formats that need more than their tiles."""
-    if ome is not None:
-        return _ome_mpp(ome), "metadata"
-    slide = OpenSlideReader(path)
-    try:
-        if slide.vendor not in _VENDORS or slide.level_sizes[0] != size:
-            raise NotMine(f"{slide.vendor} slides are OpenSlide's")
-        return slide.mpp_xy, slide.mpp_source
-    finally:
-        slide.close()
 
 
 def _ome_mpp(text: str) -> tuple[float, float] | None:

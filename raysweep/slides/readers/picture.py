@@ -40,7 +40,6 @@ class PictureReader:
             except (OSError, ValueError, SyntaxError) as error:
                 raise WorkError(f"the picture cannot be decoded ({error})") from error
         self.level_sizes = [(width, height)]
-        self.downsamples = [1.0]
         self.mpp_xy: tuple[float, float] | None = None
         self.mpp_source = "metadata"
         self.origin = (0, 0)

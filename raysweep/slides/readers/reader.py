@@ -17,7 +17,6 @@ class Reader(Protocol):
     Attributes:
         name: of the reader.
         level_sizes: (width, height) of each level.
-        downsamples: level-0 pixels per pixel of each level; the first is 1.
         mpp_xy: um per level-0 pixel along x and y as the file says; None when it does not.
         mpp_source: where in the file that stands: `metadata` or `tiff resolution`.
         icc: the colour profile in the file, if any.
@@ -26,7 +25,6 @@ class Reader(Protocol):
 
     name: str
     level_sizes: list[tuple[int, int]]
-    downsamples: list[float]
     mpp_xy: tuple[float, float] | None
     mpp_source: str
     icc: bytes | None

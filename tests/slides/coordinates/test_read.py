@@ -10,12 +10,12 @@ from raysweep.errors import WorkError
 from raysweep.slides.coordinates.read import read_coordinates
 from raysweep.slides.grid import Grid
 
-SIZE, DOWNSAMPLES = (40_000, 30_000), (1.0, 4.0, 16.0)
+SIZE, DOWNSAMPLES = (40_000, 30_000), ((1.0, 1.0), (4.0, 4.0), (16.0, 16.0))
 CORNERS = np.array([[0, 0], [512, 1024], [39_999, 29_999]])
 
 
 def grid(edge: float) -> Grid:
-    return Grid((edge, edge), (edge, edge), 0, SIZE, 1.0, SIZE, 1.0, 1, 1)
+    return Grid((edge, edge), (edge, edge), 0, SIZE, (1.0, 1.0), SIZE, 1.0, 1, 1)
 
 
 # As CLAM's create_patches_fp.py and TRIDENT's extract_tissue_coords name them.

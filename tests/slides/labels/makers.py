@@ -93,7 +93,7 @@ def write_mask(
 def grid_of(size: tuple[int, int], px: int, stride: float = 1.0) -> Grid:
     """Patches of `px` level-0 pixels on a slide of `size` (width, height) with one level."""
     spec = PatchSetSpec(slides="*", mpp="native", px=px, stride=stride)
-    return lay_grid(spec, (0.5, 0.5), [size], [1.0])
+    return lay_grid(spec, (0.5, 0.5), [size], [(1.0, 1.0)])
 
 
 def labelled(

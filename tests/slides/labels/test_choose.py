@@ -210,7 +210,7 @@ def test_objects_are_cut_with_jitter_and_negatives_touch_none():
     grid = grid_of(SIZE, 60, stride=0.5)
     choice, classes = chosen(MITOSES, labelled(shapes=shapes), grid)
     assert classes == ["nothing", "mitosis", "other"]
-    rects, label = choice.places.rects(1.0), choice.places.label
+    rects, label = choice.places.rects((1.0, 1.0)), choice.places.label
     # The object near the slide's corner gives fewer: some of its patches reach outside.
     assert (label == 2).sum() == 10
     assert (label == 1).sum() == 20 - choice.dropped["outside the slide"]

@@ -16,7 +16,7 @@ def test_the_same_as_one_by_one(seed, n, stride):
     rng = np.random.default_rng(seed)
     parts = [shapely.Point(rng.uniform(0, 800, 2)).buffer(rng.uniform(1, 150)) for _ in range(rng.integers(1, 12))]
     area = shapely.union_all(parts)
-    rects = grid_of((800, 700), 40, stride).all().rects(1.0)
+    rects = grid_of((800, 700), 40, stride).all().rects((1.0, 1.0))
     rects = rects[rng.permutation(len(rects))[:n]]
     boxes = shapely.box(*rects.T)
     expected = shapely.area(shapely.intersection(area, boxes)) / shapely.area(boxes)
@@ -31,6 +31,6 @@ def test_edges():
 
 
 def test_parts_of_a_patch_add_up():
-    rects = grid_of((1000, 1000), 10).all().rects(1.0)
+    rects = grid_of((1000, 1000), 10).all().rects((1.0, 1.0))
     area = shapely.Point(500, 500).buffer(333)
     assert covered(area, rects).sum() * 100 == pytest.approx(area.area)

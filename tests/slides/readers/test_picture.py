@@ -15,7 +15,7 @@ def test_a_picture_is_a_slide_of_one_level(tmp_path, suffix):
     pixels = tissue(300, 200)
     Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
     with Slide(tmp_path / f"a.{suffix}", mpp=0.42) as slide:
-        assert (slide.reader.name, slide.size, slide.downsamples) == ("picture", (300, 200), [1.0])
+        assert (slide.reader.name, slide.size, slide.downsamples) == ("picture", (300, 200), [(1.0, 1.0)])
         assert (slide.mpp, slide.mpp_source) == (0.42, "table")
         np.testing.assert_array_equal(slide.read(0, 10, 20, 50, 60), pixels[20:80, 10:60])
         edge = slide.read(0, 280, -10, 40, 30)
