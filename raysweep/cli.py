@@ -84,7 +84,11 @@ def plan(study: StudyArgument, overrides: Overrides = None) -> None:
 @app.command()
 def tile(
     sources: Annotated[
-        list[str], typer.Argument(metavar="STUDY.yaml [KEY=VALUE]... | SLIDE...", help="a study, or slides")
+        list[str],
+        typer.Argument(
+            metavar="(STUDY.yaml | SLIDE...) [KEY=VALUE]...",
+            help="a study; or slides, folders, globs and slide tables, with keys such as tissue=all stride=0.5",
+        ),
     ],
     only: Only = None,
     um: Annotated[float | None, typer.Option(help="slides: edge of a patch in the specimen, um")] = None,
@@ -93,14 +97,20 @@ def tile(
     workers: Annotated[int | None, typer.Option(help="slides: how many to use; default: one for each CPU")] = None,
 ) -> None:
     """The patch sets of a study; or slides straight to a patch set, with --um, --px and --out."""
-    if sources[0].endswith((".yaml", ".yml")):
+    options = {"--um": um, "--px": px, "--out": folder, "--workers": workers}
+    given = [option for option, value in options.items() if value is not None]
+    if sources[0].endswith((".yaml", ".yml")) or (not given and _ships(sources[0])):
+        if given:
+            raise RequestError(f"tile: {given[0]} is for slides; a study has keys, such as patches.NAME.px=512")
         return _stages(sources[0], sources[1:], ["tile"], only)
+    if only is not None:
+        raise RequestError("tile: --only is for a study; slides are one patch set")
     from raysweep.study.tile import tile_slides
 
-    if um is None or px is None or folder is None:
-        raise RequestError("tile: slides need --um, --px and --out, such as --um 200 --px 512 --out patches")
     header, rows, failed = tile_slides(sources, um=um, px=px, out=folder, workers=workers, progress=_progress())
     _table(str(folder), header, rows)
+    if all(row[header.index("status")] != "done" for row in rows):
+        raise WorkError("no slide could be tiled: there is no patch set")
     if failed:
         raise typer.Exit(3)
 
@@ -235,6 +245,13 @@ def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, o
     with _stoppable():
         outcome = run_study(file, stages=stages or STAGES, only=only, progress=_progress())
     _finish(outcome)
+
+
+def _ships(name: str) -> bool:
+    """Whether a study of that name ships with raysweep."""
+    from raysweep.storage import shipped
+
+    return "/" not in name and (shipped("studies") / f"{name}.yaml").is_file()
 
 
 @contextmanager

@@ -5,11 +5,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 _PLAIN_SECONDS = 10.0  # between plain lines
+_BAR_WIDTH = 24
+_WIDE = 120  # columns of a terminal that has room for a bar
 
 
 class Stage:
@@ -30,35 +34,74 @@ class Stage:
             self.counts[name] = self.counts.get(name, 0) + more
         self._show(self)
 
-    def resume(self, n: int) -> None:
-        """`n` units were done before this stage began: they say nothing about its speed."""
+    def resume(self, n: int, **counts: int) -> None:
+        """`n` units were done before this stage began, or take no time: they say nothing about its speed."""
         self.known += n
-        self.advance(n)
+        self.advance(n, **counts)
 
     def note(self, text: str) -> None:
         """Show a line of its own, such as a failure and its reason."""
         self._show(self, note=text)
 
+    def counted(self) -> str:
+        """How far it is, such as `37/1000 slides`."""
+        return f"{self.done}/{self.total} {self.unit}" if self.total is not None else f"{self.done} {self.unit}"
+
     def left(self) -> str:
-        """About how long the rest takes, such as ` · 4 min left`; nothing while that cannot be told."""
+        """About how long the rest takes, such as `4 min left`; nothing while that cannot be told."""
         fresh = self.done - self.known
         if self.total is None or fresh <= 0 or self.done >= self.total:
             return ""
-        seconds = (time.monotonic() - self.started) / fresh * (self.total - self.done)
-        return f" · {seconds / 60:.0f} min left" if seconds >= 90 else f" · {seconds:.0f} s left"
+        return f"{_span(self._seconds() / fresh * (self.total - self.done))} left"
 
-    def details(self) -> str:
-        """Rates and counts so far, such as `4.1 slides/s · 230 patches/s · 1 failed`."""
-        seconds = max(time.monotonic() - self.started, 1e-3)
-        parts = [f"{(self.done - self.known) / seconds:.3g} {self.unit}/s"]
+    def details(self) -> list[str]:
+        """Rates and counts so far, such as `4.1 slides/s`, `230 patches/s`, `1 failed`, `after 12 s`."""
+        seconds = max(self._seconds(), 1e-3)
+        parts = [f"{_rate((self.done - self.known) / seconds)} {self.unit}/s"]
         for name, value in self.counts.items():
             if name in ("failed", "skipped", "pruned"):
                 parts += [f"{value:,} {name}"] if value else []
             elif name == "bytes":
-                parts.append(f"{value / seconds / 1e6:,.3g} MB/s")
+                parts.append(f"{_rate(value / seconds / 1e6)} MB/s")
             else:
-                parts.append(f"{value / seconds:,.3g} {name}/s")
-        return " · ".join(parts)
+                parts.append(f"{_rate(value / seconds)} {name}/s")
+        return [*parts, f"after {_span(seconds)}"]
+
+    def line(self, width: int | None = None) -> Text:
+        """All of this in one line: the name, how far it is, the time left, and the details that `width` has room for.
+
+        For a long name, which is cut, neither the count nor the time left is given up.
+        """
+        text = " · ".join(filter(None, [f": {self.counted()}", self.left()]))
+        name = Text(self.name, "bold")
+        if width is not None:
+            name.truncate(max(1, width - cell_len(text)), overflow="ellipsis")
+        for part in self.details():
+            if width is not None and name.cell_len + cell_len(f"{text} · {part}") > width:
+                break
+            text += f" · {part}"
+        return name.append(text, "not bold")
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+class _Line(ProgressColumn):
+    """The stage's line. Columns of their own would be cut in proportion, the time left as soon as the rest."""
+
+    def render(self, task: Task) -> Text:
+        stage, console, taken = (task.fields[name] for name in ("stage", "console", "taken"))
+        return stage.line(console.width - taken)
 
 
 class Progress:
@@ -85,24 +128,21 @@ class Progress:
             yield from self._plain(name, total, unit)
 
     def _live(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
-        columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("{task.fields[details]}"), TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-        with Bars(*columns, console=self.console, refresh_per_second=4) as bars:
-            row = bars.add_task(name, total=total, details="")
+        bar = [BarColumn(_BAR_WIDTH)] if self.console.width >= _WIDE else []
+        with Bars(_Line(), *bar, console=self.console, refresh_per_second=4) as bars:
 
             def show(stage: Stage, note: str | None = None) -> None:
                 if note:
                     _line(bars.console, note)
-                bars.update(row, completed=stage.done, details=stage.details())
+                bars.update(row, completed=stage.done)
 
-            yield Stage(name, total, unit, show)
+            stage = Stage(name, total, unit, show)
+            taken = _BAR_WIDTH + 1 if bar else 0
+            row = bars.add_task(name, total=total, stage=stage, console=self.console, taken=taken)
+            yield stage
 
     def _plain(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
         last = time.monotonic()
-
-        def line(stage: Stage) -> str:
-            of = f"/{stage.total}" if stage.total is not None else ""
-            return f"{name}: {stage.done}{of} {unit} · {stage.details()}"
 
         def show(stage: Stage, note: str | None = None) -> None:
             nonlocal last
@@ -110,13 +150,12 @@ class Progress:
                 _line(self.console, note)
             if time.monotonic() - last >= _PLAIN_SECONDS:
                 last = time.monotonic()
-                _line(self.console, line(stage) + stage.left())
+                _line(self.console, stage.line().plain)
 
         stage = Stage(name, total, unit, show)
         _line(self.console, f"{name}: started" + (f", {total} {unit}" if total is not None else ""))
         yield stage
-        seconds = time.monotonic() - stage.started
-        _line(self.console, f"{line(stage)} · {seconds:.0f} s")
+        _line(self.console, stage.line().plain)
 
 
 def _line(console: Console, text: str) -> None:

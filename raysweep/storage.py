@@ -8,7 +8,7 @@ import posixpath
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -97,9 +97,8 @@ class Storage:
         with _told_of(target):
             if self.is_local:
                 self._write_local(data, Path(folder), name, durable)
-            else:  # an object appears when its upload is complete
-                with self.fs.open_output_stream(target) as stream:
-                    stream.write(data)
+            else:
+                self._upload(data, target)
 
     @staticmethod
     def _write_local(data: bytes | memoryview, folder: Path, name: str, durable: bool) -> None:
@@ -115,6 +114,18 @@ class Storage:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+    def _upload(self, data: bytes | memoryview, target: str) -> None:
+        """Write an object, which appears when its stream is closed."""
+        stream = self.fs.open_output_stream(target)
+        try:
+            stream.write(data)
+        except BaseException:
+            with suppress(Exception):  # a store that cannot close it keeps the old object
+                stream.close()
+                self.fs.delete_file(target)  # a stream cannot be given up: what had arrived is an object now
+            raise
+        stream.close()
 
     def make_durable(self, *parts: str) -> None:
         """Wait until a file is safe from a power cut; on object storage it is already."""
@@ -139,6 +150,15 @@ class Storage:
             self.fs.delete_dir(self.path(*parts))
         elif kind != pafs.FileType.NotFound:
             self.fs.delete_file(self.path(*parts))
+
+    def move(self, name: str, to: str) -> None:
+        """Give a folder directly below this one another name; on object storage its files are copied."""
+        if self.is_local:
+            os.rename(self.path(name), self.path(to))
+            return
+        pafs.copy_files(self.path(name), self.path(to), source_filesystem=self.fs, destination_filesystem=self.fs)
+        self.remove(name, MANIFEST)  # first: what a kill leaves is not complete
+        self.remove(name)
 
     def check_writable(self) -> None:
         """Raise RequestError unless files can be written and removed here."""

@@ -6,6 +6,7 @@ import pytest
 from raysweep.cli import main
 
 _COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "clean", "doctor"]
+_PATCHES = ["--um", "64", "--px", "64", "--out", "o"]
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -34,7 +35,28 @@ def test_every_command_has_help(
         (["run", "demo"], "demo.yaml: data is not set; give it as data=VALUE"),
         (["run", "demo", "data=x", "transfer.trails=3"], "unknown key transfer.trails; did you mean trials?"),
         (["tile", "a.svs"], "slides need --um, --px and --out"),
-        (["tile", "a.svs", "--um", "64", "--px", "64", "--out", "o"], "slides a.svs: no such file"),
+        (["tile", "a.svs", *_PATCHES], "slides a.svs: no such file"),
+        (["tile", "a.svs", "--px", "64", "--out", "o"], "slides need --um, --px and --out"),
+        (["tile", "tissue=all", *_PATCHES], "slides need --um, --px and --out"),
+        (["tile", "a.svs", "--um", "0", "--px", "64", "--out", "o"], "um: input should be greater than 0 (given: 0.0)"),
+        (
+            ["tile", "a.svs", "--um", "inf", "--px", "64", "--out", "o"],
+            "um: input should be a finite number (given: inf)",
+        ),
+        (["tile", "a.svs", "--um", "64", "--px", "4", "--out", "o"], "px: input should be greater than or equal to 8"),
+        (["tile", "a.svs", "stride=0", *_PATCHES], "stride: input should be greater than 0"),
+        (["tile", "a.svs", "tisue=all", *_PATCHES], "unknown key tisue; did you mean tissue?"),
+        (["tile", "a.svs", "tissue.methd=hsv", *_PATCHES], "unknown key tissue.methd; did you mean method?"),
+        (["tile", "a.svs", "tissue.method=magic", *_PATCHES], "tissue.method: there is no method magic"),
+        (["tile", "a.svs", "export=[", *_PATCHES], "export=[: while parsing"),
+        (["tile", "a.svs", "um=3", *_PATCHES], "um: is given twice, as --um and as um=; keep one"),
+        (["tile", "a.svs", "mpp=native", *_PATCHES], "give either `um`"),
+        (["tile", "a.svs", "slides=b.svs", *_PATCHES], "slides: here they are arguments of their own"),
+        (["tile", "a.svs", *_PATCHES, "--only", "x"], "tile: --only is for a study"),
+        (["tile", "study.yaml", "--px", "64"], "tile: --px is for slides; a study has keys"),
+        (["tile", "a\udcff.svs", *_PATCHES], "a\\udcff.svs is not UTF-8; name its folder, or a glob in quotes"),
+        (["tile", "kawai_ptcga200"], "kawai_ptcga200.yaml: data is not set; give it as data=VALUE"),
+        (["tile", "kawai_ptcga200", *_PATCHES], "slides kawai_ptcga200: no such file"),
         (["datasets", "show", "glas-grad"], "glas-grade"),
         (["export", "nothing"], "nothing: no checkpoint here"),
         (["frobnicate"], "No such command"),

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +56,57 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.undo()
     assert storage.read_bytes("f") == b"old"
     assert os.listdir(tmp_path) == ["f"], "no temporary file may stay"
+
+
+class _Upload(io.BytesIO):
+    """A file that appears when it is closed, as objects do; of the word `bad` only the first letter arrives."""
+
+    def __init__(self, path: str, *, completes: bool) -> None:
+        super().__init__()
+        self._path, self._completes, self._hurt = Path(path), completes, False
+
+    def write(self, data: object) -> int:
+        self._hurt = bytes(data) == b"bad"  # type: ignore[call-overload]
+        if not self._hurt:
+            return super().write(data)  # type: ignore[arg-type]
+        super().write(b"b")
+        raise OSError("the line is cut")
+
+    def close(self) -> None:
+        if not self.closed:
+            data = self.getvalue()
+            super().close()
+            if self._hurt and not self._completes:
+                raise OSError("the upload is not complete")
+            self._path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("completes", "left"), [(True, None), (False, b"old")])
+def test_a_failed_upload_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completes: bool, left: bytes | None
+) -> None:
+    """Some stores make an object of what has arrived, whatever went wrong; others keep the old one."""
+    fs = LocalFileSystem()
+    monkeypatch.setattr(fs, "_open", lambda path, mode, **options: _Upload(path, completes=completes))
+    storage = Storage(pafs.PyFileSystem(pafs.FSSpecHandler(fs)), str(tmp_path))
+    storage.write_bytes(b"old", "f")
+    assert (tmp_path / "f").read_bytes() == b"old"
+    with pytest.raises(WorkError, match=r"/f: cannot be written \(the line is cut\)$"):
+        storage.write_bytes(b"bad", "f")
+    assert ((tmp_path / "f").read_bytes() if (tmp_path / "f").exists() else None) == left
+
+
+def test_a_folder_gets_another_name(tmp_path: Path) -> None:
+    with serve_bucket() as bucket:
+        for storage in (Storage.open(tmp_path / "study"), Storage.open(bucket.address("study"))):
+            for parts in (("manifest.json",), ("resume", "deep", "a b"), ("weights",)):
+                storage.write_bytes(parts[-1].encode(), "old", *parts)
+            storage.write_bytes(b"other", "older", "f")
+            storage.move("old", "old-1")
+            assert not storage.exists("old")
+            assert storage.names("old-1") == ["manifest.json", "resume", "weights"]
+            assert storage.read_bytes("old-1", "resume", "deep", "a b") == b"a b"
+            assert storage.read_bytes("older", "f") == b"other"
 
 
 def test_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 2  # part of every fingerprint: raise it when stored bytes change their meaning
+FORMAT = 3  # part of every fingerprint: raise it when stored bytes change their meaning
 
 _HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 

@@ -32,6 +32,7 @@ class Grid:
         size: (width, height) of level 0, pixels.
         factor: the patch's um per pixel over the level's (above 1 shrinks); of the coarser axis.
         columns, rows: how many squares lie fully inside the slide.
+        least_edge: pixels of level 0 that a square needs, or it would be enlarged by more than `max_upsample`.
     """
 
     step: tuple[float, float]
@@ -43,6 +44,7 @@ class Grid:
     factor: float
     columns: int
     rows: int
+    least_edge: float
 
     def places(self, columns: np.ndarray, rows: np.ndarray) -> Places:
         """The squares at some columns and rows, integer (n,) each."""
@@ -78,6 +80,11 @@ class Grid:
         inside &= (places.corner >= 0).all(axis=1) & (right > left) & (bottom > top)
         return places.pick(inside), inside
 
+    def moved_inside(self, corners: np.ndarray, edges: np.ndarray) -> np.ndarray:
+        """Corners of squares, moved by what they reach over the slide's edge; in level-0 pixels, float (n, 2)."""
+        ends = np.minimum(self.size, np.array(self.level_size) * self.downsample)
+        return np.clip(corners, 0, np.maximum(0, ends - edges))
+
     def _rounded(self, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray) -> Places:
         box = _rounded(np.stack([x0, y0, x1, y1], axis=1) / (*self.downsample, *self.downsample))
         return Places.of(_rounded(np.stack([x0, y0], axis=1)), box)
@@ -92,23 +99,24 @@ def lay_grid(
     """The grid of a patch set on a slide with the given um per level-0 pixel and pyramid.
 
     Pixels come from the coarsest level that is at least as fine as the patches, so one shrinking resize is enough; at
-    native scale from level 0. Raises TooCoarse when even level 0 would have to be enlarged by more than
-    `spec.max_upsample`.
+    native scale, and where objects of all sizes are cut by their boxes, from level 0. Raises TooCoarse when even level
+    0 would have to be enlarged by more than `spec.max_upsample`, which is judged for each box where there are boxes.
     """
+    least_edge = spec.px / spec.max_upsample * (1 - 1e-9)
     if spec.um is None:
         level, down, factor = 0, (1.0, 1.0), 1.0
         edge: tuple[float, float] = (float(spec.px), float(spec.px))
     else:
         coarser, patch_mpp = max(mpp_xy), spec.um / spec.px
         enlarged = coarser / patch_mpp
-        if enlarged > spec.max_upsample * (1 + 1e-9):
+        if enlarged > spec.max_upsample * (1 + 1e-9) and not spec.labels.box:
             raise TooCoarse(
                 f"too coarse: the slide has {coarser:.4g} um per pixel and the patches need {patch_mpp:.4g}, "
                 f"{enlarged:.3g} times enlarged (at most {spec.max_upsample:g})"
             )
         mpps = [max(mpp_xy[0] * x, mpp_xy[1] * y) for x, y in downsamples]
         fine = [i for i, mpp in enumerate(mpps) if mpp <= patch_mpp * _LEVEL_SLACK]
-        level = max(fine, key=lambda i: (mpps[i], -i), default=0)
+        level = 0 if spec.labels.box else max(fine, key=lambda i: (mpps[i], -i), default=0)
         down = downsamples[level]
         edge = (spec.um / mpp_xy[0], spec.um / mpp_xy[1])
         factor = patch_mpp / mpps[level]
@@ -117,7 +125,7 @@ def lay_grid(
     columns, rows = (
         _inside(step[axis], edge[axis], level_sizes[0][axis], down[axis], level_sizes[level][axis]) for axis in (0, 1)
     )
-    return Grid(step, edge, level, level_sizes[level], down, level_sizes[0], factor, columns, rows)
+    return Grid(step, edge, level, level_sizes[level], down, level_sizes[0], factor, columns, rows, least_edge)
 
 
 def _rounded(edges: np.ndarray) -> np.ndarray:

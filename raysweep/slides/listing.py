@@ -1,10 +1,11 @@
-"""The rows of a slide table or of a glob, on disk or on object storage, as they are written."""
+"""The rows of a slide table, a folder or a glob, on disk or on object storage, as they are written."""
 
 import csv
 import glob
 import io
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,15 +19,20 @@ from raysweep.storage import is_address, join, locate, shown
 
 Row = dict[str, str]
 
+_NAMED = 5  # rows of which one sentence tells
+# What a folder is searched for. Not .dcm: a slide in DICOM is many files, and each of them would open as all of it.
+_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
+             ".jpg", ".jpeg", ".bmp", ".webp")  # fmt: skip
+
 
 def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
     """What to call the list in messages, the folder or address that its paths start from, and its rows.
 
-    A row maps the columns to their cells, without the spaces around them, and `#` to its line number. Rows of a glob
-    have a `path`, and that in `#`; the columns that stand in braces (see `PathPattern`); and a `slide` where the file's
-    stem is that of another file, too: the path below the last folder that is not wild, without suffix. `base` is the
-    folder of the study file. Raises RequestError when the table cannot be read or is malformed, when the glob is, or
-    when there is no row.
+    A row maps the columns to their cells, without the spaces around them, and `#` to its line number. Rows of a folder
+    or a glob have a `path`, and that in `#`; the columns that stand in braces (see `PathPattern`); and a `slide` where
+    the file's stem is that of another file, too: the path below the last folder that is not wild, without suffix. What
+    is there under the very name is meant, even if it looks like a glob. `base` is the folder of the study file. Raises
+    RequestError when the table cannot be read or is malformed, when the glob is, or when there is no row.
     """
     root = join(base.as_posix(), spec.root) if spec.root is not None else None
     if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
@@ -81,7 +87,7 @@ def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
     double = [name for name, n in Counter(header).items() if n > 1 and name]
     if double:
         raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")
-    rows = []
+    rows, wide = [], []
     for cells in lines:
         cells = [cell.strip() for cell in cells]
         if not any(cells):
@@ -89,42 +95,79 @@ def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
         if unclosed and any("\n" in cell for cell in cells):
             raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
         if any(cells[len(header) :]):
-            raise RequestError(
-                f"{where}, line {lines.line_num}: has {len(cells)} cells for {len(header)} columns; "
-                "quote a cell that holds a comma"
-            )
+            wide.append((lines.line_num, len(cells)))
         named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
         rows.append({**dict.fromkeys(filter(None, header), ""), **named, "#": str(lines.line_num)})
+    if wide:
+        told = ", ".join(f"line {line}: has {n} cells for {len(header)} columns" for line, n in wide[:_NAMED])
+        more = f"; and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
+        raise RequestError(f"{where}, {told}; quote a cell that holds a comma{more}")
     if not rows:
         raise RequestError(f"{where}: has no row; list one slide a line")
     return rows
 
 
 def _glob(text: str, root: Path, where: str) -> list[Row]:
-    pattern = PathPattern(Path(text).expanduser().as_posix(), where)
+    name = Path(text).expanduser()
+    if text and os.path.isdir(root / name):
+        try:
+            names = [file for file in os.listdir(root / name) if _is_slide(root / name / file)]
+        except OSError as error:
+            raise RequestError(f"{where}: cannot be listed ({error.strerror}); check the folder") from error
+        return _in_folder({file: (name / file).as_posix() for file in names}, where)
+    if _is_slide(root / name):
+        return [_row(name.as_posix())]
+    pattern = PathPattern(name.as_posix(), where)
     found = glob.glob(pattern.glob, root_dir=root, recursive=True)
-    files = sorted({name for name in found if (root / name).is_file() or _leads_nowhere(root / name)})
+    files = sorted({name for name in found if _is_slide(root / name)})
     rows = _found(files, files, pattern)
     if not rows:
-        raise RequestError(f"{where}: no such file below {root}; name a slide table (.csv) or a glob of slides")
+        raise RequestError(
+            f"{where}: no such file below {root}; name a slide table (.csv), a folder or a glob of slides"
+        )
     return rows
 
 
-def _leads_nowhere(path: Path) -> bool:
-    """A link to nothing is a slide that cannot be read, and as such is told."""
-    return path.is_symlink() and not path.exists()
+def _is_slide(path: Path) -> bool:
+    """Whether this is a file, or a link to nothing: a slide that cannot be read, and as such is told."""
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+
+
+def _in_folder(paths: Mapping[str, str], where: str) -> list[Row]:
+    """Rows of the slides and pictures among the files of a folder; `paths` say how they are to be reached, by name."""
+    kinds = {name: PurePosixPath(name).suffix.lower() for name in paths if not name.startswith(".")}
+    wanted = set(_SUFFIXES)
+    if ".vms" in kinds.values():
+        wanted -= {".jpg"}  # the parts of that slide
+    rows = [_row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted]
+    if not rows:
+        raise RequestError(
+            f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)}); name one that holds "
+            "some, a glob or a slide table (.csv)"
+        )
+    return rows
+
+
+def _row(path: str) -> Row:
+    return {"path": path, "#": shown(path)}
 
 
 def _glob_address(address: str, where: str) -> list[Row]:
     """One listing of the folder above the first wildcard, whatever the number of slides."""
     fs, inside = locate(address)
-    pattern, parts = PathPattern(inside, where), inside.split("/")
-    fixed = pattern.fixed
-    top = "/".join(parts[:fixed])
     try:
-        if fixed == len(parts):
-            infos = fs.get_file_info([top])
-        else:
+        (found,) = fs.get_file_info([inside])
+        if found.type == pafs.FileType.File:
+            return [_row(address)]
+        if found.type == pafs.FileType.Directory:
+            infos = fs.get_file_info(pafs.FileSelector(inside))
+            names = [info.base_name for info in infos if info.type == pafs.FileType.File]
+            return _in_folder({name: join(address, name) for name in names}, where)
+        pattern, parts = PathPattern(inside, where), inside.split("/")
+        fixed = pattern.fixed
+        top = "/".join(parts[:fixed])
+        infos = []
+        if fixed < len(parts):
             infos = fs.get_file_info(pafs.FileSelector(top, recursive=fixed + 1 < len(parts) or "**" in parts))
     except OSError as error:
         raise RequestError(f"{where}: cannot be listed ({error.strerror or error}); check the address") from error
@@ -132,9 +175,9 @@ def _glob_address(address: str, where: str) -> list[Row]:
     folder = urlsplit(address, allow_fragments=False)
     folder = folder._replace(path="/".join(folder.path.split("/")[: fixed - len(parts) or None]))
     names = [path[len(top) :].lstrip("/") for path in files]
-    rows = _found(files, [join(folder.geturl(), name) if name else address for name in names], pattern)
+    rows = _found(files, [join(folder.geturl(), name) for name in names], pattern)
     if not rows:
-        raise RequestError(f"{where}: no such file; name a slide table (.csv) or a glob of slides")
+        raise RequestError(f"{where}: no such file; name a slide table (.csv), a folder or a glob of slides")
     return rows
 
 
@@ -145,7 +188,7 @@ def _found(names: Sequence[str], paths: Sequence[str], pattern: PathPattern) -> 
     stems = Counter(name.stem for name, _, _ in matching)
     rows = []
     for name, path, columns in matching:
-        row = {"path": path, "#": shown(path), **columns}
+        row = {**_row(path), **columns}
         if stems[name.stem] > 1:
             below = name.as_posix().split("/")[pattern.fixed :]
             row.setdefault("slide", PurePosixPath(*below).with_suffix("").as_posix())

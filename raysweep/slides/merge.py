@@ -8,6 +8,7 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -45,7 +46,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class SlideFacts:
-    """What the rows of a slide have in common; `label` is that of rows that have none of their own."""
+    """What the rows of a slide have in common; `label` and `mpp` are those of rows that have none of their own."""
 
     patient: str | None
     label: int | None
@@ -117,7 +118,8 @@ def _merge_shard(
 ) -> Shard:
     name = shard_name(index, count)
     if folder.exists("shards", name):
-        with folder.fs.open_input_file(folder.path("shards", name)) as file:
+        not_whole = (pa.ArrowException, OSError)  # then it is written anew
+        with suppress(*not_whole), folder.fs.open_input_file(folder.path("shards", name)) as file:
             return Shard(name, pq.read_metadata(file).num_rows, folder.size("shards", name))
     return write_shard(folder, index, count, _full_rows(_read(part.storage, part.pieces, low, high), *common))
 
@@ -133,16 +135,15 @@ def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], classes: Sequenc
     schema = patch_schema(classes)
     slides = rows["slide"].to_pylist()
     of = [facts[slide] for slide in slides]
-    names = [f"{s}_{x}_{y}.jpg" for s, x, y in zip(slides, rows["x"].to_pylist(), rows["y"].to_pylist(), strict=True)]
     image = rows["image"].combine_chunks()
     image = image if isinstance(image, pa.Array) else pa.concat_arrays(image.chunks)
     columns = {
-        "image": pa.StructArray.from_arrays([image, pa.array(names, pa.string())], names=["bytes", "path"]),
+        "image": pa.StructArray.from_arrays([image, _file_names(rows)], names=["bytes", "path"]),
         "slide": rows["slide"],
         "patient": pa.array([fact.patient for fact in of], pa.string()),
         "x": rows["x"],
         "y": rows["y"],
-        "mpp": pa.array([fact.mpp for fact in of], pa.float64()),
+        "mpp": pc.coalesce(rows["mpp"], pa.array([fact.mpp for fact in of], pa.float64())),
         "source_mpp": pa.array([fact.source_mpp for fact in of], pa.float64()),
         "tissue": rows["tissue"],
         "label": pc.coalesce(rows["label"], pa.array([fact.label for fact in of], pa.int32())),
@@ -151,6 +152,14 @@ def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], classes: Sequenc
         "key": rows["key"],
     }
     return pa.table(columns).replace_schema_metadata(schema.metadata)
+
+
+def _file_names(rows: pa.Table) -> pa.Array:
+    """What is unlike in each patch of a set: slide and corner, and the edge where patches have their own."""
+    edge = pc.if_else(pc.is_valid(rows["mpp"]), pc.subtract(rows["right"], rows["left"]), None)
+    numbers = [column.cast(pa.string()) for column in (rows["x"], rows["y"], edge)]
+    names = pc.binary_join_element_wise(rows["slide"], *numbers, "_", null_handling="skip")
+    return pc.binary_join_element_wise(names, ".jpg", "").combine_chunks()
 
 
 def _partition(part: _Range, edges: Sequence[int], scratch: Storage, workers: int | None) -> Iterator[_Range]:

@@ -25,11 +25,15 @@ def native_tile(slide: Slide) -> tuple[int, int] | None:
     return slide.reader.tile_grid(0)[0] if isinstance(slide.reader, JpegTiffReader) else None
 
 
-def native_tiles(slide: Slide, places: Places) -> Iterator[bytes]:
-    """The JPEG of the tile at each place; a slide whose `native_tile` the patches are."""
+def native_tiles(slide: Slide, places: Places, px: int) -> Iterator[bytes]:
+    """The JPEG of the tile at each place. Raises WorkError unless tiles are px x px and each place is one of them."""
     reader = slide.reader
     if not isinstance(reader, JpegTiffReader):
         raise WorkError("the slide has no JPEG tiles")
     (width, height), columns = reader.tile_grid(0)
+    if (width, height) != (px, px):
+        raise WorkError(f"the slide's JPEG tiles are {width} x {height} pixels and patches {px} x {px}")
     for x, y in places.corner.tolist():
-        yield reader.tile_jpeg(0, y // height * columns + x // width)
+        if x % px or y % px:
+            raise WorkError(f"no JPEG tile begins at x {x}, y {y} of the slide")
+        yield reader.tile_jpeg(0, y // px * columns + x // px)

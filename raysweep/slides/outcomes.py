@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table import SlideEntry, file_stem
 
 _TABLE = pa.schema([
     ("slide", pa.string()), ("path", pa.string()), ("patient", pa.string()), ("site", pa.string()),
@@ -15,13 +14,13 @@ _TABLE = pa.schema([
     ("level", pa.int32()), ("factor", pa.float64()), ("reader", pa.string()),
     ("icc", pa.bool_()), ("stain", pa.string()), ("n_tissue", pa.int64()), ("n_patches", pa.int64()),
     ("dropped", pa.string()), ("tissue_area_um2", pa.float64()),
-    ("overlay", pa.string()), ("tile_seconds", pa.float64()),
+    ("overlay", pa.string()), ("export_missing", pa.string()), ("tile_seconds", pa.float64()),
 ])  # fmt: skip
 
 
 def overlay_path(slide: str) -> str:
     """Where a slide's overlay lies below its patch set."""
-    return f"overlays/{quote(slide, safe=' ')}.jpg"
+    return f"overlays/{file_stem(slide)}.jpg"
 
 
 def words_of(counts: Mapping[str, int]) -> str:
@@ -30,9 +29,15 @@ def words_of(counts: Mapping[str, int]) -> str:
 
 
 def slide_table(
-    slides: Sequence[SlideEntry], outcomes: Mapping[str, dict[str, Any]], splits: Mapping[str, str]
+    slides: Sequence[SlideEntry],
+    outcomes: Mapping[str, dict[str, Any]],
+    splits: Mapping[str, str],
+    missing: Mapping[str, str],
 ) -> pa.Table:
-    """One row for every slide: what became of it, why, and what is known of it."""
+    """One row for every slide: what became of it, why, and what is known of it.
+
+    `missing` says of slides which export of theirs could not be written, and why.
+    """
     rows = []
     for slide in slides:
         outcome = outcomes[slide.name]
@@ -62,6 +67,7 @@ def slide_table(
             "dropped": words_of(outcome["dropped"]) or None,
             "tissue_area_um2": survey.get("tissue_area_um2"),
             "overlay": overlay_path(slide.name) if survey.get("overlay") else None,
+            "export_missing": missing.get(slide.name),
             "tile_seconds": outcome["tile_seconds"],
         })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=_TABLE)

@@ -19,7 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.slides.grid import Grid
-from raysweep.slides.overlay import draw_overlay
+from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
@@ -135,7 +135,7 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
                 except Exception as error:  # whatever it is, it concerns this slide alone
                     reason = reason_of(error)
             if found is not None and found.thumbnail is not None:
-                spool.write_bytes(draw_overlay(found), task["folder"], OVERLAY)
+                spool.write_bytes(draw_survey(found), task["folder"], OVERLAY)
         facts = json.dumps(_facts(found)) if found else None
         regions = found.regions if found else []
         row = {**task, "region": -1, "regions": len(regions), "survey": facts, "error": reason}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageCms
 
+from raysweep.errors import WorkError
 from raysweep.patches.decode import encode_jpeg
 from raysweep.randomness import stable_hash
 from raysweep.slides.grid import Grid
@@ -48,16 +49,17 @@ def read_region(
 
     Args:
         name: of the slide, part of the shuffle key.
-        copy: the slide's own JPEG tiles become the patches; none is rejected.
+        copy: the slide's own JPEG tiles become the patches; they are judged only where `tissue.reject` is given.
         mask: gives the stored mask for edges in level-0 pixels, float64 (4,).
     """
     rects = places.rects(grid.downsample)
+    mpps = _mpps(slide, places, spec)
     rejected: Counter[str] = Counter()
     kept: list[int] = []
     images: list[bytes] = []
     masks: list[bytes | None] = []
     found: Iterator[bytes | str]
-    found = native_tiles(slide, places) if copy else _encoded(slide, places, grid, spec, stain)
+    found = _copied(slide, places, spec, stain) if copy else _encoded(slide, places, mpps, grid, spec, stain)
     for index, image in enumerate(found):
         if isinstance(image, str):
             rejected[image] += 1
@@ -65,19 +67,20 @@ def read_region(
         kept.append(index)
         images.append(image)
         masks.append(None if mask is None else mask(rects[index]))
-    corners = places.corner[kept].tolist()
-    keys = np.array([stable_hash(name, x, y, seed) for x, y in corners], np.uint64)
-    x, y = np.array(corners, np.int32).reshape(-1, 2).T
-    order = np.lexsort((y, x, keys))  # before the table is made: pictures are moved once
-    places = places.pick(np.array(kept, int)[order])
+    own = places.pick(np.array(kept, int))
+    unlike = [own.corner, own.box[:, 2:3] - own.box[:, :1]] if spec.labels.box else [own.corner]
+    keys = np.array([stable_hash(name, *where, seed) for where in np.hstack(unlike).tolist()], np.uint64)
+    order = np.lexsort((own.corner[:, 1], own.corner[:, 0], keys))  # before pictures are moved, so they are once
+    own, mpps = own.pick(order), mpps[kept][order]
     rows = pa.table(
         [
             pa.array([name] * len(kept), pa.string()),
-            x[order],
-            y[order],
-            places.tissue,
+            *own.corner.T.astype(np.int32),
+            *own.box.T.astype(np.int32),
+            pa.array(mpps if spec.labels.box else [None] * len(kept), pa.float64()),
+            own.tissue,
             keys[order],
-            pa.array([None if label < 0 else label for label in places.label.tolist()], pa.int32()),
+            pa.array([None if label < 0 else label for label in own.label.tolist()], pa.int32()),
             pa.array([images[index] for index in order], pa.binary()),
             pa.array([masks[index] for index in order], pa.binary()),
         ],
@@ -86,11 +89,20 @@ def read_region(
     return Region(rows, dict(sorted(rejected.items())))
 
 
-def _encoded(slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec, stain: str) -> Iterator[bytes | str]:
+def _mpps(slide: Slide, places: Places, spec: PatchSetSpec) -> np.ndarray:
+    """um per pixel of each patch, float64 (n,)."""
+    if not spec.labels.box:
+        return np.full(len(places), spec.patch_mpp or slide.mpp)
+    edges_um = (places.box[:, 2:] - places.box[:, :2]) * np.array(slide.mpp_xy)  # boxes are in pixels of level 0
+    return np.sqrt(edges_um.prod(axis=1)) / spec.px
+
+
+def _encoded(
+    slide: Slide, places: Places, mpps: np.ndarray, grid: Grid, spec: PatchSetSpec, stain: str
+) -> Iterator[bytes | str]:
     """The JPEG of each patch, or why it is rejected."""
     to_srgb = _profile(slide.reader.icc) if spec.icc == "srgb" else None
-    mpp = max(slide.mpp, spec.patch_mpp or 0.0)  # enlarged pixels hold no more than the slide's own
-    for patches in _groups(resample(slide.crops(grid.level, places.box), spec.px)):
+    for patches, mpp in _groups(resample(slide.crops(grid.level, places.box), spec.px), mpps.tolist()):
         if to_srgb is not None:
             colours = [ImageCms.applyTransform(Image.fromarray(patch), to_srgb) for patch in patches]
             patches = [np.asarray(image) for image in colours]
@@ -98,23 +110,43 @@ def _encoded(slide: Slide, places: Places, grid: Grid, spec: PatchSetSpec, stain
             yield encode_jpeg(patch, spec.quality) if reason is None else reason
 
 
-def _groups(patches: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """Patches that are judged together, which costs less than one by one."""
+def _copied(slide: Slide, places: Places, spec: PatchSetSpec, stain: str) -> Iterator[bytes | str]:
+    """The slide's own JPEG of each patch, or why it is rejected; decoded only to be judged."""
+    tiles = native_tiles(slide, places, spec.px)
+    if spec.tissue.reject is None or not spec.tissue.rejected:
+        yield from tiles
+        return
+    for patches, mpp in _groups(slide.crops(0, places.box), [slide.mpp] * len(places)):
+        for reason in flaws(patches, mpp, stain, spec.tissue.rejected):
+            tile = next(tiles)
+            yield tile if reason is None else reason
+
+
+def _groups(patches: Iterable[np.ndarray], mpps: Iterable[float]) -> Iterator[tuple[list[np.ndarray], float]]:
+    """Patches of one scale, and that, which are judged together: it costs less than one by one."""
     group: list[np.ndarray] = []
-    for patch in patches:
-        group.append(patch)
-        if len(group) == _TOGETHER or len(group) * patch.nbytes >= _TOGETHER_BYTES:
-            yield group
+    last = 0.0
+    for patch, mpp in zip(patches, mpps, strict=True):
+        if group and (mpp != last or len(group) == _TOGETHER or len(group) * patch.nbytes >= _TOGETHER_BYTES):
+            yield group, last
             group = []
+        group.append(patch)
+        last = mpp
     if group:
-        yield group
+        yield group, last
 
 
 @cache
 def _profile(icc: bytes | None) -> ImageCms.ImageCmsTransform | None:
-    """What turns a slide's colours into sRGB, perceptually; None when it has no profile."""
+    """What turns a slide's colours into sRGB, perceptually; None when it has no profile.
+
+    Raises WorkError when the profile cannot be applied.
+    """
     if icc is None:
         return None
-    return ImageCms.buildTransform(
-        ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), "RGB", "RGB"
-    )
+    try:
+        return ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), "RGB", "RGB"
+        )
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise WorkError("the slide's colour profile is broken or not one for RGB; write `icc: keep`") from error

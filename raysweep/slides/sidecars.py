@@ -19,7 +19,7 @@ from raysweep.slides.labels.mask_patches import MaskPatches
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.stage import staged
+from raysweep.slides.stage import staged_together
 from raysweep.slides.table import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
@@ -40,13 +40,11 @@ class Sidecars:
     @contextmanager
     def of(cls, entry: SlideEntry, stage_bytes: int) -> Iterator["Sidecars"]:
         """Fetch what is not on this machine, of which at most `stage_bytes` are kept here. Raises WorkError."""
-        with ExitStack() as stack:
-
-            def fetch(path: str) -> Path:
-                return stack.enter_context(staged(path, limit_bytes=stage_bytes))
-
-            files = [None if path is None else fetch(path) for path in (entry.mask, entry.annotations, entry.coords)]
-            yield cls(entry, fetch(entry.path), *files)
+        beside = (entry.mask, entry.annotations, entry.coords)
+        given = [entry.path, *(path for path in beside if path is not None)]
+        with staged_together(given, limit_bytes=stage_bytes) as paths:
+            left = iter(paths)
+            yield cls(entry, next(left), *(None if path is None else next(left) for path in beside))
 
     def shapes(self, slide: Slide) -> list[Shape]:
         """The annotations, in level-0 pixels."""
@@ -59,7 +57,10 @@ class Sidecars:
         return [Shape(s.name, shapely.transform(s.geometry, lambda xy: xy + slide.reader.origin)) for s in shapes]
 
     def tissue(self, slide: Slide, shape: tuple[int, int], spec: TissueSpec) -> np.ndarray | None:
-        """The tissue that a mask image or annotations give, bool of `shape` (h, w) over the whole slide; else None."""
+        """The tissue that a mask image or annotations give, bool of `shape` (h, w) over the whole slide; else None.
+
+        Of a mask it is what is not 0 in one of its colours.
+        """
         if spec.method == "annotations":
             wanted = [s for s in self.shapes(slide) if not spec.annotations or s.name in spec.annotations]
             if not wanted:
@@ -69,9 +70,14 @@ class Sidecars:
         if spec.method == "mask":
             if self.mask is None:
                 raise WorkError("the slide table names no mask for this slide")
+            whole = np.array([0.0, 0.0, *slide.size])
             with MaskSlide(self.mask, slide.size) as mask:
-                whole = np.array([0.0, 0.0, *slide.size])
-                return np.asarray(mask.values(whole, shape[1], shape[0]) != 0)
+                tissue = np.asarray(mask.values(whole, shape[1], shape[0]) != 0)
+                others = mask.colours[1:]
+            for colour in others:
+                with MaskSlide(self.mask, slide.size, colour) as mask:
+                    tissue |= mask.values(whole, shape[1], shape[0]) != 0
+            return tissue
         return None
 
     @contextmanager

@@ -17,8 +17,8 @@ class PatchSetSpec(Model):
     with `mpp: native` in place of `um` patches have the slides' own pixels."""
 
     slides: str = Field(
-        description="a slide table (CSV), or a glob of slides or large images, in which names in braces are parts of "
-        "the path that fill columns of the slide table, as in {split}/{label}/*.jpg"
+        description="a slide table (CSV), a folder of slides or large images, or a glob of them, in which names in "
+        "braces are parts of the path that fill columns of the slide table, as in {split}/{label}/*.jpg"
     )
     root: str | None = Field(None, description="folder that relative paths start from; default: the CSV's own folder")
     where: dict[str, str | list[str]] = Field({}, description="filters on columns of the slide table")
@@ -63,7 +63,7 @@ class PatchSetSpec(Model):
     def _as_words(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {k: [str(x) for x in v] if isinstance(v, list) else str(v) for k, v in value.items()}
+        return {k: [_word(k, x) for x in v] if isinstance(v, list) else _word(k, v) for k, v in value.items()}
 
     @field_validator("tissue", mode="before")
     @classmethod
@@ -82,3 +82,13 @@ class PatchSetSpec(Model):
         if (self.um is None) == (self.mpp is None):
             raise ValueError("give either `um`, the edge of a patch in the specimen, or `mpp: native`")
         return self
+
+
+def _word(column: str, value: Any) -> str:
+    """A number as the text of a cell. Others are no text any more: which word they were is lost."""
+    if value is None or isinstance(value, bool):
+        raise ValueError(
+            f"{column}: YAML reads the words yes, no, on, off, true, false and null as values of their own; write them "
+            f"in quotes, as in {column}: 'yes'"
+        )
+    return str(value)

@@ -13,20 +13,28 @@ import pyarrow.compute as pc
 from raysweep.storage import Storage, fingerprint
 
 OVERLAY = "overlay.jpg"
-FORMAT = 2  # of the files in the spool: part of the fingerprint of a slide's folder
+FORMAT = 3  # of the files in the spool: part of the fingerprint of a slide's folder
 _DONE = "slide.json"  # written last
 
 
+# x, y: the corner in level-0 pixels. left, top, right, bottom: what was read, in pixels of the level that is read.
+# mpp: null where it is the patch set's; of patches whose edges differ, their own.
 PIECE_SCHEMA = pa.schema([
     ("slide", pa.string()),
     ("x", pa.int32()),
     ("y", pa.int32()),
+    ("left", pa.int32()),
+    ("top", pa.int32()),
+    ("right", pa.int32()),
+    ("bottom", pa.int32()),
+    ("mpp", pa.float64()),
     ("tissue", pa.float32()),
     ("key", pa.uint64()),
     ("label", pa.int32()),
     ("image", pa.binary()),
     ("mask", pa.binary()),
 ])  # fmt: skip
+BOX = ("left", "top", "right", "bottom")
 _ROWS = 32  # of a batch: a shard takes a run of keys out of a piece and should read little else
 _ABOUT = b"piece"
 _PIECE = ".arrow"

@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ _PATIENCE_SECONDS = 3600.0  # for space: slides in use are done with by then, or
 _CHUNK = 2**23
 _THREADS = 8  # of one slide's files
 _LOCK, _PART, _WHOLE, _GONE = "lock", "part", "whole", ".gone-"
+_SLOT = re.compile(r"[0-9a-f]{32}-(\d+)")  # `_Copy.slot`
 
 
 @dataclass(frozen=True)
@@ -48,39 +50,55 @@ class _Copy:
 
 @contextmanager
 def staged(source: str, *, folder: Path | None = None, limit_bytes: int) -> Iterator[Path]:
-    """Where to open a slide on this node: a local one where it is, one at an address as a copy in `folder`.
+    """Where to open one slide on this node: `staged_together` for a single file."""
+    with staged_together([source], folder=folder, limit_bytes=limit_bytes) as (path,):
+        yield path
+
+
+@contextmanager
+def staged_together(sources: Sequence[str], *, folder: Path | None = None, limit_bytes: int) -> Iterator[list[Path]]:
+    """Where to open a slide and its files on this node: a local one where it is, others as copies in `folder`.
 
     A copy is made once for all processes of the node and kept until its space is needed: the copies together take at
     most `limit_bytes`, those longest unused go first, and none goes while a process is inside this context. Whoever
-    finds the space taken by slides in use waits. What belongs to a slide comes with it: the folder of an .mrxs, the
-    other .dcm files beside a .dcm, all files of a folder. A killed process leaves no lock and no half copy in use:
-    locks are the kernel's (flock) and a copy appears by one rename.
+    finds the space taken by slides in use waits, and holds nothing meanwhile: the space of all `sources` is taken in
+    one step. What belongs to a slide comes with it: the folder of an .mrxs, the other .dcm files beside a .dcm, all
+    files of a folder. A killed process leaves no lock and no half copy in use: locks are the kernel's (flock) and a
+    copy appears by one rename.
 
     Args:
-        source: an absolute path, or an address that `locate` understands.
+        sources: absolute paths, or addresses that `locate` understands.
         folder: where copies are kept; must be on a disk of this node. Default: below the folder of temporary files.
         limit_bytes: of all copies in `folder`.
 
-    Raises WorkError when the slide does not exist, cannot be copied, or takes more than `limit_bytes`.
+    Raises WorkError when a file does not exist, cannot be copied, or all take more than `limit_bytes`.
     """
-    fs, inside = locate(source)
-    if not is_address(source) or isinstance(fs, pafs.LocalFileSystem):
-        yield Path(inside)
+    found = []
+    for source in sources:
+        fs, inside = locate(source)
+        far = is_address(source) and not isinstance(fs, pafs.LocalFileSystem)
+        found.append((inside, _look(source, fs, inside) if far else None))
+    copies = list({copy.slot: copy for _, copy in found if copy}.values())
+    if not copies:
+        yield [Path(inside) for inside, _ in found]
         return
-    copy = _look(source, fs, inside)
-    if copy.size > limit_bytes:
+    size = sum(copy.size for copy in copies)
+    if size > limit_bytes:
         raise WorkError(
-            f"{shown(source)} takes {_size(copy.size)} and slides may take {_size(limit_bytes)} on the disk of a node; "
-            "allow more"
+            f"{_named(copies)} {'take' if len(copies) > 1 else 'takes'} {_size(size)} and slides may take "
+            f"{_size(limit_bytes)} on the disk of a node; allow more"
         )
     cache = folder or Path(tempfile.gettempdir()) / f"raysweep-slides-{os.getuid()}"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _hold(cache, copy, limit_bytes)
+    locks = _hold(cache, copies, limit_bytes)
     try:
-        yield cache / copy.slot / _WHOLE / inside.rpartition("/")[2]
+        yield [
+            cache / copy.slot / _WHOLE / inside.rpartition("/")[2] if copy else Path(inside) for inside, copy in found
+        ]
     finally:
-        _touch(lock)
-        os.close(lock)
+        for lock in locks:
+            _touch(lock)
+            os.close(lock)
 
 
 def _look(source: str, fs: pafs.FileSystem, inside: str) -> _Copy:
@@ -103,42 +121,67 @@ def _look(source: str, fs: pafs.FileSystem, inside: str) -> _Copy:
     return _Copy(source, fs, top, files)
 
 
-def _hold(cache: Path, copy: _Copy, limit: int) -> int:
-    """The open lock file of a whole copy, locked against removal; copies it first when nobody has.
+def _hold(cache: Path, copies: Sequence[_Copy], limit: int) -> list[int]:
+    """The open lock files of whole copies, locked against removal; copies first what nobody has copied.
 
-    A lock of a copy is only ever taken without waiting and under the lock of the cache, so none is waited for in a
-    circle and none is taken of a copy that is being removed.
+    Locks of copies are only ever taken without waiting and under the lock of the cache, all at once or none, so none
+    is waited for in a circle and none is taken of a copy that is being removed.
     """
-    slot, patience = cache / copy.slot, time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        with _locked(cache):
-            has_space = slot.exists() or _make_room(cache, copy.size, limit)
-            if has_space:
-                slot.mkdir(exist_ok=True)
-                lock = os.open(slot / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-                whole = (slot / _WHOLE).exists()
-                if _try(lock, fcntl.LOCK_SH if whole else fcntl.LOCK_EX):
-                    break
-                os.close(lock)  # another process is copying it
-        if not has_space and time.monotonic() > patience:
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while (locks := _take(cache, copies, limit)) is None:
+        if time.monotonic() > patience:
             raise WorkError(
-                f"{shown(copy.source)} has waited {_PATIENCE_SECONDS / 60:.3g} minutes for {_size(copy.size)} on the "
-                f"disk of a node, where slides in use take most of {_size(limit)}; allow more"
+                f"{_named(copies)} {'have' if len(copies) > 1 else 'has'} waited {_PATIENCE_SECONDS / 60:.3g} minutes "
+                f"for {_size(sum(copy.size for copy in copies))} on the disk of a node, where slides in use take most "
+                f"of {_size(limit)}; allow more"
             )
         time.sleep(_POLL_SECONDS)
     try:
-        if not whole:
-            _fetch(copy, slot)
-            with _locked(cache):  # going from one kind of lock to the other is not atomic
-                _try(lock, fcntl.LOCK_SH)
-        _touch(lock)
+        for copy, lock in zip(copies, locks, strict=True):
+            if not (cache / copy.slot / _WHOLE).exists():
+                _fetch(copy, cache / copy.slot)
+                with _locked(cache):  # going from one kind of lock to the other is not atomic
+                    _try(lock, fcntl.LOCK_SH)
+            _touch(lock)
     except BaseException:
         with _locked(cache):
-            if not (slot / _WHOLE).exists():
-                _remove(slot)
-        os.close(lock)
+            for copy in copies:
+                if not (cache / copy.slot / _WHOLE).exists():
+                    _remove(cache / copy.slot)
+        for lock in locks:
+            os.close(lock)
         raise
-    return lock
+    return locks
+
+
+def _take(cache: Path, copies: Sequence[_Copy], limit: int) -> list[int] | None:
+    """A lock on each copy, shared on a whole one; None when one is being copied, or there is no space for the rest."""
+    locks: dict[str, int] = {}
+    with _locked(cache), ExitStack() as opened:
+
+        def lock(copy: _Copy) -> bool:
+            slot = cache / copy.slot
+            locks[copy.slot] = os.open(slot / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            opened.callback(os.close, locks[copy.slot])
+            return _try(locks[copy.slot], fcntl.LOCK_SH if (slot / _WHOLE).exists() else fcntl.LOCK_EX)
+
+        there = [copy for copy in copies if (cache / copy.slot).exists()]
+        missing = [copy for copy in copies if copy not in there]
+        if not all(map(lock, there)):
+            return None
+        # What is there of the slide is locked by now, so it does not make room for the rest.
+        if missing and not _make_room(cache, sum(copy.size for copy in missing), limit):
+            return None
+        for copy in missing:
+            (cache / copy.slot).mkdir()
+            lock(copy)
+        opened.pop_all()
+    return [locks[copy.slot] for copy in copies]
+
+
+def _named(copies: Sequence[_Copy]) -> str:
+    more = len(copies) - 1
+    return shown(copies[0].source) + (f" and {more} more file{'s' * (more > 1)} of the same slide" if more else "")
 
 
 @contextmanager
@@ -162,12 +205,14 @@ def _try(lock: int, kind: int) -> bool:
 def _make_room(cache: Path, need: int, limit: int) -> bool:
     """Remove copies that nobody uses, the longest unused first, until `need` bytes more fit; none when that is in vain.
 
-    A copy of which a killed process made only a part counts and goes like any other.
+    A copy of which a killed process made only a part counts and goes like any other. What is not ours stays
+    and does not count.
     """
-    for gone in cache.glob(f"{_GONE}*"):
+    for gone in cache.glob(f"{_GONE}*/"):
         shutil.rmtree(gone)  # of a process killed while it removed
-    used = {slot: _used(slot) for slot in cache.iterdir() if slot.is_dir()}
-    sizes = {slot: int(slot.name.rpartition("-")[2]) for slot in used}
+    names = {slot: _SLOT.fullmatch(slot.name) for slot in cache.iterdir() if slot.is_dir()}
+    sizes = {slot: int(name[1]) for slot, name in names.items() if name}
+    used = {slot: _used(slot) for slot in sizes}
     excess = sum(sizes.values()) + need - limit
     with ExitStack() as locks:
         free = []

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from raysweep.slides.tissue.fractions import fractions
 
 _THUMBNAIL_PX = (512, 3072)  # the longest edge is within these, and no more than the slide has
 _CELL_PX = 16  # of the thumbnail, wished for in a patch: its tissue is then known to half a per cent
+_MOST_GLIMPSED = 2**26  # pixels that are read to show a slide that is not tiled
 _MOST_PLACES = 2**25  # squares of a grid: more than any slide holds
 
 
@@ -68,14 +70,14 @@ def survey(
     try:
         grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
     except TooCoarse as error:
-        return Survey(**known, reason=str(error))
+        return Survey(**known, reason=str(error), thumbnail=_glimpse(slide))
     known["grid"] = grid
-    if grid.columns * grid.rows == 0:
-        return Survey(**known, reason="smaller than one patch")
+    if grid.columns * grid.rows == 0 and not spec.labels.box:
+        return Survey(**known, reason="smaller than one patch", thumbnail=_glimpse(slide))
     if grid.columns * grid.rows > _MOST_PLACES:
         raise WorkError(f"{grid.columns} x {grid.rows} patches on one slide: no slide is that large")
 
-    thumbnail = slide.thumbnail(_thumbnail_px(slide.size, grid))
+    known["thumbnail"] = thumbnail = slide.thumbnail(_thumbnail_px(slide.size, grid))
     height, width = thumbnail.shape[:2]
     scale = slide.size[0] / width, slide.size[1] / height
     um_per_px = scale[0] * slide.mpp_xy[0], scale[1] * slide.mpp_xy[1]
@@ -83,10 +85,9 @@ def survey(
         given = sidecars.tissue(slide, (height, width), spec.tissue)
         tissue = find_tissue(thumbnail, um_per_px, spec.tissue, sidecars.entry.stain, given=given)
     except NotBrightfield as error:
-        return Survey(**known, reason=str(error), thumbnail=thumbnail)
+        return Survey(**known, reason=str(error))
     known |= {
         "tissue_area_um2": float(tissue.mask.sum() * um_per_px[0] * um_per_px[1]),
-        "thumbnail": thumbnail,
         "tissue": tissue,
     }
 
@@ -114,11 +115,21 @@ def survey(
 
 def _given_places(slide: Slide, coords: Path, grid: Grid, dropped: Counter[str]) -> Places:
     """Places from a file of coordinates, all of those that lie inside the slide, tissue or not."""
-    found = read_coordinates(coords, grid, slide.downsamples)
+    found = read_coordinates(coords, grid, slide.downsamples, slide.mpp)
     places, inside = grid.at(found.corner[:, 0], found.corner[:, 1])
     dropped["over the edge of the slide"] += int((~inside).sum())
     dropped["named twice"] += found.n_repeated
     return places
+
+
+def _glimpse(slide: Slide) -> np.ndarray | None:
+    """A small picture of a slide that is not tiled; None where it would cost more than a moment, or is damaged."""
+    px = min(max(slide.size), _THUMBNAIL_PX[0])
+    if min(width * height for width, height in slide.level_sizes if max(width, height) >= px) > _MOST_GLIMPSED:
+        return None
+    with suppress(WorkError):
+        return slide.thumbnail(px)
+    return None
 
 
 def _thumbnail_px(size: tuple[int, int], grid: Grid) -> int:

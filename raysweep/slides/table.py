@@ -1,10 +1,12 @@
-"""The slides of a patch set: from a CSV table or a glob of files."""
+"""The slides of a patch set: from a CSV table, a folder or a glob of files."""
 
 import math
+import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import quote
@@ -23,6 +25,8 @@ SplitBy = Literal["patient", "site"]
 _FILES = ("mask", "annotations", "coords")
 _WORDS = ("patient", "site", "label", "split", "sample_type", "preparation")
 _OWN = ("slide", "path", "mpp", "stain", *_WORDS, *_FILES)
+_NAMED = 5  # problems that one sentence tells
+_STEM_BYTES = 240  # of a file's name: most file systems take 255, suffix included
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -75,8 +79,8 @@ class SlideEntry:
 def read_slides(spec: PatchSetSpec, base: Path) -> list[SlideEntry]:
     """The slides that `spec` names, sorted by name; `base` is the folder of the study file.
 
-    What a TCGA name tells fills empty cells and may be filtered on. Raises RequestError, naming the file and the row,
-    when the table is missing or empty or a value makes no sense.
+    What a TCGA name tells fills empty cells and may be filtered on. Raises RequestError, naming the file and the rows,
+    when the table is missing or empty or values make no sense.
     """
     where, root, rows = list_rows(spec, base)
     rows = [_told(row) for row in rows]
@@ -84,14 +88,52 @@ def read_slides(spec: PatchSetSpec, base: Path) -> list[SlideEntry]:
     if not rows:
         raise RequestError(f"{where}: no slide is left after the filters of `where`; change or remove them")
     coords = _coords_of(spec, base)
-    entries = sorted((_entry(row, root, coords, where) for row in rows), key=lambda entry: entry.name)
-    _check_names(entries, where)
-    _check_units(entries, spec.split_by, where)
+    entries, problems = [], []
+    for row in rows:
+        try:
+            entries.append(_entry(row, root, coords))
+        except RequestError as error:
+            problems.append(str(error))
+    _refuse(problems, f"{where}, ")
+    entries.sort(key=lambda entry: entry.name)
+    check_slides(entries, spec, where)
     return entries
+
+
+def check_slides(entries: Sequence[SlideEntry], spec: PatchSetSpec, where: str) -> None:
+    """Raise RequestError, which begins with `where`, unless slides have names of their own, a patient is in one split
+    and so is a file."""
+    _refuse(_double_names(entries), f"{where}: ")
+    splits: dict[tuple[str, str], str] = {}
+    _refuse(_divided_units(entries, spec.split_by, splits), f"{where}: ")
+    _refuse(_divided_files(entries, spec, splits), f"{where}: ")
+
+
+def file_stem(slide: str) -> str:
+    """A slide's name as that of a file, without suffix: odd characters as %XX, a long name cut and told by a hash."""
+    stem = quote(slide, safe=" ")
+    if len(stem) <= _STEM_BYTES:
+        return stem
+    told = blake2b(slide.encode(), digest_size=8).hexdigest()
+    return f"{re.sub('%.?$', '', stem[: _STEM_BYTES - len(told) - 1])}-{told}"
+
+
+def _refuse(problems: Sequence[str], start: str) -> None:
+    """Raise RequestError for the first few problems, each `what; advice`; the same advice is given once."""
+    if not problems:
+        return
+    told: dict[str, list[str]] = {}
+    for problem in problems[:_NAMED]:
+        what, _, advice = problem.partition("; ")
+        told.setdefault(advice, []).append(what)
+    text = "; ".join("; ".join(filter(None, [", ".join(what), advice])) for advice, what in told.items())
+    more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    raise RequestError(f"{start}{text}{more}")
 
 
 def _told(row: Row) -> Row:
     """The row with what the name of its slide tells and what is meant by default; a cell of the table wins."""
+    row = {column: cell if column in ("path", *_FILES) else _readable(cell) for column, cell in row.items()}
     stem = _stem(row["path"])
     name = row.get("slide") or stem
     told = tcga_columns(name) or tcga_columns(stem)
@@ -99,8 +141,13 @@ def _told(row: Row) -> Row:
     return {**row, **{column: row.get(column) or cell for column, cell in told.items()}}
 
 
+def _readable(text: str) -> str:
+    """Of a file's name that is not UTF-8, the odd bytes as \\udcNN: no table holds them as they are."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _stem(path: str) -> str:
-    return PurePosixPath(shown(path).replace("\\", "/")).stem
+    return _readable(PurePosixPath(shown(path).replace("\\", "/")).stem)
 
 
 def _wanted(rows: Sequence[Row], filters: Mapping[str, str | list[str]], where: str) -> list[Row]:
@@ -132,8 +179,8 @@ def _coords_of(spec: PatchSetSpec, base: Path) -> dict[str, str]:
     return {key: path for stem, path in stems for key in (stem.removesuffix("_patches"), stem)} | {"": folder}
 
 
-def _entry(row: Row, root: str, coords: Mapping[str, str], where: str) -> SlideEntry:
-    line = f"{where}, {'line ' if row['#'].isdigit() else ''}{row['#']}"
+def _entry(row: Row, root: str, coords: Mapping[str, str]) -> SlideEntry:
+    line = f"{'line ' if row['#'].isdigit() else ''}{row['#']}"
     if not row["path"]:
         raise RequestError(f"{line}: `path` is empty; name the slide file")
     for column, words in (("split", SPLITS), ("stain", STAINS)):
@@ -142,14 +189,14 @@ def _entry(row: Row, root: str, coords: Mapping[str, str], where: str) -> SlideE
     files = {column: _resolve(row[column], root, column, line) for column in _FILES if row.get(column)}
     if coords and "coords" not in files:
         name = row["slide"]
-        files["coords"] = coords.get(name) or coords.get(quote(name, safe=" ")) or join(coords[""], f"{name}.h5")
+        files["coords"] = coords.get(name) or coords.get(file_stem(name)) or join(coords[""], f"{name}.h5")
     return SlideEntry(
         name=row["slide"],
         path=_resolve(row["path"], root, "path", line),
         mpp=_mpp(row.get("mpp", ""), line),
         **{column: row.get(column) or None for column in _WORDS},
         extra={name: cell for name, cell in row.items() if name not in _OWN and name != "#" and cell},
-        given=shown(row["path"]),
+        given=_readable(shown(row["path"])),
         stain=row["stain"],
         **files,
     )
@@ -185,29 +232,69 @@ def _mpp(text: str, line: str) -> float | None:
     return value
 
 
-def _check_names(entries: Sequence[SlideEntry], where: str) -> None:
-    for name, n in Counter(entry.name for entry in entries).items():
-        if n > 1:
-            raise RequestError(f"{where}: {n} slides are called {name}; give each its own name in a column `slide`")
+def _double_names(entries: Sequence[SlideEntry]) -> list[str]:
+    named: dict[str, list[SlideEntry]] = {}
+    for entry in entries:
+        named.setdefault(entry.name, []).append(entry)
+    return [
+        f"{len(same)} slides are called {name} ({same[0].given}, {same[1].given}{', ...' if len(same) > 2 else ''}); "
+        "give each its own name in the column `slide` of a slide table"
+        for name, same in named.items()
+        if len(same) > 1
+    ]
 
 
-def _check_units(entries: Sequence[SlideEntry], split_by: SplitBy, where: str) -> None:
-    splits: dict[tuple[str, str], str] = {}
+def _divided_units(entries: Sequence[SlideEntry], split_by: SplitBy, splits: dict[tuple[str, str], str]) -> list[str]:
+    """Patients and sites that are on two sides; fills `splits` with the split of each unit that has one."""
+    problems: dict[str, None] = {}  # in order, each once
     sites: dict[str, str] = {}
     for entry in entries:
         if split_by == "site":
             if entry.site is None:
-                raise RequestError(
-                    f"{where}: slide {entry.name} has no `site`, which `split_by: site` needs; fill it in"
-                )
+                problems[f"slide {entry.name} has no `site`; fill in what `split_by: site` needs"] = None
+                continue
             if entry.patient is not None and sites.setdefault(entry.patient, entry.site) != entry.site:
-                raise RequestError(
-                    f"{where}: patient {entry.patient} is at the sites {sites[entry.patient]} and {entry.site}; "
+                problems[
+                    f"patient {entry.patient} is at the sites {sites[entry.patient]} and {entry.site}; "
                     "with `split_by: site` a patient has one"
-                )
+                ] = None
         unit = entry.unit(split_by)
         if entry.split is not None and splits.setdefault(unit, entry.split) != entry.split:
-            raise RequestError(
-                f"{where}: {unit[0]} {unit[1]} is in the splits {splits[unit]} and {entry.split}; "
-                "keep all its slides in one"
+            problems[
+                f"{unit[0]} {unit[1]} is in the splits {splits[unit]} and {entry.split}; keep all its slides in one"
+            ] = None
+    return list(problems)
+
+
+def _divided_files(
+    entries: Sequence[SlideEntry], spec: PatchSetSpec, splits: Mapping[tuple[str, str], str]
+) -> list[str]:
+    """Files that are slides of several units, of which not all are known to come into one split."""
+    dealt = any(fraction > 0 for fraction in spec.split.values())
+    if not dealt and not splits:
+        return []
+    files: dict[str, list[SlideEntry]] = {}
+    for entry in entries:
+        files.setdefault(_file(entry.path), []).append(entry)
+    problems = []
+    for same in files.values():
+        sides = {entry.unit(spec.split_by): "" if dealt else "train" for entry in same}
+        sides |= {unit: splits[unit] for unit in sides if unit in splits}
+        if len(sides) > 1 and (len(set(sides.values())) > 1 or "" in sides.values()):
+            units = sorted(sides, key=lambda unit: (sides[unit], unit))
+            two = [next(e for e in same if e.unit(spec.split_by) == unit) for unit in (units[0], units[-1])]
+            one, other = sorted(two, key=lambda entry: entry.name)
+            problems.append(
+                f"the slides {one.name} and {other.name} are one file, {one.given}, and may come into two splits; "
+                f"name a file once, or give its slides one {spec.split_by}"
             )
+    return problems
+
+
+def _file(path: str) -> str:
+    """What the paths of one file have in common."""
+    if is_address(path):
+        return shown(path)
+    with suppress(ValueError):  # a NUL
+        return os.path.realpath(path)
+    return path

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.errors import WorkError
-from raysweep.patches.write import write_index
+from raysweep.patches.write import shard_count, write_index
 from raysweep.progress import Progress, Stage
 from raysweep.slides.exports import export_places
 from raysweep.slides.inputs import spool_inputs
@@ -19,16 +19,22 @@ from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.labels.whole_slide import label_of_slide
 from raysweep.slides.merge import Piece, SlideFacts, merge
 from raysweep.slides.meter import Meter
-from raysweep.slides.outcomes import overlay_path, slide_table, words_of
+from raysweep.slides.outcomes import slide_table, words_of
+from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.splits import deal_splits
-from raysweep.slides.spool import OVERLAY, SlideSpool
+from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Artefact, Storage
 
-_THREADS = 16  # small files that are read and copied at once
+_THREADS = 16  # small files that are read at once
+_NAMED = 5  # slides that one sentence names
+
+
+class NothingTiled(WorkError):
+    """No slide gave a patch: there is no patch set, but its table of slides says why."""
 
 
 def tile(
@@ -55,7 +61,8 @@ def tile(
         limits: what a worker and a node may hold. The result does not depend on them.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
-    nothing to give is `skipped`. Raises WorkError when no slide gives a patch or something cannot be written.
+    nothing to give is `skipped`. Raises NothingTiled when no slide gives a patch, and WorkError when something cannot
+    be written.
     """
     name = artefact.home.root.rsplit("/", 1)[-1]
     folder = artefact.folder
@@ -68,13 +75,18 @@ def tile(
     tile_seconds = time.monotonic() - started
 
     splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
-    table = slide_table(slides, outcomes, splits)
-    _copy_overlays(spool, folder, outcomes)
-    folder.write_table(table, "slides.parquet")
     done = [slide for slide in slides if outcomes[slide.name]["status"] == "done"]
+    missing = export_places(spec, folder, spool, {s.name: outcomes[s.name] for s in done}, classes, workers)
+    for slide, reason in list(missing.items())[:1]:
+        progress.say(f"{name}: {len(missing)} of {len(done)} slides lack an export, which the column export_missing of "
+                     f"slides.parquet tells, such as {slide}: {reason}")  # fmt: skip
+    table = slide_table(slides, outcomes, splits, missing)
+    with progress.stage(f"draw {name}", len(table) - table["overlay"].null_count, "slides") as stage:
+        for _ in draw_overlays(folder, spool, outcomes, workers):
+            stage.advance()
+    folder.write_table(table, "slides.parquet")
     if not done:
-        first = min(table.to_pylist(), key=lambda row: (row["status"] != "failed", row["slide"]))
-        raise WorkError(f"no slide of patch set {name} could be tiled: {first['slide']}: {first['reason']}")
+        raise NothingTiled(f"no slide of patch set {name} could be tiled: {_ends(table)}")
 
     pieces = [Piece(**piece) for slide in done for piece in outcomes[slide.name]["pieces"]]
     facts = {
@@ -87,9 +99,9 @@ def tile(
         )
         for slide in done
     }
-    export_places(spec, folder, spool, {slide.name: outcomes[slide.name] for slide in done}, classes, workers)
     started = time.monotonic()
-    with progress.stage(f"shuffle {name}", None, "shards") as stage:
+    n_shards = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
+    with progress.stage(f"shuffle {name}", n_shards, "shards") as stage:
         shards = merge(
             folder,
             spool,
@@ -148,9 +160,10 @@ def _read_all(
     with ThreadPoolExecutor(_THREADS) as pool:
         known = dict(zip(folders, pool.map(SlideSpool.outcome, folders.values()), strict=True))
     outcomes = {slide: outcome for slide, outcome in known.items() if outcome is not None}
-    meter = Meter(name)
+    meter = Meter(name, len(slides))
     with progress.stage(f"tile {name}", len(slides), "slides") as stage:
         stage.resume(len(outcomes))
+        meter.resume(len(outcomes))
         for slide in slides:
             if slide.name in scale.skipped:
                 outcomes[slide.name] = _without_patches("skipped", scale.skipped[slide.name])
@@ -161,7 +174,7 @@ def _read_all(
                 outcomes[slide.name] = _without_patches("failed", reason)
             else:
                 continue
-            _show(stage, meter, slide.name, outcomes[slide.name])
+            _show(stage, meter, slide.name, outcomes[slide.name], read=False)
         todo = [SlideTask(slide, folders[slide.name].name) for slide in slides if slide.name not in outcomes]
         if todo:
             results = read_slides_into(spool, todo, cutting, workers=workers)
@@ -231,18 +244,16 @@ def _without_patches(status: str, reason: str) -> dict[str, Any]:
             "tile_seconds": 0.0}  # fmt: skip
 
 
-def _show(stage: Stage, meter: Meter, slide: str, outcome: dict[str, Any]) -> None:
+def _show(stage: Stage, meter: Meter, slide: str, outcome: dict[str, Any], *, read: bool = True) -> None:
     status = outcome["status"]
-    stage.advance(1, **({} if status == "done" else {status: 1}))
+    (stage.advance if read else stage.resume)(1, **({} if status == "done" else {status: 1}))
     meter.count(**{status: 1})
     if status != "done":
         stage.note(f"{slide}: {status} ({outcome['reason']})")
 
 
-def _copy_overlays(spool: Storage, folder: Storage, outcomes: Mapping[str, dict[str, Any]]) -> None:
-    def copy(slide: str) -> None:
-        folder.write_bytes(spool.read_bytes(outcomes[slide]["folder"], OVERLAY), overlay_path(slide))
-
-    drawn = [slide for slide, outcome in outcomes.items() if outcome["survey"] and outcome["survey"]["overlay"]]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(copy, drawn))
+def _ends(table: pa.Table) -> str:
+    """Why slides came to nothing, failures first."""
+    rows = sorted(table.to_pylist(), key=lambda row: (row["status"] != "failed", row["slide"]))
+    told = [f"{row['slide']}: {row['reason']}" for row in rows[:_NAMED]]
+    return "; ".join(told + ([f"and {len(rows) - _NAMED} more"] if len(rows) > _NAMED else []))

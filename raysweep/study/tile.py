@@ -1,48 +1,99 @@
 """Tile slides without a study."""
 
-from collections import Counter
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.lease import lease
 from raysweep.progress import Progress
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import read_slides
+from raysweep.slides.table import check_slides, read_slides
+from raysweep.slides.wants import check_wants
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
+from raysweep.study.load import explain
+from raysweep.study.status import reopened, to_tile
 
+_OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[^/=]+)*=")
 _SEED = 0
+_SOURCES = "arguments"  # as `slides` in the manifest; slides.parquet names each
 _COLUMNS = ("slide", "status", "reason", "mpp", "n_patches", "dropped")
 
 
 def tile_slides(
-    sources: Sequence[str], *, um: float, px: int, out: Path, workers: int | None, progress: Progress
+    arguments: Sequence[str],
+    *,
+    um: float | None,
+    px: int | None,
+    out: Path | None,
+    workers: int | None,
+    progress: Progress,
 ) -> tuple[list[str], list[list[str]], bool]:
-    """Make a patch set `out/<fp8>` from slide files, globs or slide tables.
+    """Make a patch set `out/<fp8>` from slide files, folders, globs or slide tables.
 
-    `um` and `px` are the edge of a patch in the specimen and in pixels. Returns a header and a row per slide, and
-    whether some slides failed. Raises RequestError for sources that name no slide.
+    The other `arguments` are keys of a patch set, such as `tissue=all` or `labels.source=mask`. `um` and `px` are the
+    edge of a patch in the specimen and in pixels. Returns a header and a row per slide, and whether some slides failed;
+    there is no patch set when none of them is done. Raises RequestError for sources that name no slide, for wrong keys
+    and for what is missing.
     """
-    specs = [PatchSetSpec(slides=str(source), um=um, px=px) for source in sources]
-    slides = sorted((s for spec in specs for s in read_slides(spec, Path.cwd())), key=lambda s: s.name)
-    double = [name for name, n in Counter(s.name for s in slides).items() if n > 1]
-    if double:
-        raise RequestError(f"two slides are called {double[0]}; give them as a slide table with a column `slide`")
+    for argument in arguments:
+        shown = argument.encode(errors="backslashreplace").decode()
+        if shown != argument:  # Ray notes the command line
+            raise RequestError(f"tile: {shown} is not UTF-8; name its folder, or a glob in quotes")
+    overrides = [argument for argument in arguments if _OVERRIDE.match(argument) and not os.path.exists(argument)]
+    sources = [argument for argument in arguments if argument not in overrides]
+    keys = _keys(overrides, {"um": um, "px": px})
+    if not sources or out is None or "px" not in keys or not {"um", "mpp"} & set(keys):
+        raise RequestError("tile: slides need --um, --px and --out, such as *.svs --um 200 --px 512 --out patches")
+    try:
+        spec = PatchSetSpec.model_validate({**keys, "slides": _SOURCES})
+    except ValidationError as error:
+        raise RequestError(explain(error, PatchSetSpec).removeprefix(": ")) from error
+    of = [spec.model_copy(update={"slides": source}) for source in sources]
+    slides = sorted((s for one in of for s in read_slides(one, Path.cwd())), key=lambda s: s.name)
+    check_slides(slides, spec, "slides")
+    check_wants(spec, slides)
     home = Storage.open(out)
     home.check_writable()
-    artefact = Artefact(home, patch_set_inputs(specs[0], slides, _SEED))
-    if not artefact.done():
-        with lease(home), cluster(progress, cpus=workers):
-            from raysweep.slides.tile import tile
+    artefact = Artefact(home, patch_set_inputs(spec, slides, _SEED))
+    if to_tile(artefact):
+        from raysweep.slides.tile import NothingTiled, tile
 
+        with lease(home), cluster(progress, cpus=workers), suppress(NothingTiled), reopened(artefact) as patches:
             check_nodes(home, [s.path for s in slides[:100]])
-            tile(specs[0], slides, artefact, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
+            tile(spec, slides, patches, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
             home.write_bytes(f"{artefact.fingerprint[:8]}\n".encode(), "current")
     table = artefact.folder.read_table("slides.parquet", columns=list(_COLUMNS)).to_pylist()
     rows = [[_shown(row[column]) for column in _COLUMNS] for row in table]
     return list(_COLUMNS), rows, any(row["status"] == "failed" for row in table)
+
+
+def _keys(overrides: Sequence[str], options: Mapping[str, float | None]) -> dict[str, Any]:
+    """The keys of a patch set that overrides and the command's options give."""
+    config = OmegaConf.create({})
+    for override in overrides:
+        try:
+            config.merge_with_dotlist([override])
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise RequestError(f"{override}: {' '.join(str(error).split())[:200]}") from error
+    keys = OmegaConf.to_container(config)
+    assert isinstance(keys, dict)
+    if "slides" in keys:
+        raise RequestError("slides: here they are arguments of their own, without slides=")
+    for key, value in options.items():
+        if value is not None and key in keys:
+            raise RequestError(f"{key}: is given twice, as --{key} and as {key}=; keep one")
+    return {**{str(key): value for key, value in keys.items()}, **{k: v for k, v in options.items() if v is not None}}
 
 
 def _shown(value: object) -> str:

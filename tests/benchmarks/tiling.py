@@ -6,6 +6,7 @@
 `--large` is like `--fine` with four times the pixels. Each figure is the median of interleaved pairs, in processes
 that are held on one core. The common way is one OpenSlide `read_region` per patch, PIL Lanczos, PIL JPEG of quality 90.
 The floor decodes every tile once, resizes every patch once and encodes every patch once, with nothing in between.
+hs2p and tiatoolbox are printed beside where they are installed (extra `bench`), as they come, in one process.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import peers
+from tests.benchmarks.prepared import QUALITY, prepared
+
 _CASES = {  # option: keys of the patch set, target against the common way
     "fine": ({"um": 200, "px": 512}, 4.2),
     "coarse": ({"mpp": "native", "px": 224}, 3.5),
@@ -30,31 +34,6 @@ _CASES = {  # option: keys of the patch set, target against the common way
 _FLOOR = 0.8
 _PAIRS = 3
 _SLIDES = 6
-_QUALITY = 90
-
-
-def _prepared(path: str, keys: dict[str, Any]):
-    import numpy as np
-
-    from raysweep.slides.grid import lay_grid
-    from raysweep.slides.native import may_copy, native_tile
-    from raysweep.slides.pipeline import Limits
-    from raysweep.slides.region import read_region
-    from raysweep.slides.regions import cut_regions
-    from raysweep.slides.slide import Slide
-    from raysweep.slides.spec import PatchSetSpec
-
-    spec = PatchSetSpec(slides="*.svs", quality=_QUALITY, **keys)
-    with Slide(path) as slide:
-        grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-        copy = may_copy(spec) and native_tile(slide) == (spec.px, spec.px)
-        regions = []  # of patches that are kept: nobody gains by leaving glass out
-        for places in cut_regions(grid.all(), grid, spec.px, Limits().region_mpx):
-            kept = read_region(slide, "slide", places, grid, spec, 0).rows.select(["x", "y"]).to_pylist()
-            found = {(row["x"], row["y"]) for row in kept}
-            inside = [tuple(corner) in found for corner in places.corner.tolist()]
-            regions += [places.pick(np.array(inside))] if any(inside) else []
-    return spec, grid, copy, regions
 
 
 def _ours(path: str, keys: dict[str, Any]) -> float:
@@ -64,7 +43,7 @@ def _ours(path: str, keys: dict[str, Any]) -> float:
     from raysweep.slides.spool import write_piece
     from raysweep.storage import Storage
 
-    spec, grid, copy, regions = _prepared(path, keys)
+    spec, grid, copy, regions = prepared(path, keys)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         for number, places in enumerate(regions):
@@ -78,7 +57,7 @@ def _common(path: str, keys: dict[str, Any]) -> float:
     """Patches per second of one read, one resize and one encoding each."""
     import openslide
 
-    spec, grid, _, regions = _prepared(path, keys)
+    spec, grid, _, regions = prepared(path, keys)
     started = time.perf_counter()
     with openslide.OpenSlide(path) as slide:
         for places in regions:
@@ -97,7 +76,7 @@ def _common_pixels(slide, corner: list[int], box: list[int], level: int, px: int
 
 def _common_jpeg(patch) -> bytes:
     sink = io.BytesIO()
-    patch.save(sink, "JPEG", quality=_QUALITY)
+    patch.save(sink, "JPEG", quality=QUALITY)
     return sink.getvalue()
 
 
@@ -109,7 +88,7 @@ def _floor(path: str, keys: dict[str, Any]) -> float:
 
     from raysweep.slides.slide import Slide
 
-    spec, grid, _, regions = _prepared(path, keys)
+    spec, grid, _, regions = prepared(path, keys)
     decode = resize = encode = 0.0
     n = sum(map(len, regions))
     with Slide(path) as slide:
@@ -138,7 +117,7 @@ def _floor(path: str, keys: dict[str, Any]) -> float:
                     )
                     crop = small[0].permute(1, 2, 0).contiguous().numpy()
                 resized = time.perf_counter()
-                simplejpeg.encode_jpeg(crop, _QUALITY, "RGB", "420")
+                simplejpeg.encode_jpeg(crop, QUALITY, "RGB", "420")
                 resize += resized - started
                 encode += time.perf_counter() - resized
     return n / (decode + resize + encode)
@@ -154,7 +133,7 @@ def _quality(path: str, keys: dict[str, Any]) -> dict[str, float]:
     from raysweep.slides.region import read_region
     from raysweep.slides.slide import Slide
 
-    spec, grid, copy, regions = _prepared(path, keys)
+    spec, grid, copy, regions = prepared(path, keys)
     places = max(regions, key=len).pick(np.arange(0, len(max(regions, key=len)), 8))
     errors: dict[str, list[float]] = {"ours": [], "its own JPEG": []}
     with Slide(path) as slide, openslide.OpenSlide(path) as other:
@@ -201,7 +180,7 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
         seconds = []
         # The first one starts the workers, the second one shows what any start costs.
         for turn, more in enumerate(({"per_slide": 20}, {"per_slide": 1}, {})):
-            spec = PatchSetSpec(slides=str(table_csv), quality=_QUALITY, **keys, **more)
+            spec = PatchSetSpec(slides=str(table_csv), quality=QUALITY, **keys, **more)
             slides = read_slides(spec, Path.cwd())
             artefact = Artefact(home.at("set"), patch_set_inputs(spec, slides, turn))
             started = time.perf_counter()
@@ -214,7 +193,9 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
 
 _PARTS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
     "ours": _ours, "common": _common, "floor": _floor, "quality": _quality, "memory": _memory, "both": _end_to_end,
+    "hs2p": peers.hs2p, "tiatoolbox": peers.tiatoolbox,
 }  # fmt: skip
+_PEERS = ("hs2p", "tiatoolbox")
 
 
 def _measure(part: str, path: str, keys: dict[str, Any], cores: tuple[int, ...] = (0,)) -> Any:
@@ -253,6 +234,8 @@ def main() -> None:
         share = statistics.median(rate["ours"] / rate["floor"] for rate in rates)
         print(f"{name} {keys}: {ours:.0f} patches/s a core, common way {common:.0f}, floor {floor:.0f}")
         print(f"  against the common way: {_verdict(over, target)}; of the floor: {_verdict(share, _FLOOR)}")
+        for peer in filter(peers.installed, _PEERS):
+            print(f"  {peer}: {_measure(peer, path, keys):.0f} patches/s")
         noise = _measure("quality", path, keys)
         ratios = ", ".join(f"{key} {value:.1f} dB" for key, value in noise.items())
         print(f"  PSNR to the common way's pixels: {ratios}")

@@ -47,9 +47,9 @@ def make(
     workers: int | None = None,
     inputs: dict[str, Any] | None = None,
     limits: Limits = Limits(),
+    progress: Progress = Progress(quiet=True),
 ) -> Made:
     artefact = Artefact(out.at("patches", "small"), inputs or patch_set_inputs(spec, slides, seed))
     spool = spool or out.at("spool")
-    quiet = Progress(quiet=True)
-    table = tile(spec, slides, artefact, spool, seed=seed, workers=workers, progress=quiet, limits=limits)
+    table = tile(spec, slides, artefact, spool, seed=seed, workers=workers, progress=progress, limits=limits)
     return Made(slides, artefact, spool, table)

@@ -1,5 +1,6 @@
 """What a patch set's fingerprint covers and what it does not."""
 
+import os
 from dataclasses import replace
 from shutil import copy
 
@@ -8,7 +9,7 @@ import pytest
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
-from raysweep.storage import fingerprint
+from raysweep.storage import file_identity, fingerprint
 
 
 @pytest.fixture
@@ -85,3 +86,41 @@ def test_the_order_of_classes_matters(slides):
             for s, f in zip((base, other), found, strict=True)
         ]
         assert fingerprint(spools[0]) != fingerprint(spools[1])
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"odd\xff.svs"), "with\0nul.svs"])
+def test_a_name_that_cannot_be_opened_is_as_good_as_missing(slides, tmp_path, name):
+    odd = [replace(slides[0], path=f"{tmp_path}/{name}"), replace(slides[1], mask=f"{tmp_path}/{name}")]
+    a, b = patch_set_inputs(spec(), odd, 0)["slides"]
+    assert b["missing"] is True
+    assert "identity" not in b
+    assert a["identity"]["size"] == 100
+    assert a["mask"] == "missing"
+
+
+@pytest.mark.parametrize("kind", ["annotations", "coords", "mask"])
+def test_a_change_in_the_middle_of_a_file_beside_the_slide_is_noticed(slides, tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(bytes(5 * 2**20))
+    entry = replace(slides[1], **{kind: str(path)})
+    before = patch_set_inputs(spec(), [entry], 0)
+    with open(path, "r+b") as file:
+        file.seek(2**21)
+        file.write(b"x")
+    after = patch_set_inputs(spec(), [entry], 0)
+    assert (before["slides"][0]["name"], before["slides"][0][kind]["size"]) == ("a", 5 * 2**20)
+    assert fingerprint(before) != fingerprint(after)
+
+
+def test_of_a_large_mask_only_the_ends_are_read(slides, tmp_path):
+    path = tmp_path / "a.tiff"
+    with open(path, "wb") as file:
+        file.truncate(17 * 2**20)
+    entry = replace(slides[1], mask=str(path))
+    assert patch_set_inputs(spec(), [entry], 0)["slides"][0]["mask"] == file_identity(path)
+
+
+def test_the_identity_of_a_small_file_beside_the_slide_is_that_of_any_file(slides, tmp_path):
+    (tmp_path / "a.xml").write_bytes(b"x" * 1_500_000)
+    entry = replace(slides[1], annotations=str(tmp_path / "a.xml"))
+    assert patch_set_inputs(spec(), [entry], 0)["slides"][0]["annotations"] == file_identity(tmp_path / "a.xml")

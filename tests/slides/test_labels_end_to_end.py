@@ -1,6 +1,7 @@
 """Labels and masks of patches, from the files beside the slides to the rows of shards, on a running Ray."""
 
 import io
+import json
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from raysweep.patches.decode import decode
 from raysweep.patches.read import PatchSet
+from raysweep.randomness import stable_hash
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import read_slides
 from raysweep.storage import Storage
@@ -156,7 +158,7 @@ def test_points_give_shifted_patches_and_the_rest_of_the_slide_none_of_them(tmp_
         classes[y, x] = 2
     write_slide(tmp_path / "a.svs", paint(classes))
     features = [(name, "Point", list(place)) for name, places in points.items() for place in places]
-    features.append(("Mitosis", "Point", [3, 3]))  # its patches would reach out of the slide
+    features.append(("Mitosis", "Point", [380, 282]))  # its patches would reach out of the slide
     write_qupath(tmp_path / "a.geojson", features)
     (tmp_path / "slides.csv").write_text("path,annotations\na.svs,a.geojson")
     labels = {"source": "points", "classes": {"mitosis": "Mitosis", "mimic": "NonMitosis"}, "ignore": "Junk",
@@ -166,7 +168,7 @@ def test_points_give_shifted_patches_and_the_rest_of_the_slide_none_of_them(tmp_
     rows = made.rows.to_pylist()
     shifts = set()
     for label, name in ((1, "Mitosis"), (2, "NonMitosis")):
-        found = [row for row in rows if row["label"] == label]
+        found = [row for row in rows if row["label"] == label and (row["x"], row["y"]) != (320, 224)]
         assert len(found) == 4 * len(points[name])
         for row in found:
             [(x, y)] = [(x, y) for x, y in points[name] if abs(x - row["x"] - 32) < 40 and abs(y - row["y"] - 32) < 40]
@@ -175,18 +177,22 @@ def test_points_give_shifted_patches_and_the_rest_of_the_slide_none_of_them(tmp_
             assert told(row["image"]["bytes"])[y - row["y"], x - row["x"]] == 2
             shifts.add((row["x"] - x, row["y"] - y))
     assert len(shifts) == 12
-    objects = [(3, 3), *points["Mitosis"], *points["NonMitosis"]]
+    assert [row["label"] for row in rows if (row["x"], row["y"]) == (320, 224)] == [1]
+    objects = [(380, 282), *(place for places in points.values() for place in places)]
     free = {
         (x, y)
         for x, y in product(range(0, 384 - 63, 32), range(0, 288 - 63, 32))
         if not any(x <= a <= x + 64 and y <= b <= y + 64 for a, b in objects)
     }
     assert {(row["x"], row["y"]) for row in rows if row["label"] == 0} == free
-    assert made.row("a")["dropped"] == f"{11 * 8 - len(free)} on an object, 4 outside the slide"
+    assert made.row("a")["dropped"] == f"{11 * 8 - len(free)} on an object, 3 same place"
 
 
-def test_an_objects_own_box_becomes_the_patch(tmp_path):
-    boxes = {(40, 50, 90, 110): 1, (200, 64, 328, 192): 2, (130, 200, 160, 230): 1}
+def test_a_square_around_an_objects_own_box_becomes_the_patch(tmp_path):
+    """Two have one corner, one lies at the slide's edge, and one is too small to be enlarged to a patch."""
+    boxes = {(40, 50, 90, 114): 1, (200, 64, 328, 192): 2, (200, 64, 264, 128): 1, (130, 200, 160, 230): 1,
+             (354, 10, 384, 80): 2}  # fmt: skip
+    squares = {(33, 50, 64): 1, (200, 64, 128): 2, (200, 64, 64): 1, (314, 10, 70): 2}
     classes = np.zeros((256, 384), np.uint8)
     for (left, top, right, bottom), index in boxes.items():
         classes[top:bottom, left:right] = index
@@ -195,11 +201,23 @@ def test_an_objects_own_box_becomes_the_patch(tmp_path):
     write_asap(tmp_path / "a.xml", [(names[index], square(*box), "Rectangle") for box, index in boxes.items()])
     (tmp_path / "slides.csv").write_text("path,annotations\na.svs,a.xml")
     labels = {"source": "points", "classes": {"none": [], "cell": "Cell", "cluster": "Cluster"}, "box": True}
-    made = tiled(spec(labels), tmp_path, tmp_path / "out")
-    rows = made.rows.to_pylist()
-    assert {(row["x"], row["y"]): row["label"] for row in rows} == {box[:2]: index for box, index in boxes.items()}
-    for row in rows:
-        assert (told(row["image"]["bytes"]) == row["label"]).all()  # the object and nothing else
+    made = tiled(spec(labels, export=["geojson", "clam"]), tmp_path, tmp_path / "out")
+    rows = {(row["x"], row["y"], round(row["mpp"] * EDGE / 0.5)): row for row in made.rows.to_pylist()}
+    assert {key: row["label"] for key, row in rows.items()} == squares
+    for (x, y, edge), row in rows.items():
+        assert row["mpp"] == edge * 0.5 / EDGE
+        assert row["key"] == stable_hash("a", x, y, edge, 0)
+        assert row["image"]["path"] == f"a_{x}_{y}_{edge}.jpg"
+        picture = Image.fromarray(classes[y : y + edge, x : x + edge]).resize((EDGE, EDGE), Image.Resampling.NEAREST)
+        assert (told(row["image"]["bytes"]) == np.asarray(picture)).mean() > 0.97
+    assert "1 objects smaller than 60.95 pixels" in made.row("a")["dropped"]
+    collection = json.loads(made.artefact.folder.read_bytes("geojson", "a.geojson"))
+    corners = [feature["geometry"]["coordinates"][0] for feature in collection["features"]]
+    assert {(*ring[0], ring[2][0] - ring[0][0]) for ring in corners} == set(squares)
+    assert {ring[2][1] - ring[0][1] for ring in corners} == {64, 70, 128}
+    told_why = "clam: coordinates of CLAM hold squares of one size, and the patches of this slide are not"
+    assert made.row("a")["export_missing"] == told_why
+    assert not made.artefact.folder.exists("clam")
 
 
 # --- mask slides ------------------------------------------------------------------------------------------------------

@@ -104,6 +104,21 @@ class TestMerge:
         found = [row for name in names for row in folder.read_table("shards", name).to_pylist()]
         assert {(row["x"] % 2, row["label"], row["mask"]) for row in found} == {(0, 1, None), (1, 0, b"png")}
 
+    def test_patches_with_an_edge_of_their_own_have_their_own_scale_and_file_name(self, tmp_path):
+        spool = Storage.open(tmp_path / "spool")
+        rows = [
+            {**row, "x": 5, "left": 5, "right": 5 + row["x"], "mpp": row["x"] / 64} if row["x"] % 2 else row
+            for row in piece_rows("a", 20, 20).to_pylist()
+        ]
+        facts = write_piece(spool, pa.Table.from_pylist(rows, schema=PIECE_SCHEMA), "1")
+        folder = Storage.open(tmp_path / "set")
+        names = run(folder, spool, [Piece("1", facts.rows, facts.bytes)])
+        found = [row for name in names for row in folder.read_table("shards", name).to_pylist()]
+        assert {row["image"]["path"]: row["mpp"] for row in found} == {
+            **{f"a_{x}_0.jpg": 0.5 for x in range(20, 40, 2)},
+            **{f"a_5_0_{edge}.jpg": edge / 64 for edge in range(21, 40, 2)},
+        }
+
     def test_what_was_written_before_a_kill_is_kept(self, tmp_path, spool):
         folder = Storage.open(tmp_path / "set")
         names = run(folder, *spool)
@@ -116,6 +131,15 @@ class TestMerge:
         after = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in times}
         assert after == times
         assert not folder.exists("merge")
+
+    @pytest.mark.parametrize("left", [0, 3, 2000, -1])
+    def test_a_shard_that_is_not_whole_is_written_anew(self, tmp_path, spool, left):
+        folder = Storage.open(tmp_path / "set")
+        names = run(folder, *spool)
+        before = {name: folder.read_bytes("shards", name) for name in names}
+        folder.write_bytes(before[names[3]][:left], "shards", names[3])
+        assert run(folder, *spool) == names
+        assert {name: folder.read_bytes("shards", name) for name in names} == before
 
     def test_another_plan_begins_anew(self, tmp_path, spool):
         folder = Storage.open(tmp_path / "set")

@@ -68,7 +68,10 @@ def test_braces_fill_columns(tmp_path):
     [
         ("{label/*.png", "slides {label/*.png: a brace has no partner between the same two slashes"),
         ("{}/*.png", "{} names no column that a path can tell"),
-        ("{split}/*.png", "slides {split}/*.png, benign/a.png: `split` is benign; write one of train, val, test"),
+        (
+            "{split}/*.png",
+            "slides {split}/*.png, benign/a.png: `split` is benign, benign/b.png: `split` is benign; write one",
+        ),
         ("{label}/*.tif", "no such file below"),
         ("{slide}/*.png", "2 slides are called benign"),
     ],

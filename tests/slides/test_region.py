@@ -5,6 +5,7 @@ import pyarrow.compute as pc
 import pytest
 import tifffile
 from PIL import ImageCms
+from scipy.ndimage import gaussian_filter
 
 from raysweep.patches.decode import decode
 from raysweep.randomness import stable_hash
@@ -105,9 +106,56 @@ def test_origins_keys_and_order(slide):
     for row in rows.to_pylist():
         assert row["key"] == stable_hash("ramp", row["x"], row["y"], 5)
     assert pc.sort_indices(rows["key"]).to_pylist() == [0, 1, 2, 3]
+    assert set(rows["mpp"].to_pylist()) == {None}  # it is that of the patch set
     tissue = {(r["x"], r["y"]): r["tissue"] for r in rows.to_pylist()}
     assert tissue[(0, 0)] == 0
     assert tissue[(80, 362)] == 1
+
+
+@pytest.mark.parametrize(("um", "px"), [(47.3, 64), (66.1, 32)])
+def test_rows_hold_the_rectangle_that_was_read(slide, um, px):
+    grid, rows = rows_of(slide, [(c, r) for c in range(7) for r in range(5)], um=um, px=px)
+    read = {tuple(corner): box for corner, box in zip(grid.all().corner.tolist(), grid.all().box.tolist(), strict=True)}
+    for row in rows.to_pylist():
+        assert [row["left"], row["top"], row["right"], row["bottom"]] == read[row["x"], row["y"]]
+
+
+BOXED = {"source": "points", "classes": {"cell": ["cell"]}, "box": True}
+
+
+def test_patches_with_an_edge_of_their_own_have_their_own_scale_and_key(slide):
+    spec = PatchSetSpec(slides="x", um=16, px=32, labels=BOXED, tissue={"reject": []})
+    grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+    edges = np.array([40.0, 90.0, 41.0])
+    places, _ = grid.at(np.full(3, 100.0), np.full(3, 200.0), edges, edges)
+    rows = read_region(slide, "a", places, grid, spec, 7).rows.to_pylist()
+    assert {(row["x"], row["y"]) for row in rows} == {(100, 200)}
+    assert {row["key"]: row["mpp"] for row in rows} == {
+        stable_hash("a", 100, 200, int(edge), 7): edge * 0.5 / 32 for edge in edges
+    }
+
+
+def judged(slide, spec, edge: int, n: int = 200) -> dict[str, int]:
+    """What is rejected of squares of `edge` pixels in the middle of a slide."""
+    grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(0.2 * size, 0.8 * size, n).astype(float) for size in slide.size)
+    places, _ = grid.at(x, y, np.full(n, edge), np.full(n, edge))
+    return read_region(slide, "a", places, grid, spec, 0).rejected
+
+
+@pytest.mark.parametrize(
+    ("keys", "edge"),
+    [({"um": 112, "labels": BOXED}, 32), ({"um": 112, "labels": BOXED}, 64), ({"um": 16}, 32), ({"um": 32}, 64)],
+)
+def test_enlarged_patches_are_judged_by_their_own_scale(test_data, tmp_path, keys, edge):
+    spec = PatchSetSpec(slides="x", px=224, max_upsample=8, tissue={"reject": ["blurred"]}, **keys)
+    with Slide(test_data / "wsi" / "CMU-1-Small-Region.svs") as slide:
+        assert judged(slide, spec, edge) == {}
+        blurred = gaussian_filter(slide.read(0, 400, 900, 1400, 1400), (4, 4, 0))  # 2 um
+    with Slide(write_slide(tmp_path / "a.svs", blurred, mpp=0.499, downsamples=())) as slide:
+        found = judged(slide, spec, edge).get("blurred", 0)
+    assert found > 150 if edge > 32 else found == 0  # 32 pixels are too few to judge
 
 
 def test_a_patch_is_the_same_whatever_is_read_with_it(slide):

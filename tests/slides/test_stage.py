@@ -14,7 +14,9 @@ import pytest
 
 from raysweep.errors import WorkError
 from raysweep.slides import stage
-from raysweep.slides.stage import staged
+from raysweep.slides.sidecars import Sidecars
+from raysweep.slides.stage import staged, staged_together
+from raysweep.slides.table import SlideEntry
 from tests.bucket import Bucket, Gate, serve_bucket
 
 MIB = 2**20
@@ -182,6 +184,101 @@ def test_a_slide_larger_than_all_the_space_is_refused(bucket, tmp_path):
     ):
         pass
     assert not (tmp_path / "cache").exists()
+
+
+def test_two_slides_with_their_masks_do_not_hold_each_other_up(bucket, tmp_path, monkeypatch):
+    """Each of two workers needs all the space: neither may wait for it while it holds some."""
+    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(stage, "_PATIENCE_SECONDS", 10)
+    slides, masks = ([bucket.put(f"two/{name}.{end}", b"x" * MIB) for name in "ab"] for end in ("svs", "tiff"))
+    entries = [SlideEntry("ab", slide, mask=mask) for slide, mask in zip(slides, masks, strict=True)]
+    begun, held = threading.Barrier(2), []
+
+    def use(entry: SlideEntry) -> None:
+        begun.wait()
+        with Sidecars.of(entry, 2 * MIB) as sidecars:
+            assert sidecars.mask is not None
+            held.append((sidecars.path.stat().st_size, sidecars.mask.stat().st_size))
+
+    users = [threading.Thread(target=use, args=(entry,)) for entry in entries]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert held == [(MIB, MIB)] * 2
+
+
+def test_a_slide_too_large_with_its_mask_is_refused_at_once(bucket, tmp_path, monkeypatch):
+    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(stage, "_PATIENCE_SECONDS", 1)
+    entry = SlideEntry("s", bucket.put("sum/s.svs", b"x" * MIB), mask=bucket.put("sum/mask.tiff", b"x" * MIB))
+    told = (
+        r"^s3://slides/sum/s\.svs and 1 more file of the same slide take 2 MiB and slides may take 1.5 MiB on the disk"
+    )
+    with pytest.raises(WorkError, match=told), Sidecars.of(entry, 3 * MIB // 2):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_already_or_named_twice_counts_once(bucket, tmp_path):
+    slide, mask, other = (bucket.put(f"once-each/{name}", b"x" * MIB) for name in ("s.svs", "mask.tiff", "o.svs"))
+    with staged_together([mask, other], folder=tmp_path, limit_bytes=3 * MIB) as (first, _):
+        with staged_together([slide, mask, mask], folder=tmp_path, limit_bytes=3 * MIB) as paths:
+            assert [path.name for path in paths] == ["s.svs", "mask.tiff", "mask.tiff"]
+            assert paths[1].samefile(first)
+        assert len(copies(tmp_path)) == 3
+
+
+def test_what_is_there_of_a_slide_does_not_make_room_for_the_rest(bucket, tmp_path):
+    """The mask is the longest unused, and must not go for its own slide."""
+    slide, mask, other = (bucket.put(f"own/{name}", b"x" * MIB) for name in ("s.svs", "mask.tiff", "o.svs"))
+    for source in (mask, other):
+        with staged(source, folder=tmp_path, limit_bytes=2 * MIB):
+            pass
+    with staged_together([slide, mask], folder=tmp_path, limit_bytes=2 * MIB) as paths:
+        assert all(path.stat().st_size == MIB for path in paths)
+    assert copies(tmp_path) == ["whole/mask.tiff", "whole/s.svs"]
+
+
+def test_local_files_beside_remote_ones_stay_where_they_are(bucket, tmp_path):
+    (tmp_path / "mask.tiff").write_bytes(b"x" * 100)
+    sources = [bucket.put("mixed/s.svs", b"x"), str(tmp_path / "mask.tiff")]
+    with staged_together(sources, folder=tmp_path / "cache", limit_bytes=10) as paths:
+        assert paths[1] == tmp_path / "mask.tiff"
+        assert paths[0].read_bytes() == b"x"
+
+
+def test_one_file_that_cannot_be_copied_frees_the_others(bucket, tmp_path, monkeypatch):
+    whole, lost = bucket.put("freed/s.svs", b"x" * 100), bucket.put("freed/mask.tiff", b"x" * 200)
+    copy_files = stage.pafs.copy_files
+
+    def fail(source: str, *args: object, **options: object) -> None:
+        if source.endswith("mask.tiff"):
+            raise OSError("the line is cut")
+        copy_files(source, *args, **options)
+
+    monkeypatch.setattr(stage.pafs, "copy_files", fail)
+    told = r"^s3://slides/freed/mask\.tiff cannot be copied to .* \(the line is cut\)$"
+    with (
+        pytest.raises(WorkError, match=told),
+        staged_together([whole, lost], folder=tmp_path, limit_bytes=300),
+    ):
+        pass
+    assert copies(tmp_path) == ["whole/s.svs"]
+    with staged(bucket.put("freed/other.svs", b"x" * 300), folder=tmp_path, limit_bytes=300):
+        assert copies(tmp_path) == ["whole/other.svs"]
+
+
+def test_what_others_keep_in_the_folder_is_left_alone(bucket, tmp_path):
+    for name in ("notes", "of-somebody", "f" * 32 + "-12x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kept").write_text("x" * 100)
+    (tmp_path / ".gone-file").write_text("x")
+    a, b = (bucket.put(f"foreign/{name}.svs", b"x" * 100) for name in "ab")
+    for source in (a, b):
+        with staged(source, folder=tmp_path, limit_bytes=100):
+            pass
+    assert len(copies(tmp_path)) == 1 + 3 + 1
 
 
 def test_a_kill_in_the_middle_of_a_copy(bucket, tmp_path, start):

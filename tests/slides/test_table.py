@@ -5,12 +5,11 @@ import re
 from dataclasses import asdict
 
 import pytest
+from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry, read_slides
-from raysweep.storage import locate
-from tests.bucket import serve_bucket
+from raysweep.slides.table import SlideEntry, file_stem, read_slides
 
 
 def spec(slides: str, **keys) -> PatchSetSpec:
@@ -55,17 +54,6 @@ def test_where_filters_on_any_column(tmp_path):
     assert [e.name for e in read(tmp_path, text, where={"kind": "tumour", "site": ["x", "y"]})] == ["a", "c"]
 
 
-def test_a_glob_names_slides_by_stem(tmp_path):
-    (tmp_path / "deep").mkdir()
-    for name in ("b.svs", "a.svs", "deep/c.svs", "note.txt"):
-        (tmp_path / name).touch()
-    assert [e.name for e in read_slides(spec("*.svs"), tmp_path)] == ["a", "b"]
-    entries = read_slides(spec("**/*.svs"), tmp_path)
-    assert [(e.name, e.given) for e in entries] == [("a", "a.svs"), ("b", "b.svs"), ("c", "deep/c.svs")]
-    assert entries[2].path == (tmp_path / "deep" / "c.svs").as_posix()
-    assert [e.name for e in read_slides(spec(f"{tmp_path}/deep/*.svs"), tmp_path / "deep")] == ["c"]
-
-
 @pytest.mark.parametrize(
     ("text", "keys", "message"),
     [
@@ -80,7 +68,46 @@ def test_a_glob_names_slides_by_stem(tmp_path):
         ("path,mpp\na.svs,40x\n", {}, "`mpp` is 40x"),
         ("slide,path\na,\n", {}, "line 2: `path` is empty"),
         ("path\nx/a.svs\ny/a.svs\n", {}, "2 slides are called a"),
+        (
+            "path\nx/a.svs\ny/a.svs\nz/a.svs\nx/b.svs\ny/b.svs\n",
+            {},
+            "slides.csv: 3 slides are called a (x/a.svs, y/a.svs, ...), "
+            "2 slides are called b (x/b.svs, y/b.svs); give each its own name in the column `slide` of a slide table",
+        ),
+        (
+            "path\n" + "".join(f"x/{n}.svs\ny/{n}.svs\n" for n in range(7)),
+            {},
+            "called 4 (x/4.svs, y/4.svs); give each its own name in the column `slide` of a slide table; and 2 more",
+        ),
         ("path\na.svs,b\n", {}, "line 2: has 2 cells for 1 columns"),
+        (
+            "path\na.svs,b\nb.svs\nc.svs,d,e\n",
+            {},
+            "line 2: has 2 cells for 1 columns, line 4: has 3 cells for 1 columns; quote a cell that holds a comma",
+        ),
+        (
+            "path\n" + "a.svs,b\n" * 7,
+            {},
+            "line 6: has 2 cells for 1 columns; quote a cell that holds a comma; and 2 more",
+        ),
+        (
+            "path,mpp,split\na.svs,0,\nb.svs,1,\nc.svs,40x,\n,,\nd.svs,,validation\n,1,\n",
+            {},
+            "slides.csv, line 2: `mpp` is 0, line 4: `mpp` is 40x; write um per pixel as a number above 0, or nothing; "
+            "line 6: `split` is validation; write one of train, val, test, or nothing; line 7: `path` is empty; name "
+            "the slide file",
+        ),
+        (
+            "path,mpp\n" + "".join(f"{n}.svs,-1\n" for n in range(7)),
+            {},
+            "line 6: `mpp` is -1; write um per pixel as a number above 0, or nothing; and 2 more",
+        ),
+        (
+            "path,patient,split\na.svs,p,train\nb.svs,p,test\nc.svs,q,val\nd.svs,q,test\n",
+            {},
+            "patient p is in the splits "
+            "train and test, patient q is in the splits val and test; keep all its slides in one",
+        ),
         ('path,note\na.svs,"x\nb.svs,\n', {}, "a quote is not closed"),
         ("path,split\na.svs,validation\n", {}, "`split` is validation"),
         ("path,patient,split\na.svs,p,train\nb.svs,p,test\n", {}, "patient p is in the splits train and test"),
@@ -92,7 +119,7 @@ def test_a_glob_names_slides_by_stem(tmp_path):
         ("path,mask\na.svs,D:/m.png\n", {}, "`mask` is the Windows path D:/m.png"),
         ("path\nnowhere://x/a.svs\n", {}, "line 2: nowhere://x"),
         ("path;mpp\na.svs;40x\n", {}, "`mpp` is 40x"),
-        ("path,site\na.svs,x\nb.svs,\n", {"split_by": "site"}, "slide b has no `site`"),
+        ("path,site\na.svs,x\nb.svs,\n", {"split_by": "site"}, "slide b has no `site`; fill in what"),
         ("path,site,split\na.svs,x,train\nb.svs,x,val\n", {"split_by": "site"}, "site x is in the splits train and"),
         ("path,site,patient\na.svs,x,p\nb.svs,y,p\n", {"split_by": "site"}, "patient p is at the sites x and y"),
         ('path,x\na.svs,"' + "y" * 200_000 + '"\n', {}, "line 2: is not CSV (field larger than"),
@@ -102,6 +129,59 @@ def test_a_bad_table_is_one_sentence(tmp_path, text, keys, message):
     with pytest.raises(RequestError, match=re.escape(message)) as caught:
         read(tmp_path, text, **keys)
     assert "slides.csv" in str(caught.value)
+
+
+TWO_NAMES = "slide,path,patient,split\na,one.svs,p,{}\nb,{},q,{}\n"
+
+
+@pytest.mark.parametrize("other", ["one.svs", "deep/../one.svs", "link.svs"])
+def test_one_file_under_two_names_is_refused_where_it_may_come_into_two_splits(tmp_path, other):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "one.svs").touch()
+    (tmp_path / "link.svs").symlink_to("one.svs")
+    message = (
+        "the slides a and b are one file, one.svs, and may come into two splits; name a file once, or give its slides"
+    )
+    for splits, keys in [(("", ""), {"split": {"val": 0.5}}), (("test", ""), {}), (("test", "train"), {}),
+                         (("train", ""), {"split": {"test": 0.1}})]:  # fmt: skip
+        with pytest.raises(RequestError, match=re.escape(message)):
+            read(tmp_path, TWO_NAMES.format(splits[0], other, splits[1]), **keys)
+    for splits, keys in [(("", ""), {}), (("", ""), {"split": {"val": 0.0}}), (("train", ""), {}),
+                         (("test", "test"), {"split": {"val": 0.5}})]:  # fmt: skip
+        assert len(read(tmp_path, TWO_NAMES.format(splits[0], other, splits[1]), **keys)) == 2
+
+
+def test_one_file_of_one_patient_is_in_one_split(tmp_path):
+    one_patient = TWO_NAMES.format("", "one.svs", "").replace(",q,", ",p,")
+    assert len(read(tmp_path, one_patient, split={"val": 0.5})) == 2
+    sites = "slide,path,patient,site\na,one.svs,p,x\nb,one.svs,q,{}\n"
+    assert len(read(tmp_path, sites.format("x"), split={"val": 0.5}, split_by="site")) == 2
+    with pytest.raises(RequestError, match=r"a and b are one file.* give its slides one site"):
+        read(tmp_path, sites.format("y"), split={"val": 0.5}, split_by="site")
+
+
+@pytest.mark.parametrize("where", [{"use": [True, "maybe"]}, {"use": False}, {"use": None}, {"use": ["x", None]}])
+def test_a_word_that_yaml_takes_for_another_is_refused(where):
+    with pytest.raises(ValidationError, match=r"use: YAML reads the words yes, no, .* as in use: 'yes'"):
+        spec("slides.csv", where=where)
+    assert spec("slides.csv", where={"use": ["yes", 1], "n": 2}).where == {"use": ["yes", "1"], "n": "2"}
+
+
+def test_a_scale_without_end_is_refused():
+    for key in ("um", "slide_mpp", "stride", "max_upsample"):
+        with pytest.raises(ValidationError, match="finite number"):
+            PatchSetSpec(**{"slides": "s", "um": 64, "px": 64, key: float("inf")})
+
+
+def test_a_long_name_is_a_file_of_its_own():
+    assert file_stem("a/b c.1") == "a%2Fb c.1"
+    for letter in ("x", "\u00fc", "/"):
+        one, other = (file_stem(letter * 120 * 3 + end) for end in "ab")
+        assert one != other
+        assert one[:200] == other[:200]
+        assert 200 < len(one) <= 240
+        assert re.fullmatch(r"(x|%..)+-[0-9a-f]{16}", one)
+    assert file_stem("x" * 240) == "x" * 240
 
 
 def test_a_table_that_cannot_be_read(tmp_path):
@@ -211,46 +291,6 @@ def test_an_entry_travels_as_json(tmp_path):
     text = f"path,mpp,stain,mask,note,split\n{TCGA[0]}.svs,0.25,ihc,m.png,\u00fc,val\n"
     (entry,) = read(tmp_path, text)
     assert SlideEntry(**json.loads(json.dumps(asdict(entry)))) == entry
-
-
-def test_slides_on_object_storage(tmp_path):
-    with serve_bucket() as bucket:
-        names = ("set/a.svs", "set/b 1.svs", "set/deep/c.svs", "set/deep/.hidden.svs", "set/note.txt", "other/d.svs")
-        for name in names:
-            bucket.put(name, b"x")
-        at = bucket.address
-
-        entries = read_slides(spec(at("set/*.svs")), tmp_path)
-        assert [(e.name, e.path) for e in entries] == [("a", at("set/a.svs")), ("b 1", at("set/b 1.svs"))]
-        assert [e.given for e in entries] == ["s3://slides/set/a.svs", "s3://slides/set/b 1.svs"]
-        assert [e.name for e in read_slides(spec("**/*.svs", root=at("set")), tmp_path)] == ["a", "b 1", "c"]
-        assert [e.name for e in read_slides(spec(at("*/?.svs")), tmp_path)] == ["a", "d"]
-        assert [e.name for e in read_slides(spec(at("set/deep/c.svs")), tmp_path)] == ["c"]
-        for nothing in ("set/*.tif", "none/*.svs", "set/none.svs"):
-            with pytest.raises(RequestError, match=r"slides s3://slides/(set|none)/.*(no such file|cannot be listed)"):
-                read_slides(spec(at(nothing)), tmp_path)
-
-        text = f"path,mask,split\na.svs,masks/a 1.png,val\ndeep\\c.svs,,\n{at('other/d.svs')},/local/d.png,\n"
-        bucket.put("set/slides.csv", text.encode())
-        a, c, d = read_slides(spec(at("set/slides.csv")), tmp_path)
-        assert (a.name, a.path, a.mask, a.split) == ("a", at("set/a.svs"), at("set/masks/a 1.png"), "val")
-        assert (c.path, c.given) == (at("set/deep/c.svs"), "deep\\c.svs")
-        assert (d.path, d.mask, d.given) == (at("other/d.svs"), "/local/d.png", "s3://slides/other/d.svs")
-        (tmp_path / "slides.csv").write_text(text)
-        assert read_slides(spec("slides.csv", root=at("set")), tmp_path) == [a, c, d]
-        with pytest.raises(RequestError, match=r"slide table s3://slides/none\.csv: cannot be read"):
-            read_slides(spec(at("none.csv")), tmp_path)
-
-        bucket.put("coords/a.h5", b"x")
-        coords = [e.coords for e in read_slides(spec(at("set/slides.csv"), coords=at("coords")), tmp_path)]
-        assert coords == [at("coords/a.h5"), at("coords/c.h5"), at("coords/d.h5")]
-        assert locate(a.path)[1] == "slides/set/a.svs"
-
-
-def test_a_file_address_is_a_path(tmp_path):
-    (tmp_path / "b c.svs").touch()
-    (entry,) = read_slides(spec(f"file://{tmp_path}/*.svs"), tmp_path)
-    assert (entry.name, entry.path) == ("b c", f"{tmp_path}/b c.svs")
 
 
 def test_the_real_tcga_slide_is_a_frozen_section(test_data):

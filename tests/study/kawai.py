@@ -60,8 +60,8 @@ def write_camelyon16(folder: Path) -> Path:
 def write_panda(folder: Path) -> Path:
     """PANDA's folders: biopsies whose colours are their masks' classes.
 
-    r0, r1 and r2 (of Radboud) are whole; r3 has no mask, that of r4 is another slide's and that of r5 has the value 7;
-    k0 is Karolinska's.
+    r0, r1 and r2 (of Radboud) are whole and of ISUP grade 0, the others of grade 1; r3 has no mask, that of r4 is
+    another slide's and that of r5 has the value 7; k0 is Karolinska's.
     """
     (folder / "train_images").mkdir(parents=True)
     (folder / "train_label_masks").mkdir()
@@ -77,7 +77,7 @@ def write_panda(folder: Path) -> Path:
             values[200:210, 200:210] = 7
         if name != "r3":
             write_mask(folder / f"train_label_masks/{name}_mask.tiff", values)
-        lines.append(f"{name},{'karolinska' if name == 'k0' else 'radboud'},{seed % 6},3+4")
+        lines.append(f"{name},{'karolinska' if name == 'k0' else 'radboud'},{int(seed > 2)},3+4")
     (folder / "train.csv").write_text("\n".join(lines) + "\n")
     return folder
 

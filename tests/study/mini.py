@@ -13,16 +13,14 @@ from raysweep.demo.slides import write_slides
 def write_mini(folder: Path, **changes: object) -> Path:
     """Draw the data and write `mini.yaml`: three checkpoints, two tasks, one fraction. Returns the study file.
 
-    One of the slides is a text file: every run of this study has one failure. `changes` replace top-level keys.
+    One of the slides has no file: every run of this study has one failure. `changes` replace top-level keys.
     """
     data = folder / "data"
     table = write_slides(data / "slides", n=4, seed=0)
     write_sets(data, seed=0)
-    broken = folder / "broken.svs"
-    broken.write_text("this is no slide")
     with open(table, newline="") as file:
         rows = [row | {"path": str(table.parent / row["path"])} for row in csv.DictReader(file)]
-    rows.append({"slide": "broken", "path": str(broken), "patient": "S9", "label": "gland"})
+    rows.append({"slide": "broken", "path": "broken.svs", "patient": "S9", "label": "gland"})
     with open(folder / "slides.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -31,6 +31,9 @@ _KINDS = [  # barcode, label, um per pixel, size
     ("TCGA-EF-0003-06Z-00-DX1", "Small intestine", 0.5, (450, 450)),
     ("TCGA-EF-0004-01Z-00-DX1", "Thymus", 0.6, (850, 850)),
     ("TCGA-GH-0005-01Z-00-DX1", "adrenal_gland", 0.5, (450, 450)),
+    ("TCGA-GH-0006-01Z-00-DX1", "adrenal_gland", 0.5, (450, 450)),
+    ("TCGA-GH-0006-01Z-00-DX2", "adrenal_gland", 0.5, (450, 450)),
+    ("TCGA-IJ-0007-01Z-00-DX1", "adrenal_gland", 0.5, (450, 450)),
 ]
 
 
@@ -81,7 +84,7 @@ def panda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", _SETS)
 def test_a_patch_is_200_um_and_512_px(name: str) -> None:
     spec = load_study(f"kawai_{name}", ["data=x"]).study.patches[name]
-    assert (spec.um, spec.px, spec.patch_mpp) == (200, 512, 0.390625)
+    assert (spec.um, spec.px, spec.patch_mpp, spec.max_upsample) == (200, 512, 0.390625, 1.3)
 
 
 def test_each_can_be_planned(tcga: Path, camelyon: Path, panda: Path, tmp_path: Path) -> None:
@@ -110,12 +113,11 @@ def test_ptcga200(tcga: Path, tmp_path: Path) -> None:
     assert made.failures == []  # nothing is wrong with a slide that is skipped
 
     found = Counter((row["slide"], made.patches.classes[row["label"]], row["label"]) for row in made.rows)
-    assert found == {
+    assert found == {(names[kind[0]], "adrenal_gland", 0): 1 for kind in _KINDS[-4:]} | {
         (names["TCGA-AB-0001-01Z-00-DX1"], "liver", 1): 4,
         (names["TCGA-AB-0001-01Z-00-DX2"], "liver", 1): 4,
         (names["TCGA-CD-0002-01Z-00-DX1"], "bowel", 6): 2,  # 791 px of the slide are 200 um
         (names["TCGA-EF-0003-06Z-00-DX1"], "bowel", 6): 1,
-        (names["TCGA-GH-0005-01Z-00-DX1"], "adrenal_gland", 0): 1,
     }
     assert made.slides[names["TCGA-AB-0001-01Z-00-DX1"]]["dropped"] == "2 cap of the slide"
     for row in made.rows:
@@ -128,8 +130,41 @@ def test_ptcga200(tcga: Path, tmp_path: Path) -> None:
     assert splits[names["TCGA-AB-0001-01Z-00-DX1"]] == splits[names["TCGA-AB-0001-01Z-00-DX2"]]
     assert {row["split"] for row in made.rows if row["slide"] == coarse} == set()
     assert all(row["split"] == splits[row["slide"]] for row in made.rows)
-    patients = Counter({name[:12]: split for name, split in splits.items()}.values())
-    assert patients == {"train": 5}  # every organ has one patient here, and train keeps one of each
+    # Of the three patients with an adrenal gland each split has one, two slides and all; others are alone: train keeps.
+    adrenal = {name[:12]: row["split"] for name, row in made.slides.items() if row["label"] == "adrenal_gland"}
+    assert sorted(adrenal.values()) == ["test", "train", "val"]
+    assert {(name[:12], split) for name, split in splits.items() if name[:12] in adrenal} == set(adrenal.items())
+    assert {split for name, split in splits.items() if name[:12] not in adrenal} == {"train"}
+
+
+def dealt(name: str, data: Path, *columns: str) -> Counter:
+    """How many slides of each value of some columns come into each split."""
+    file = load_study(f"kawai_{name}", [f"data={data}"])
+    spec = file.study.patches[name]
+    slides = read_slides(spec, file.folder)
+    splits = deal_splits(slides, spec.split, file.study.seed, spec.split_by, spec.split_within)
+    return Counter((*(slide.columns[column] for column in columns), splits[slide.name]) for slide in slides)
+
+
+def test_pcam200_deals_a_tenth_of_the_normal_and_of_the_tumour_slides(tmp_path: Path) -> None:
+    lines = [f"{kind}_{n:03d}.tif,{kind}," for kind, most in (("normal", 160), ("tumor", 110)) for n in range(most)]
+    lines += [f"test_{n:03d}.tif,{'tumor' if n < 49 else 'normal'},test" for n in range(130)]
+    (tmp_path / "slides.csv").write_text("\n".join(["path,label,split", *lines]))
+    assert dealt("pcam200", tmp_path, "label") == {
+        ("normal", "train"): 144, ("normal", "val"): 16, ("normal", "test"): 81,
+        ("tumor", "train"): 99, ("tumor", "val"): 11, ("tumor", "test"): 49}  # fmt: skip
+
+
+def test_segpanda200_deals_a_tenth_of_each_grade(tmp_path: Path) -> None:
+    slides = {0: 100, 1: 40, 2: 30, 3: 30, 4: 20, 5: 4}
+    lines = [f"{grade}_{n},x.tiff,radboud,{grade}" for grade, most in slides.items() for n in range(most)]
+    lines = [line.replace("x.tiff", f"{number}.tiff") for number, line in enumerate([*lines, "k,x.tiff,karolinska,5"])]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide,path,data_provider,isup_grade", *lines]))
+    few = {grade: max(1, most // 10) for grade, most in slides.items()}
+    assert dealt("segpanda200", tmp_path, "isup_grade") == {
+        **{(str(grade), split): n for grade, n in few.items() for split in ("val", "test")},
+        **{(str(grade), "train"): most - 2 * few[grade] for grade, most in slides.items()},
+    }
 
 
 def test_ptcga200_deals_patients_97_2_1(tmp_path: Path) -> None:
@@ -140,10 +175,8 @@ def test_ptcga200_deals_patients_97_2_1(tmp_path: Path) -> None:
     spec = file.study.patches["ptcga200"]
     slides = read_slides(spec, file.folder)
     splits = deal_splits(slides, spec.split, 0, spec.split_by, spec.split_within)
-    dealt = Counter((slide.label, splits[slide.name]) for slide in slides)
-    assert {key: n for key, n in dealt.items() if key[0] == "brain"} == {
-        ("brain", "train"): 1940, ("brain", "val"): 40, ("brain", "test"): 20}  # fmt: skip
-    assert {key: n for key, n in dealt.items() if key[0] == "thymus"} == {
+    assert dealt("ptcga200", tmp_path, "label") == {
+        ("brain", "train"): 1940, ("brain", "val"): 40, ("brain", "test"): 20,
         ("thymus", "train"): 4, ("thymus", "val"): 2, ("thymus", "test"): 2}  # fmt: skip
     assert len({(name[:12], split) for name, split in splits.items()}) == 1004
 
@@ -186,7 +219,10 @@ def test_pcam200(camelyon: Path, tmp_path: Path) -> None:
     assert placed(made, "tumor_001") == placed(made, "test_001") == {1: metastases}
     assert made.slides["tumor_001"]["dropped"] == "23 background of a slide that gives none"
     assert {row["split"] for row in made.rows if row["slide"].startswith("test")} == {"test"}
-    assert {row["split"] for row in made.rows if not row["slide"].startswith("test")} <= {"train", "val"}
+    splits = {name: row["split"] for name, row in made.slides.items()}
+    assert splits["normal_001"] == "train"  # the only one
+    assert sorted(splits[f"tumor_00{n}"] for n in (1, 2, 3)) == ["train", "train", "val"]
+    assert all(row["split"] == splits[row["slide"]] for row in made.rows)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -215,7 +251,7 @@ def placed(made: Tiled, slide: str) -> dict[int, set[tuple[int, int]]]:
 def test_segpanda200(panda: Path, tmp_path: Path) -> None:
     rows = table(panda)
     assert rows["r3"] == {"slide": "r3", "path": "train_images/r3.tiff", "mask": "", "data_provider": "radboud",
-                          "isup_grade": "3", "gleason_score": "3+4"}  # fmt: skip
+                          "isup_grade": "1", "gleason_score": "3+4"}  # fmt: skip
     assert rows["r0"]["mask"] == "train_label_masks/r0_mask.tiff"
     small = ["patches.segpanda200.um=25", "patches.segpanda200.px=64"]
     made = tiled("segpanda200", panda, tmp_path, *small)
@@ -234,7 +270,10 @@ def test_segpanda200(panda: Path, tmp_path: Path) -> None:
         assert made.slides[name]["mpp"] == pytest.approx(PANDA_MPP, rel=1e-4)
         assert made.slides[name]["mpp_source"] == "tiff resolution"
         assert made.slides[name]["n_patches"] > 60
-    assert Counter(row["split"] for row in made.slides.values()) == {"train": 4, "val": 1, "test": 1}
+    for grade in (("r0", "r1", "r2"), ("r3", "r4", "r5")):
+        assert sorted(made.slides[name]["split"] for name in grade) == ["test", "train", "val"]
+    splits = {(row["slide"], row["split"]) for row in made.rows}
+    assert splits == {(name, made.slides[name]["split"]) for name in ("r0", "r1", "r2")}
     check_masks(made)
 
 

@@ -12,7 +12,10 @@ from raysweep.errors import WorkError
 from raysweep.slides.grid import Grid
 
 _MOST = 20_000_000  # places of a slide; a file that claims more is damaged
-_LIKE = 1.25  # edges may differ by this factor: CLAM and TRIDENT round to levels and to whole magnifications
+_LIKE = 1.03  # edges may differ by this factor: CLAM rounds to whole pixels of a level
+_LIKE_NAMED = 1.25  # likewise where whole magnifications are said to be those of the slide and the patches
+_MPP_AT_1 = 10.0  # um per pixel at magnification 1, as TRIDENT counts
+_MAGNIFICATIONS = ("level0_magnification", "target_magnification")  # of the slide and of the patches
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,27 @@ class Coordinates:
     n_repeated: int
 
 
-def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, float]]) -> Coordinates:
+@dataclass(frozen=True)
+class _Size:
+    """What a file says of its places: edge in level-0 pixels, edge in pixels of the patches that its tool cuts, and
+    edge in um if its whole magnifications are taken at their word."""
+
+    level0: float
+    px: float
+    um: float | None = None
+
+
+def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, float]], mpp: float) -> Coordinates:
     """The places that a CLAM or TRIDENT file gives for a slide; `grid.at` makes patches of them.
 
     Args:
         path: an HDF5 file with a data set `coords`, integers (n, 2): level-0 corners.
         grid: of the patches that are to be cut from the slide; the edges of the file's places must be alike.
         downsamples: level-0 pixels per pixel (x, y) of each level of the slide.
+        mpp: um per level-0 pixel.
+
+    Edges are alike when they differ by at most 3%. TRIDENT calls slides of 0.24 and of 0.27 um per pixel 40x: where a
+    file's magnifications are whole, its places may be up to 25% off if they are alike when 40x is taken for 0.25 um.
 
     The edge is, as the tools read it themselves, `patch_size_level0` of TRIDENT (`patch_size` x
     `level0_magnification` / `target_magnification` where that is not given) and `patch_size` x the downsample of
@@ -66,18 +83,30 @@ def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, 
         raise WorkError(f"{_name(path)} holds no place")
     tool: Literal["clam", "trident"] = "clam" if "patch_level" in attributes else "trident"
     measure = _clam if tool == "clam" else _trident
-    level0 = measure(_Numbers(path, attributes), grid.size, downsamples)
-    if not np.isfinite(level0) or not max(grid.edge) / _LIKE <= level0 <= min(grid.edge) * _LIKE:
-        raise WorkError(
-            f"{_name(path)} has places of {level0:.5g} level-0 pixels and patches have {max(grid.edge):.5g}; "
-            "set um and px to those of the coordinates"
-        )
+    size = measure(_Numbers(path, attributes), grid.size, downsamples)
+    _check(path, size, grid, mpp)
     outside = ~((corner >= 0) & (corner < grid.size)).all(axis=1)
     if outside.any():
         (x, y), (width, height) = corner[outside][0], grid.size
         raise WorkError(f"{_name(path)} has a place at ({x:g}, {y:g}), outside the slide of {width} x {height}")
     first = np.sort(np.unique(corner, axis=0, return_index=True)[1])
-    return Coordinates(tool, _nudged(corner[first], grid), float(level0), len(corner) - len(first))
+    return Coordinates(tool, _nudged(corner[first], grid), float(size.level0), len(corner) - len(first))
+
+
+def _check(path: Path, size: _Size, grid: Grid, mpp: float) -> None:
+    """Raise WorkError, which says what would fit, unless the file's places are as large as patches."""
+    edge = float(np.mean(grid.edge))
+    named = size.um is not None and _are_alike(size.level0, size.um / mpp, _LIKE_NAMED)
+    if _are_alike(size.level0, edge, _LIKE) or (named and _are_alike(size.um, edge * mpp, _LIKE)):
+        return
+    advice = ""
+    if np.isfinite(size.level0) and size.level0 > 0:
+        advice = f"; write um: {size.um if named else size.level0 * mpp:.5g} and px: {size.px:.5g}"
+    raise WorkError(f"{_name(path)} has places of {size.level0:.5g} level-0 pixels and patches have {edge:.5g}{advice}")
+
+
+def _are_alike(one: float | None, other: float, factor: float) -> bool:
+    return one is not None and other / factor <= one <= other * factor
 
 
 def _nudged(corner: np.ndarray, grid: Grid) -> np.ndarray:
@@ -122,18 +151,19 @@ class _Numbers:
             )
 
 
-def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> float:
+def _trident(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> _Size:
     if "level0_width" in numbers:
         numbers.of(np.array([numbers.one("level0_width"), numbers.one("level0_height")]), 0.5, size)
-    if "patch_size_level0" in numbers:
-        return numbers.one("patch_size_level0")
-    magnifications = numbers.one("level0_magnification"), numbers.one("target_magnification")
-    if not min(magnifications) > 0:
-        return np.nan
-    return numbers.one("patch_size") * magnifications[0] / magnifications[1]
+    px = numbers.one("patch_size")
+    level0 = numbers.one("patch_size_level0") if "patch_size_level0" in numbers else None
+    said = [numbers.one(name) for name in _MAGNIFICATIONS if name in numbers or level0 is None]
+    if level0 is None:
+        level0 = px * said[0] / said[1] if min(said) > 0 else np.nan
+    whole = len(said) == 2 and all(value > 0 and value.is_integer() for value in said)
+    return _Size(level0, px, px * _MPP_AT_1 / said[1] if whole else None)
 
 
-def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> float:
+def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[float, float]]) -> _Size:
     level = int(numbers.one("patch_level"))
     if "downsample" in numbers:
         down = numbers.pair("downsample")
@@ -143,4 +173,5 @@ def _clam(numbers: _Numbers, size: tuple[int, int], downsamples: Sequence[tuple[
         raise WorkError(f"the file of coordinates names level {level} of a slide that has {len(downsamples)}")
     if "level_dim" in numbers:  # of the level of the patches, whatever its name says
         numbers.of(numbers.pair("level_dim") * down, float(down.max()), size)
-    return numbers.one("patch_size") * float(down.mean())
+    px = numbers.one("patch_size")
+    return _Size(px * float(down.mean()), px)

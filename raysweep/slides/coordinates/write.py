@@ -1,5 +1,6 @@
 """The kept places of a slide as CLAM and TRIDENT write theirs, so that their users' code reads them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
@@ -9,20 +10,22 @@ from raysweep.errors import WorkError
 from raysweep.slides.grid import Grid
 from raysweep.slides.places import Places
 
+_SQUARE = 0.01  # by how much the edges of a patch may differ: neither tool knows pixels that are no squares
+
 
 def clam_bytes(places: Places, grid: Grid, name: str) -> bytes:
     """An HDF5 file as CLAM's `create_patches_fp.py` writes it; `name` is that of the slide.
 
-    CLAM cuts `patch_size` x `patch_size` whole pixels of `patch_level`, so a patch there is that of the grid to half a
+    CLAM cuts `patch_size` x `patch_size` whole pixels of `patch_level`, so a patch there is that of the grid to about a
     pixel of the level. Raises WorkError when patches are not squares of one size.
     """
-    width, height = (round(edge / down) for edge, down in zip(grid.edge, grid.downsample, strict=True))
-    _check(places, grid, "CLAM", width == height)
+    edges = [edge / down for edge, down in zip(grid.edge, grid.downsample, strict=True)]
+    _check(places, grid, "CLAM", edges)
     down = [float(full / level) for full, level in zip(grid.size, grid.level_size, strict=True)]
     size = np.array(grid.level_size, np.int64)
     return _file(places, {
-        "patch_size": width, "patch_level": grid.level, "downsample": down, "downsampled_level_dim": size,
-        "level_dim": size, "name": name, "save_path": "",
+        "patch_size": round(float(np.mean(edges))), "patch_level": grid.level, "downsample": down,
+        "downsampled_level_dim": size, "level_dim": size, "name": name, "save_path": "",
     })  # fmt: skip
 
 
@@ -39,7 +42,7 @@ def trident_bytes(places: Places, grid: Grid, name: str, *, px: int, mpp: float)
     Raises WorkError when patches are not squares of one size.
     """
     edge = float(np.mean(grid.edge))
-    _check(places, grid, "TRIDENT", abs(grid.edge[0] - grid.edge[1]) < 1)
+    _check(places, grid, "TRIDENT", grid.edge)
     return _file(places, {
         "patch_size": px, "patch_size_level0": round(edge), "level0_magnification": _plain(10 / mpp),
         "target_magnification": _plain(10 / mpp * px / edge),
@@ -53,9 +56,10 @@ def _plain(magnification: float) -> int | float:
     return whole if abs(magnification - whole) < 1e-9 * whole else magnification
 
 
-def _check(places: Places, grid: Grid, tool: str, square: bool) -> None:
-    edges = places.box[:, 2:] - places.box[:, :2]
-    alike = np.abs(edges - np.array(grid.edge) / grid.downsample) <= 1
+def _check(places: Places, grid: Grid, tool: str, edges: Sequence[float]) -> None:
+    """`edges` are the width and height of a patch in the pixels that the tool counts in."""
+    square = abs(edges[0] - edges[1]) <= max(1.0, _SQUARE * max(edges))
+    alike = np.abs(places.box[:, 2:] - places.box[:, :2] - np.array(grid.edge) / grid.downsample) <= 1
     if not (square and alike.all()):
         raise WorkError(f"coordinates of {tool} hold squares of one size, and the patches of this slide are not")
 

@@ -51,6 +51,11 @@ class MaskSlide:
         """(width, height) of its finest level, pixels. Raises WorkError as `values` does."""
         return self._open().size
 
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """The channels that it has, as the constructor calls them: red alone where it is grey."""
+        return tuple(_CHANNELS) if self._open().samples >= len(_CHANNELS) else ("red",)
+
     def values(self, rect: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
         """The values at the pixel centres of a patch, unsigned integer (height_px, width_px), by nearest neighbour.
 
@@ -137,6 +142,7 @@ class _Whole:
                 )
             pixels = np.asarray(image)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        self.samples = pixels.shape[2]
         if pixels.dtype == np.int32:  # Pillow's 32-bit integers, also those of 16-bit PNGs in some versions
             pixels = pixels.astype(np.uint32)
         self._pixels = np.ascontiguousarray(pixels[..., _check_kind(path, pixels.dtype, pixels.shape[2], channel)])
@@ -168,7 +174,8 @@ class _Tiff:
         page = self._page = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         if int(page.compression) in _LOSSY:
             raise _lossy(self._path)
-        self._sample = _check_kind(self._path, page.dtype, page.samplesperpixel, channel)
+        self.samples = page.samplesperpixel
+        self._sample = _check_kind(self._path, page.dtype, self.samples, channel)
         self.size = page.imagewidth, page.imagelength
         if page.is_tiled:
             self._piece = page.tilelength, page.tilewidth

@@ -29,7 +29,7 @@ class LabelSpec(Model):
     - `slide`: the slide table's column `label`, through `classes`.
     - `regions`: annotated areas; what `subtract` names is cut out of them. By `any`, points label too.
     - `points`: patches are cut around annotated objects, and `background` patches come from the grid, wherever they
-      touch no object. The grid's `stride` is that of the background.
+      touch no annotation, one of `ignore` included. The grid's `stride` is that of the background.
     - `mask`: the pixels of mask slides, whose integers `values` names.
 
     A class claims a patch when it covers the patch's centre (`center`), any of it (`any`) or at least that fraction of
@@ -59,7 +59,7 @@ class LabelSpec(Model):
     )
     samples: int = Field(1, ge=1, le=10_000, description="points: patches around each object")
     jitter: float = Field(0.0, ge=0, lt=0.5, description="points: largest shift from the object's centre, in edges")
-    box: bool = Field(False, description="points: the object's own bounding box in place of patches of one size")
+    box: bool = Field(False, description="points: the square around the object's bounding box in place of `um`")
     values: dict[str, list[int] | dict[str, list[int]]] = Field(
         {},
         description="class -> values in mask slides, the values of no class under `ignore`; "

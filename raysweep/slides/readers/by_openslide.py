@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import openslide
+from PIL import ImageCms
 
 from raysweep.errors import WorkError
+from raysweep.slides.readers.complete import check_complete
 from raysweep.slides.readers.reader import NotMine
 
 _RUN_PIXELS = 2**22  # read at once: neighbours in a row
@@ -24,6 +26,7 @@ class OpenSlideReader:
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when OpenSlide does not know the format and WorkError when the file is damaged."""
+        check_complete(path)
         try:
             self._file = openslide.OpenSlide(str(path))
         except openslide.OpenSlideUnsupportedFormatError as error:
@@ -37,8 +40,7 @@ class OpenSlideReader:
         self.level_sizes: list[tuple[int, int]] = list(self._file.level_dimensions)
         self.mpp_xy = _mpp(properties)
         self.mpp_source = "tiff resolution" if self.vendor == "generic-tiff" else "metadata"
-        profile = self._file.color_profile
-        self.icc: bytes | None = profile.tobytes() if profile is not None else None
+        self.icc = _icc(self._file)
         self.origin = (
             int(properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
             int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
@@ -70,6 +72,14 @@ class OpenSlideReader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _icc(file: openslide.OpenSlide) -> bytes | None:
+    try:
+        profile = file.color_profile
+    except ImageCms.PyCMSError:  # a broken one, which only those who apply it have to complain of
+        return b""
+    return None if profile is None else profile.tobytes()
 
 
 def _exact_start(start: int, down: float) -> int:

@@ -1,6 +1,5 @@
 """Tiled TIFFs whose tiles are JPEGs: each tile is read and decoded once."""
 
-import logging
 import math
 import os
 import re
@@ -18,16 +17,15 @@ import tifffile
 
 from raysweep.errors import WorkError
 from raysweep.slides.readers.by_openslide import OpenSlideReader
-from raysweep.slides.readers.jpeg_stream import JpegTiles
+from raysweep.slides.readers.complete import check_page
+from raysweep.slides.readers.jpeg_stream import JpegTiles, without_padding
 from raysweep.slides.readers.reader import NotMine
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of ends as an exception here
 
 _JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
 _VENDORS = ("aperio", "generic-tiff")  # formats of which the tiles are the whole truth: no overlaps, no corrections
 _MOST_TILE_PX = 4096
 _UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-_HARMLESS = "extraneous bytes"  # a decoder's warning that leaves every pixel right
+_LEFT_OVER = "extraneous bytes"  # behind the last pixel: more than the decoder had read ahead, which is 0 to 7
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,14 @@ class JpegTiffReader:
         try:
             with tifffile.TiffFile(path) as tiff:
                 ome = tiff.ome_metadata
-                pages = _tiled_pages(tiff) if ome is None else _ome_pages(tiff)
-                for number, page in enumerate(pages):
-                    _check_tiles(page, number, path.stat().st_size)
                 if ome is None:
                     sizes, self.mpp_xy, self.mpp_source = _as_openslide_sees_it(path)
-                    pages = [_page_of(pages, size) for size in sizes]
+                    pages = [_page_of(_tiled_pages(tiff), size) for size in sizes]
                 else:
                     self.mpp_xy, self.mpp_source = _ome_mpp(ome), "metadata"
+                    pages = _ome_pages(tiff)
+                    for number, page in enumerate(pages):
+                        check_page(page, f"level {number}", path.stat().st_size)
                 self._levels = [_level(page, number) for number, page in enumerate(pages)]
                 self.level_sizes = [(page.imagewidth, page.imagelength) for page in pages]
                 icc = pages[0].tags.get(34675)
@@ -105,13 +103,7 @@ class JpegTiffReader:
         free = self._free.setdefault(about.tile, [])
         pixels = free.pop() if free else np.empty((height, width, 3), np.uint8)
         try:
-            data = self.tile_jpeg(level, tile)
-            try:
-                found = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels)
-            except ValueError as error:
-                if _HARMLESS not in str(error):
-                    raise
-                found = simplejpeg.decode_jpeg(data, "RGB", buffer=pixels, strict=False)
+            found = _pixels(self.tile_jpeg(level, tile), pixels)
             if found.shape != pixels.shape:
                 raise ValueError(f"{found.shape[1]} x {found.shape[0]} pixels instead of {width} x {height}")
         except (ValueError, WorkError) as error:
@@ -136,6 +128,22 @@ class JpegTiffReader:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _pixels(jpeg: bytes, buffer: np.ndarray) -> np.ndarray:
+    """A JPEG decoded into a buffer. Raises ValueError when it is damaged.
+
+    Bytes that are left over after the last pixel may be padding. In a damaged tile they are compressed pixels which the
+    decoder, out of step, did not need; so what they are is seen from whether it does without them.
+    """
+    try:
+        return simplejpeg.decode_jpeg(jpeg, "RGB", buffer=buffer)
+    except ValueError as error:
+        if _LEFT_OVER in str(error):
+            for bare in without_padding(jpeg):
+                with suppress(ValueError):
+                    return simplejpeg.decode_jpeg(bare, "RGB", buffer=buffer)
+        raise
 
 
 def _tiles(box: np.ndarray, level: _Level, width: int, height: int) -> list[int]:
@@ -188,22 +196,6 @@ def _level(page: Any, number: int) -> _Level:
         raise NotMine(f"level {number} has more tiles than it should")
     jpegs = JpegTiles(page.jpegtables, ycbcr=page.photometric == _YCBCR)
     return _Level((page.tilewidth, page.tilelength), columns, page.dataoffsets, page.databytecounts, jpegs)
-
-
-def _check_tiles(page: Any, number: int, length: int) -> None:
-    """A file of a few bytes can claim any size; where a tile is not even named, OpenSlide would see glass."""
-    columns = -(-page.imagewidth // page.tilewidth)
-    tiles = columns * -(-page.imagelength // page.tilelength)
-    if len(page.dataoffsets) < tiles:
-        raise WorkError(f"damaged: it names {len(page.dataoffsets)} of the {tiles} tiles of level {number}")
-    ends = np.asarray(page.dataoffsets, np.int64) + np.asarray(page.databytecounts, np.int64)
-    beyond = np.flatnonzero(ends > length)
-    if len(beyond):
-        row, column = divmod(int(beyond[0]), columns)
-        raise WorkError(
-            f"truncated: {len(beyond)} of {len(ends)} tiles of level {number}, the first in column {column}, "
-            f"row {row}, lie beyond the end of the file ({length} bytes)"
-        )
 
 
 def _plain(page: Any) -> bool:

@@ -19,7 +19,7 @@ class Reader(Protocol):
         level_sizes: (width, height) of each level.
         mpp_xy: um per level-0 pixel along x and y as the file says; None when it does not.
         mpp_source: where in the file that stands: `metadata` or `tiff resolution`.
-        icc: the colour profile in the file, if any.
+        icc: the colour profile in the file, if any, perhaps a broken one.
         origin: level-0 pixel at the corner of the scanned area, from which other programs may count.
     """
 

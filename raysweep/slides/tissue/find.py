@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from raysweep.slides.tissue.artefacts import bubble, edge, fold, pen
 from raysweep.slides.tissue.methods import GIVEN, find_method
@@ -76,8 +77,17 @@ def find_tissue(
 
 
 def _is_dark(picture: Picture) -> bool:
+    """Whether most of what the slide shows is dark, and that is no padding beside stained tissue on glass.
+
+    A white margin says nothing, nor do the pixels of the thumbnail in which it is mixed with what is beside it.
+    """
     dark = picture.value < _DARK
-    return bool(dark.mean() > 0.5 and (dark.all() or np.median(picture.least[~dark]) < _LIT))
+    lit = ~dark & ~picture.white
+    if dark.sum() <= lit.sum():
+        return False
+    inside = lit & ~binary_dilation(picture.white, np.ones((5, 5), bool))
+    least = picture.least[inside if inside.any() else lit]
+    return len(least) == 0 or bool(np.median(least) < _LIT)
 
 
 def _tidy(tissue: np.ndarray, um_per_px: tuple[float, float], spec: TissueSpec) -> np.ndarray:

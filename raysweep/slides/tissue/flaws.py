@@ -26,7 +26,7 @@ def flaws(patches: Sequence[np.ndarray], mpp: float, stain: str, reject: Sequenc
 
     Args:
         patches: uint8 (px, px, 3) RGB each.
-        mpp: um per pixel of the patches; the slide's own where they were enlarged.
+        mpp: um per pixel of the patches, enlarged or not.
         stain: name of the slide's stain.
         reject: which of the three to look for.
 

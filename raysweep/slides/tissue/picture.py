@@ -49,6 +49,11 @@ class Picture:
         return np.minimum(np.minimum(self.rgb[..., 0], self.rgb[..., 1]), self.rgb[..., 2])
 
     @cached_property
+    def white(self) -> np.ndarray:
+        """Bool (h, w): where the slide has no pixels, or the scanner saw nothing. JPEG may make 254 of 255."""
+        return self.least >= 254
+
+    @cached_property
     def saturation(self) -> np.ndarray:
         """HSV saturation, uint8 (h, w)."""
         spread = (self.value - self.least).astype(np.uint16)

@@ -14,7 +14,8 @@ class TissueSpec(Model):
     method: str = Field(
         "otsu",
         description="how tissue is found: otsu (saturation above a threshold of the slide's own), hsv (hue and "
-        "saturation that the stain has), mask (an image beside the slide), annotations (outlines), all (everywhere)",
+        "saturation that the stain has), mask (an image beside the slide, black where there is none), annotations "
+        "(outlines), all (everywhere)",
     )
     # A few cells across: dust, JPEG noise and floating debris are smaller. Isolated cells of a smear are not.
     min_region_um2: float | None = Field(
@@ -34,7 +35,7 @@ class TissueSpec(Model):
     reject: list[Literal["blank", "blurred", "dark"]] | None = Field(
         None,
         description="which patches are dropped, each counted under its reason; default: all three, with the method "
-        "all none",
+        "all none; tiles that `mpp: native` copies undecoded are judged, and decoded for it, only where this is given",
     )
     dark_background: bool = Field(
         False,

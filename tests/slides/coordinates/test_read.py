@@ -15,7 +15,7 @@ CORNERS = np.array([[0, 0], [512, 1024], [39_999, 29_999]])
 
 
 def grid(edge: float) -> Grid:
-    return Grid((edge, edge), (edge, edge), 0, SIZE, (1.0, 1.0), SIZE, 1.0, 1, 1)
+    return Grid((edge, edge), (edge, edge), 0, SIZE, (1.0, 1.0), SIZE, 1.0, 1, 1, 1.0)
 
 
 # As CLAM's create_patches_fp.py and TRIDENT's extract_tissue_coords name them.
@@ -31,12 +31,12 @@ TRIDENT = {
 
 @pytest.fixture
 def read(tmp_path):
-    def write_and_read(attributes, corners=CORNERS, edge=512.0, key="coords", **kept):
+    def write_and_read(attributes, corners=CORNERS, edge=512.0, key="coords", mpp=0.25, **kept):
         with h5py.File(tmp_path / "a.h5", "w") as file:
             coords = file.create_dataset(key, data=corners, **kept)
             for name, value in attributes.items():
                 coords.attrs[name] = value
-        return read_coordinates(tmp_path / "a.h5", grid(edge), DOWNSAMPLES)
+        return read_coordinates(tmp_path / "a.h5", grid(edge), DOWNSAMPLES, mpp)
 
     return write_and_read
 
@@ -72,8 +72,35 @@ def test_an_old_trident_file_has_no_size_of_the_slide(read):
     assert read(without(TRIDENT, "level0_width", "level0_height", "patch_size_level0")).edge_level0 == 512
 
 
-def test_a_whole_magnification_need_not_be_exact(read):
-    assert read(TRIDENT, edge=128 / 0.2527).edge_level0 == 512
+@pytest.mark.parametrize("mpp", [0.2005, 0.2267, 0.2527, 0.274, 0.3123])
+def test_a_whole_magnification_need_not_be_exact(read, mpp):
+    """Patches of 128 um are what TRIDENT's 256 px at 20x say, whatever a pixel of the slide that it calls 40x is."""
+    assert read(TRIDENT, edge=128 / mpp, mpp=mpp).edge_level0 == 512
+    assert read(TRIDENT, edge=512, mpp=mpp).edge_level0 == 512
+
+
+@pytest.mark.parametrize(
+    ("attributes", "edge", "mpp", "fits"),
+    [
+        (CLAM, 1024 * 1.04, 0.25, "um: 256 and px: 256"),
+        ({**CLAM, "patch_level": 0, "downsample": (1.0, 1.0), "level_dim": SIZE}, 320, 0.5, "um: 128 and px: 256"),
+        (TRIDENT, 128 / 0.2 * 1.04, 0.2, "um: 128 and px: 256"),  # 512 px are not what the file means
+        (TRIDENT, 600, 0.25, "um: 128 and px: 256"),
+        (TRIDENT, 128 / 0.19, 0.19, "um: 97.28 and px: 256"),  # 40x is too far off to be meant
+        ({**TRIDENT, "level0_magnification": 39.57}, 128 / 0.2, 0.2, "um: 102.4 and px: 256"),
+    ],
+)
+def test_places_of_another_size_are_refused_and_the_sentence_says_what_fits(read, attributes, edge, mpp, fits):
+    with pytest.raises(WorkError, match=f" and patches have {edge:.5g}; write {fits}$"):
+        read(attributes, edge=edge, mpp=mpp)
+    um, px = map(float, re.findall("[0-9.]+", fits))
+    assert read(attributes, edge=um / mpp, mpp=mpp).edge_level0 in (256, 512, 1024)
+    assert px == 256
+
+
+def test_three_per_cent_is_alike(read):
+    for factor in (0.975, 1.025):
+        assert read(CLAM, edge=1024 * factor).edge_level0 == 1024
 
 
 def test_places_named_twice_count_once_and_order_stays(read):
@@ -108,13 +135,14 @@ def test_a_place_that_ends_half_a_pixel_outside_is_one_that_was_rounded(read):
         (without(TRIDENT, "patch_size_level0", "patch_size"), CORNERS, 512, "has no attribute patch_size"),
         ({**without(TRIDENT, "patch_size_level0"), "target_magnification": 0}, CORNERS, 512, "has places of nan"),
         (TRIDENT, CORNERS, 1024, "has places of 512 level-0 pixels and patches have 1024"),
-        (TRIDENT, CORNERS, 256, "set um and px to those of the coordinates"),
+        (TRIDENT, CORNERS, 256, "patches have 256; write um: 128 and px: 256"),
         ({**TRIDENT, "patch_size_level0": "wide"}, CORNERS, 512, "has 'wide' as patch_size_level0, which is no number"),
         ({**TRIDENT, "patch_size_level0": -512}, CORNERS, 512, "has places of -512"),
         ({**CLAM, "level_dim": (20_000, 15_000)}, CORNERS, 1024, "is of a slide of 80000 x 60000 pixels"),
         ({"patch_size": 256, "patch_level": 3}, CORNERS, 1024, "names level 3 of a slide that has 3"),
         (without(CLAM, "patch_size"), CORNERS, 1024, "has no attribute patch_size"),
-        ({}, CORNERS, 512, "has no attribute level0_magnification"),
+        ({}, CORNERS, 512, "has no attribute patch_size"),
+        ({"patch_size": 256}, CORNERS, 512, "has no attribute level0_magnification"),
     ],
 )
 def test_a_bad_file_is_one_sentence(read, attributes, corners, edge, reason):
@@ -125,7 +153,7 @@ def test_a_bad_file_is_one_sentence(read, attributes, corners, edge, reason):
 def test_a_file_that_is_none(tmp_path, read):
     def fails(reason):
         with pytest.raises(WorkError, match=reason):
-            read_coordinates(tmp_path / "b.h5", grid(512), DOWNSAMPLES)
+            read_coordinates(tmp_path / "b.h5", grid(512), DOWNSAMPLES, 0.25)
 
     fails(r"no coordinates: .*b\.h5 does not exist")
     (tmp_path / "b.h5").write_bytes(b"no HDF5")

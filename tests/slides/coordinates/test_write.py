@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, tool, um, mpp, stride):
     keys = {} if tool == "clam" else {"px": 224, "mpp": mpp}
     path = tmp_path_factory.getbasetemp() / f"{tool}.h5"
     path.write_bytes((clam_bytes if tool == "clam" else trident_bytes)(places, grid, "a", **keys))
-    found = read_coordinates(path, grid, DOWNSAMPLES)
+    found = read_coordinates(path, grid, DOWNSAMPLES, mpp)
     assert (found.tool, found.n_repeated) == (tool, 0)
     assert abs(found.edge_level0 - grid.edge[0]) <= 0.5 * max(grid.downsample) + 0.001 * grid.edge[0]
     again, inside = grid.at(*found.corner.T)
@@ -106,6 +106,17 @@ def test_patches_that_are_not_squares_of_one_size_are_refused():
             clam_bytes(places, laid, "a")
         with pytest.raises(WorkError, match="TRIDENT hold squares of one size"):
             trident_bytes(places, laid, "a", px=224, mpp=0.25)
+
+
+@pytest.mark.parametrize(("um", "mpp", "edge"), [(200, (0.2528, 0.2522), 792), (20, (0.25, 0.2524), 80)])
+def test_a_per_cent_between_the_axes_is_nothing_to_either_tool(um, mpp, edge):
+    grid = lay_grid(PatchSetSpec(slides="x.csv", um=um, px=80), mpp, (SIZE,), ((1.0, 1.0),))
+    places = some(grid)
+    sizes = {tuple(size) for size in (places.box[:, 2:] - places.box[:, :2]).tolist()}
+    assert any(width != height for width, height in sizes)
+    assert opened(clam_bytes(places, grid, "a"))[1]["patch_size"] == edge
+    attributes = opened(trident_bytes(places, grid, "a", px=80, mpp=mpp[0]))[1]
+    assert attributes["patch_size_level0"] == edge
 
 
 def test_no_places_make_an_empty_file():

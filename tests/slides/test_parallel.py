@@ -1,0 +1,95 @@
+"""Calls as Ray tasks: what comes back, and how one that fails ends the others."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from ray.exceptions import OutOfMemoryError
+
+from raysweep.errors import WorkError
+from raysweep.slides.parallel import in_parallel
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def refuse(number: int) -> None:
+    raise WorkError(f"number {number}: no")
+
+
+def die(_: int) -> None:
+    os._exit(1)
+
+
+def linger_or_refuse(begun: Path, over: Path, number: int) -> None:
+    """One call refuses once the other is under way, which takes a minute if nobody ends it."""
+    if number == 0:
+        while not begun.exists():
+            time.sleep(0.02)
+        refuse(number)
+    try:
+        begun.touch()
+        for _ in range(600):
+            time.sleep(0.1)
+    finally:
+        over.touch()
+
+
+def wait_for(path: Path) -> None:
+    end = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name}: not within 30 seconds"
+        time.sleep(0.02)
+
+
+def test_all_results_come_however_many_are_under_way():
+    for workers in (1, 3, None):
+        assert sorted(in_parallel(double, [(n,) for n in range(9)], workers, "doubling")) == list(range(0, 18, 2))
+
+
+def test_a_call_that_fails_is_told_in_one_sentence():
+    with pytest.raises(WorkError, match=r"^refusing stopped: number 7: no$"):
+        list(in_parallel(refuse, [(7,)], None, "refusing"))
+
+
+def test_a_worker_that_dies_is_told_in_one_sentence():
+    with pytest.raises(WorkError, match=r"^dying stopped: WorkerCrashedError: The worker died unexpectedly[^.]*$"):
+        list(in_parallel(die, [(0,)], None, "dying"))
+
+
+def test_too_little_memory_is_told_in_one_sentence(monkeypatch):
+    def kill(refs: object) -> None:
+        raise OutOfMemoryError(
+            "Task was killed due to the node running low on memory.\nMemory on the node was 61.27GB."
+        )
+
+    monkeypatch.setattr("ray.get", kill)
+    told = r"^doubling stopped: OutOfMemoryError: Task was killed due to the node running low on memory$"
+    with pytest.raises(WorkError, match=told):
+        list(in_parallel(double, [(0,)], None, "doubling"))
+
+
+def test_what_is_under_way_ends_when_a_call_fails(tmp_path):
+    calls = [(tmp_path / "begun", tmp_path / "over", number) for number in range(2)]
+    with pytest.raises(WorkError, match=r"^lingering stopped: number 0: no$"):
+        list(in_parallel(linger_or_refuse, calls, 2, "lingering"))
+    wait_for(tmp_path / "over")
+
+
+def test_what_is_under_way_ends_when_nobody_wants_more(tmp_path):
+    calls = [(tmp_path / "begun", tmp_path / "over", number) for number in range(2)]
+    results = in_parallel(first_at_once, calls, 2, "lingering")
+    assert next(results) is None
+    results.close()
+    wait_for(tmp_path / "over")
+
+
+def first_at_once(begun: Path, over: Path, number: int) -> None:
+    if number == 0:
+        wait_for(begun)
+    else:
+        linger_or_refuse(begun, over, number)

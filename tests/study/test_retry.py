@@ -1,0 +1,283 @@
+"""Slides that failed are tried again by the next run: what that changes, and what it leaves alone."""
+
+import shutil
+import subprocess
+import sys
+from copy import copy
+from itertools import chain
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import tifffile
+import yaml
+
+from raysweep.demo.sets import write_sets
+from raysweep.progress import Progress
+from raysweep.storage import Artefact
+from raysweep.study.clean import unused
+from raysweep.study.graph import Graph, build_graph
+from raysweep.study.load import load_study
+from raysweep.study.run import Outcome, run_study
+from raysweep.study.status import reopened, status_rows
+from raysweep.study.tile import tile_slides
+from tests.slides.slidemaker import tissue, write_slide
+
+_QUIET = Progress(quiet=True)
+_MIB = 2**20
+
+
+class Study:
+    """Two good slides and one of which a tile is damaged, so far inside the file that its identity does not tell."""
+
+    def __init__(self, folder: Path, **patches: object) -> None:
+        self.folder = folder
+        for seed, name in enumerate(("a", "b", "hurt")):
+            write_slide(folder / f"{name}.svs", tissue(320, 320, seed), compression="jpeg", downsamples=(4,))
+        with tifffile.TiffFile(self.hurt, mode="r+b") as tiff, open(self.hurt, "ab") as file:
+            page, (start, size) = tiff.pages[0], (tiff.pages[0].dataoffsets[0], tiff.pages[0].databytecounts[0])
+            self._tile = self.hurt.read_bytes()[start : start + size]
+            file.write(bytes(_MIB))
+            self._place = file.tell()
+            page.tags["TileOffsets"].overwrite([self._place, *page.dataoffsets[1:]])
+            file.write(bytes(size) + bytes(_MIB))
+        write_sets(folder / "data", seed=0)
+        frozen = {"protocols": {"classification": ["linear"]}, "fractions": [0.5], "trials": 1, "finals": 1}
+        trained = {"backbone": "resnet10t", "method": "simclr", "patches": "tissue", "epochs": 1}
+        study = {
+            "name": "small",
+            "storage": str(folder / "runs"),
+            "data": str(folder / "data"),
+            "patches": {"tissue": {"slides": "*.svs", "um": 32, "px": 32, **patches}},
+            "checkpoints": {"random": {"backbone": "resnet10t"}, "chained": {"init": "trained"}, "trained": trained},
+            "tasks": ["demo-tissue"],
+            "transfer": frozen,
+            "compare": {"baseline": "random", "primary": {"protocol": "linear"}},
+        }
+        self.path.write_text(yaml.safe_dump(study, sort_keys=False))
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "small.yaml"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "runs/small"
+
+    @property
+    def hurt(self) -> Path:
+        return self.folder / "hurt.svs"
+
+    def heal(self) -> None:
+        with open(self.hurt, "r+b") as file:
+            file.seek(self._place)
+            file.write(self._tile)
+
+    def tile(self, progress: Progress = _QUIET) -> Outcome:
+        return run_study(load_study(self.path), stages=["tile"], progress=progress)
+
+    @property
+    def graph(self) -> Graph:
+        return build_graph(load_study(self.path))
+
+    @property
+    def artefact(self) -> Artefact:
+        return self.graph.patch_sets["tissue"].artefact
+
+    @property
+    def shards(self) -> dict[str, tuple[bytes, int]]:
+        """Content and time of each."""
+        folder = Path(self.artefact.folder.path("shards"))
+        return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+    @property
+    def statuses(self) -> list[str]:
+        return self.artefact.folder.read_table("slides.parquet")["status"].to_pylist()
+
+    def pretend(self) -> dict[str, list[Artefact]]:
+        """Make all that could be made from the patch set and beside it, without the work; gives who saw the set."""
+        graph = self.graph
+        made = {name: [*plan.artefacts] for name, plan in graph.checkpoints.items()}
+        for feature in graph.features:
+            made[feature.artefact.home.root.split("/")[-2]].append(feature.artefact)
+        for cell in graph.cells:
+            made[cell.checkpoint].append(cell.artefact)
+        for artefact in chain.from_iterable(made.values()):
+            artefact.folder.write_bytes(b"old", "mark")
+            counts = {"trials": 1, "done": 1, "pruned": 0, "failed": 0, "finals": 1}
+            artefact.commit(config={}, counts=counts, timings={})
+        return made
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Study:
+    study = Study(tmp_path_factory.mktemp("tiled"))
+    (failure,) = study.tile().failures
+    assert failure.startswith("slide hurt of patch set tissue: pixels cannot be read"), failure
+    return study
+
+
+@pytest.fixture
+def study(tiled: Study, tmp_path: Path) -> Study:
+    """Tiled once, a copy for each test."""
+    study = copy(tiled)
+    study.folder = tmp_path / "copy"
+    shutil.copytree(tiled.folder, study.folder)
+    study.path.write_text(study.path.read_text().replace(str(tiled.folder), str(study.folder)))
+    return study
+
+
+def test_slides_that_fail_again_change_nothing(study: Study) -> None:
+    made, shards = study.pretend(), study.shards
+    manifest = study.artefact.folder.read_bytes("manifest.json")
+    again = study.tile()
+    assert [line[:33] for line in again.failures] == ["slide hurt of patch set tissue: p"]
+    assert study.shards == shards
+    assert study.artefact.folder.read_bytes("manifest.json") == manifest
+    assert not study.artefact.folder.exists("before.json")
+    assert all(artefact.done() for artefact in chain.from_iterable(made.values()))
+    assert not unused(load_study(study.path))
+    _, _, rows = status_rows(load_study(study.path))
+    assert rows[0][:3] == ["patch set tissue", "done", "the next run tries the slides that failed again"]
+
+
+def test_a_slide_that_can_be_read_now_comes_into_the_set(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spooled = {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("*") if path.is_file()}
+    study.heal()
+    assert study.tile(Progress()).failures == []
+    assert study.statuses == ["done"] * 3
+    counts = study.artefact.manifest()["counts"]
+    assert (counts["done"], counts["failed"]) == (3, 0)
+    assert {path: path.stat().st_mtime_ns for path in spooled} == spooled, "only what had failed is read again"
+    never = run_study(load_study(study.path, [f"storage={tmp_path}/never"]), stages=["tile"], progress=_QUIET)
+    [other] = never.home.at("patches", "tissue").names()[:1]
+    there = never.home.at("patches", "tissue", other)
+    assert {name: there.read_bytes("shards", name) for name in there.names("shards")} == {
+        name: data for name, (data, _) in study.shards.items()
+    }
+    assert "before" not in capsys.readouterr().err, "nothing had been made from it"
+
+
+def test_what_was_made_before_counts_no_more_and_stays_beside(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = study.pretend()
+    longer = build_graph(load_study(study.path, ["checkpoints.trained.epochs=2"]))
+    (other,) = longer.checkpoints["trained"].artefacts  # of the study as it was at another time
+    other.commit(config={}, counts={}, timings={})
+    study.heal()
+    study.tile(Progress())
+    assert study.artefact.done()
+    assert all(artefact.done() for artefact in made["random"])
+    assert not any(artefact.folder.names() for artefact in [*made["trained"], *made["chained"], other])
+    for artefact in (made["trained"][0], made["chained"][0], made["trained"][2]):
+        kept = artefact.home.at(f"{artefact.fingerprint[:8]}-1")
+        assert kept.read_bytes("mark") == b"old"
+        assert kept.exists("manifest.json")
+    told = " ".join(capsys.readouterr().err.split())
+    assert "patch set tissue has changed: 3 checkpoints and 2 cells made from it before do not count any more" in told
+    beside = {path for path, _ in unused(load_study(study.path))}
+    assert len(beside) == 5
+    assert all(path.endswith("-1") for path in beside)
+
+
+def test_a_second_change_takes_another_name(study: Study) -> None:
+    made = study.pretend()["trained"][0]
+    made.home.write_bytes(b"", f"{made.fingerprint[:8]}-1", "mark")
+    study.heal()
+    study.tile()
+    assert made.home.at(f"{made.fingerprint[:8]}-2").read_bytes("mark") == b"old"
+
+
+def _stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_is_stopped_while_it_reads_leaves_the_set_as_it_was(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = study.artefact.folder.read_bytes("manifest.json")
+    monkeypatch.setattr("raysweep.slides.tile.read_slides_into", _stop)
+    with pytest.raises(KeyboardInterrupt):
+        study.tile()
+    assert study.artefact.done()
+    assert study.artefact.folder.read_bytes("manifest.json") == manifest
+    assert not study.artefact.folder.exists("before.json")
+
+
+@pytest.mark.parametrize("stopped", ["raysweep.slides.tile.merge", "raysweep.slides.merge.in_parallel", "commit"])
+def test_a_run_that_is_stopped_half_way_is_gone_on_with(
+    study: Study, monkeypatch: pytest.MonkeyPatch, stopped: str
+) -> None:
+    """Before the old shards go, after that, and when the new ones are there."""
+    made = study.pretend()
+    study.heal()
+    with monkeypatch.context() as patch:
+        if stopped == "commit":
+            patch.setattr(Artefact, "commit", _stop)
+        else:
+            patch.setattr(stopped, _stop)
+        with pytest.raises(KeyboardInterrupt):
+            study.tile()
+    assert not study.artefact.done()
+    assert study.tile().failures == []
+    assert study.statuses == ["done"] * 3
+    assert study.artefact.manifest()["counts"]["done"] == 3
+    assert sum(pq.read_metadata(study.artefact.folder.path("shards", name)).num_rows for name in study.shards) == 75
+    assert not made["trained"][0].done()
+    assert made["random"][0].done()
+    assert not study.artefact.folder.exists("before.json")
+
+
+def test_a_kill_before_anything_was_read_changes_nothing(study: Study) -> None:
+    made, shards, folder = study.pretend(), study.shards, study.artefact.folder
+    manifest = folder.read_bytes("manifest.json")
+    killed = reopened(study.artefact)
+    killed.__enter__()
+    assert not study.artefact.done()
+    assert study.tile().failures
+    assert folder.read_bytes("manifest.json") == manifest
+    assert not folder.exists("before.json")
+    assert study.shards == shards
+    assert all(artefact.done() for artefact in chain.from_iterable(made.values()))
+
+
+def test_the_report_tells_that_a_slide_is_there_now(study: Study) -> None:
+    run_study(load_study(study.path), stages=["tile", "report"], progress=_QUIET)
+    state = (study.home / "report/manifest.json").read_text()
+    study.heal()
+    run_study(load_study(study.path), stages=["tile", "report"], progress=_QUIET)
+    assert (study.home / "report/manifest.json").read_text() != state
+
+
+def test_a_missing_file_is_not_looked_for_again_and_no_ray_is_started(study: Study) -> None:
+    """When it is there, the set has another fingerprint."""
+    (study.folder / "slides.csv").write_text("path\na.svs\ngone.svs\n")
+    study.path.write_text(study.path.read_text().replace("'*.svs'", "slides.csv"))
+    (failure,) = study.tile().failures
+    assert failure.startswith("slide gone of patch set tissue: the file is missing")
+    code = (
+        "import sys, raysweep.cli\n"
+        f"sys.argv = ['raysweep', 'tile', {str(study.path)!r}]\n"
+        "try: raysweep.cli.main()\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "print('loaded:', sorted({'ray', 'torch', 'optuna', 'timm'} & set(sys.modules)), code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert failure in done.stdout, done.stderr
+    assert "loaded: [] 3" in done.stdout
+
+
+def test_slides_without_a_study_are_tried_again_too(study: Study) -> None:
+    how = {"um": 32, "px": 32, "out": study.folder / "patches", "workers": None, "progress": _QUIET}
+    sources = [str(study.folder / name) for name in ("a.svs", "hurt.svs")]
+    _, first, failed = tile_slides(sources, **how)
+    assert ([row[1] for row in first], failed) == (["done", "failed"], True)
+    assert tile_slides(sources, **how)[1:] == (first, True)
+    study.heal()
+    _, rows, failed = tile_slides(sources, **how)
+    assert ([row[1] for row in rows], failed) == (["done"] * 2, False)
+    (folder,) = (study.folder / "patches").glob("*/manifest.json")
+    assert pq.read_metadata(folder.parent / "shards/00000-of-00001.parquet").num_rows == 50
