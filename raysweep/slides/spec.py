@@ -36,7 +36,7 @@ class PatchSetSpec(Model):
     tissue: TissueSpec = Field(TissueSpec(), description="how tissue is found and which patches are rejected")
     labels: LabelSpec = Field(LabelSpec(), description="where the labels of patches come from")
     per_slide: int | None = Field(None, ge=1, description="at most this many patches of a slide, drawn by seed")
-    max_upsample: float = Field(1.05, ge=1, description="largest enlargement; a coarser slide is skipped")
+    max_upsample: float = Field(1.05, ge=1, description="largest enlargement; a coarser slide or box is left out")
     quality: int = Field(90, ge=50, le=100, description="JPEG quality of stored patches (4:2:0 chroma)")
     reader: Literal["auto", "openslide"] = Field(
         "auto", description="auto decodes JPEG-tiled TIFFs itself, several times as fast as OpenSlide"

@@ -109,7 +109,8 @@ def survey(
     dropped["cap of the slide"] += len(places) - len(kept)
     known["dropped"] = {reason: n for reason, n in sorted(dropped.items()) if n}
     if len(kept) == 0:
-        return Survey(**known, reason=f"no patch is left ({words_of(dropped)})" if known["n_tissue"] else "no tissue")
+        told = words_of(dropped)
+        return Survey(**known, reason=f"no patch is left ({told})" if told else "no tissue")
     return Survey(**known, regions=cut_regions(kept, grid, spec.px, region_mpx))
 
 

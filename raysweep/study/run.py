@@ -122,7 +122,8 @@ class _Work:
         if found:
             self.progress.say(
                 f"patch set {plan.name} has changed: {found['checkpoints']} checkpoints and {found['cells']} cells made"
-                " from it before do not count any more; they stay beside, with -1 or a higher number behind their name"
+                " from it before do not count any more; they are kept under names that end in -1, -2, ... until"
+                " `raysweep clean` removes them"
             )
 
     def pretrain(self) -> None:

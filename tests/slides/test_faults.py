@@ -46,6 +46,7 @@ GOOD = ("good1", "good2")
 BAD = {
     "cut": r"^truncated: \d+ of 100 tiles of level 0, the first in column 5, row 5, lie beyond the end of the file",
     "late": r"^truncated: 200 of 1600 tiles of level 0, the first in column 0, row 35, lie beyond the end of the file",
+    "burnt": r"^pixels cannot be read at level 0, x 0, y \d+ \(",
     "folder": r"^the file is missing or cannot be read: folder\.svs$",
     "dangling": r"^the file is missing or cannot be read: dangling\.svs$",
     "locked": r"^the file is missing or cannot be read: locked\.svs$",
@@ -87,6 +88,14 @@ def cut_at(path: Path, tile: int) -> None:
     path.write_bytes(path.read_bytes()[: start + 10])
 
 
+def overwrite(path: Path, tile: int) -> None:
+    """Zeros in place of a tile of level 0: its survey still works."""
+    with tifffile.TiffFile(path) as tiff:
+        start, size = tiff.pages[0].dataoffsets[tile], tiff.pages[0].databytecounts[tile]
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + bytes(size) + data[start + size :])
+
+
 def claim(path: Path, **tags: int) -> None:
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         for name, value in tags.items():
@@ -113,6 +122,7 @@ def folder(tmp_path_factory) -> Path:
     write_slide(folder / "good2.svs", pixels[1], compression="jpeg", downsamples=(2,))
     cut_at(first_directory(folder / "cut.svs", tissue(640, 640)), 55)
     cut_at(last_pixels(folder / "late.svs", tissue(2560, 2560)), 1400)
+    overwrite(write_slide(folder / "burnt.svs", tissue(2560, 2560)), 1400)
     (folder / "folder.svs").mkdir()
     (folder / "dangling.svs").symlink_to(folder / "nowhere.svs")
     shutil.copy(folder / "good1.svs", folder / "locked.svs")

@@ -47,7 +47,7 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path
     room = sum(map(len, calm.shards.values())) // 2  # pieces take as much as shards
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(4 * 2**20 - room))
-    message = rf"^{doing} stopped: {small_disk}/.*\.(arrow|parquet): cannot be written \(No space left on device\)$"
+    message = rf"^{doing} stopped: {small_disk}/.*\.(arrow|jpg|parquet): cannot be written \(No space left on device\)$"
     with pytest.raises(WorkError, match=message):
         make(spec, slides, out, spool)
     assert not list(Path(out.root).rglob("manifest.json"))

@@ -7,6 +7,7 @@ import tifffile
 from PIL import ImageCms
 from scipy.ndimage import gaussian_filter
 
+from raysweep.errors import WorkError
 from raysweep.patches.decode import decode
 from raysweep.randomness import stable_hash
 from raysweep.slides.grid import lay_grid
@@ -212,6 +213,24 @@ def test_a_colour_profile_is_applied_on_request_only(tmp_path):
         assert abs(found["keep"] - pixels).mean() < 8
         assert abs(found["srgb"] - pixels[..., ::-1]).mean() < 8
         assert abs(found["srgb"] - pixels).mean() > 20
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "deflate", "picture"])
+def test_a_broken_colour_profile_matters_only_where_it_is_applied(tmp_path, kind):
+    pixels, path = tissue(128, 128), tmp_path / "a.tif"
+    how = {"tile": (64, 64), "compression": kind} if kind != "picture" else {}
+    tifffile.imwrite(path, pixels, photometric="rgb", iccprofile=b"this is no profile" * 20, **how)
+    with Slide(path, mpp=0.5) as slide:
+        assert slide.reader.name == {"jpeg": "jpeg-tiff", "deflate": "openslide", "picture": "picture"}[kind]
+        for icc in ("keep", "srgb"):
+            spec = PatchSetSpec(slides="x", um=64, px=128, icc=icc, tissue={"reject": []})
+            grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
+            if icc == "keep":
+                rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows
+                assert abs(decode(rows["image"][0].as_py()).astype(float) - pixels).mean() < 8
+            else:
+                with pytest.raises(WorkError, match=r"^the slide's colour profile is broken or not one for RGB; write"):
+                    read_region(slide, "a", grid.all(), grid, spec, 0)
 
 
 @pytest.mark.parametrize("reader", ["auto", "openslide"])

@@ -9,6 +9,7 @@ from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
 from raysweep.slides.table import SlideEntry
 
+from .labels.makers import square, write_asap
 from .slidemaker import glass, slide_with_tissue, tissue, write_slide
 
 
@@ -62,6 +63,25 @@ def test_slides_that_give_nothing_say_why(boxed, tmp_path):
     assert coarse.reason == "too coarse: the slide has 0.5 um per pixel and the patches need 0.25, " \
         "2 times enlarged (at most 1.05)"  # fmt: skip
     assert not coarse.regions
+
+
+def test_objects_by_their_boxes_need_no_square_of_the_grid(tmp_path):
+    """Neither that one fits the slide nor that its pixels are fine enough."""
+    path = write_slide(tmp_path / "a.svs", tissue(120, 90), mpp=2.0)
+    boxes = [square(10, 10, 50, 50), square(60, 10, 80, 20)]
+    annotations = write_asap(tmp_path / "a.xml", [("cell", box) for box in boxes])
+    labels = {"source": "points", "classes": {"cell": ["cell"]}, "box": True}
+    for um, px in ((500, 32), (32, 32)):
+        with (
+            Slide(path) as slide,
+            Sidecars.of(SlideEntry("a", str(path), annotations=str(annotations)), 0) as sidecars,
+        ):
+            found = survey(slide, sidecars, spec(um=um, px=px, labels=labels), ["cell"], 0, region_mpx=64)
+            [region] = found.regions
+            assert region.box.tolist() == [[10, 10, 50, 50]]
+            assert found.dropped["objects smaller than 30.48 pixels"] == 1
+            larger = survey(slide, sidecars, spec(um=um, px=64, labels=labels), ["cell"], 0, region_mpx=64)
+            assert "2 objects smaller than 60.95 pixels" in larger.reason
 
 
 def test_the_cap_takes_the_lowest_hashes(boxed):

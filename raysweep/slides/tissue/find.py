@@ -85,9 +85,10 @@ def _is_dark(picture: Picture) -> bool:
     lit = ~dark & ~picture.white
     if dark.sum() <= lit.sum():
         return False
+    if not lit.any():
+        return not picture.white.any()
     inside = lit & ~binary_dilation(picture.white, np.ones((5, 5), bool))
-    least = picture.least[inside if inside.any() else lit]
-    return len(least) == 0 or bool(np.median(least) < _LIT)
+    return bool(np.median(picture.least[inside if inside.any() else lit]) < _LIT)
 
 
 def _tidy(tissue: np.ndarray, um_per_px: tuple[float, float], spec: TissueSpec) -> np.ndarray:

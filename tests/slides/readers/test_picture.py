@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from raysweep.errors import WorkError
@@ -46,3 +47,55 @@ def test_damaged_and_huge_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr("raysweep.slides.readers.picture._MOST_PIXELS", 1000)
     with pytest.raises(WorkError, match=r"640 x 640 pixels that is no pyramid"):
         Slide(tmp_path / "a.png", mpp=0.5)
+
+
+def write_pages(path, *sizes):
+    with tifffile.TiffWriter(path) as tiff:
+        for number, size in enumerate(sizes):
+            tiff.write(tissue(*size, seed=number), photometric="rgb", metadata=None)
+    return path
+
+
+@pytest.mark.parametrize(
+    "others", [(), [(500, 300)], [(500, 300), (250, 150), (125, 75)], [(333, 200), (100, 100)], [(190, 190)]]
+)
+def test_a_picture_with_smaller_ones_of_it_in_the_same_file(tmp_path, others):
+    with Slide(write_pages(tmp_path / "a.tif", (1000, 600), *others), mpp=0.5) as slide:
+        assert (slide.reader.name, slide.level_sizes) == ("picture", [(1000, 600)])
+        np.testing.assert_array_equal(slide.read(0, 0, 0, 1000, 600), tissue(1000, 600))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(300, 200), (3000, 2000)],  # a thumbnail first
+        [(600, 400), (600, 400)],  # a stack
+        [(600, 400), (300, 300)],  # another picture
+        [(600, 400), (150, 100), (500, 200)],
+    ],
+)
+@pytest.mark.parametrize("reader", ["auto", "openslide"])
+def test_a_file_of_several_pictures_is_refused(tmp_path, sizes, reader):
+    with pytest.raises(WorkError, match=r"^a TIFF of \d pictures, the first of .* which of them is the slide is not"):
+        Slide(write_pages(tmp_path / "a.tif", *sizes), 0.5, reader)
+
+
+def test_what_looks_like_a_picture_inside_a_slide_is_none(tmp_path):
+    """OpenSlide cannot read these, and the first picture in them is a thumbnail, or a slide without its pyramid."""
+    Image.fromarray(tissue(64, 64)).save(tmp_path / "a.jpg")
+    for name in ("a.mrxs", "a.svs", "a.ndpi", "a", "a.vms"):
+        (tmp_path / name).write_bytes((tmp_path / "a.jpg").read_bytes())
+        with pytest.raises(WorkError, match=r"^the folder a that belongs|^not a slide or picture that can be read"):
+            Slide(tmp_path / name, mpp=0.5)
+    (tmp_path / "A.JPEG").write_bytes((tmp_path / "a.jpg").read_bytes())
+    with Slide(tmp_path / "A.JPEG", mpp=0.5) as slide:
+        assert slide.reader.name == "picture"
+
+
+def test_a_picture_cut_off_is_not_its_own_thumbnail(tmp_path):
+    path = write_pages(tmp_path / "a.tif", (640, 480), (160, 120))
+    with tifffile.TiffFile(path) as tiff:
+        start = tiff.pages[1].offset
+    path.write_bytes(path.read_bytes()[:start])
+    with pytest.raises(WorkError, match=rf"^truncated: page 1 should begin at byte {start} of"):
+        Slide(path, mpp=0.5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 from scipy.ndimage import uniform_filter
 from skimage.filters import threshold_otsu
@@ -12,8 +13,10 @@ from raysweep.errors import RequestError
 from raysweep.slides.slide import Slide
 from raysweep.slides.tissue.find import NotBrightfield, find_tissue
 from raysweep.slides.tissue.methods import GIVEN, method_names
-from raysweep.slides.tissue.methods.otsu import otsu
+from raysweep.slides.tissue.methods.otsu import _tint, otsu
+from raysweep.slides.tissue.picture import Picture
 from raysweep.slides.tissue.spec import TissueSpec
+from raysweep.slides.tissue.stains import STAINS
 
 from ..slidemaker import glass, slide_with_tissue, tissue
 from .pictures import RECOLOURED, STAIN_OF, recolour
@@ -55,6 +58,40 @@ def test_faint_stain_on_tinted_glass_is_told_apart_by_otsu():
     mask = _mask(picture)
     assert mask[:50].all()
     assert not mask[50:].any()
+
+
+_TINTS = [(240, 225, 205), (235, 215, 200), (240, 230, 215), (225, 235, 240)]  # saturation 15, 15, 10 and 6 per cent
+
+
+@pytest.mark.parametrize("tint", _TINTS)
+@pytest.mark.parametrize("stain", ["he", "ihc", "trichrome", "cytology"])
+def test_tinted_glass_beside_tissue_is_none(tint, stain):
+    picture = slide_with_tissue(200, 100, (40, 20, 160, 90)).astype(int)
+    expected = (picture != glass(200, 100)).any(axis=2)
+    picture[~expected] = tint
+    picture = (picture + np.random.default_rng(0).integers(-1, 2, picture.shape)).astype(np.uint8)
+    np.testing.assert_array_equal(_mask(picture, stain=stain), expected)
+    picture[:, 170:] = 255  # where a slide has no pixels it is white
+    np.testing.assert_array_equal(_mask(picture, stain=stain), expected)
+
+
+@pytest.mark.parametrize("tint", _TINTS)
+@pytest.mark.parametrize("slide", ["skin", "frozen", "glands"])
+def test_real_tissue_is_the_same_on_tinted_glass(thumbnails, slide, tint):
+    picture, um = thumbnails[slide]
+    clear = _mask(picture, um, exclude=[])
+    tinted = _mask((picture * np.array(tint) / 244).clip(0, 255).round().astype(np.uint8), um, exclude=[])
+    assert tinted[clear].mean() > 0.9
+    assert tinted[~clear].mean() < 0.03
+
+
+@pytest.mark.parametrize("folder", ["glas/images", "dsb2018_color/images", "brain_nuclei/gbm40_emory/images"])
+def test_crops_without_glass_have_none_that_is_tinted(test_data, folder):
+    files = sorted((test_data / folder).glob("*"))
+    for path in files[:: max(1, len(files) // 30)]:
+        picture = np.asarray(Image.open(path).convert("RGB"))
+        coarse = Picture(np.asarray(Image.fromarray(picture).reduce(4)), (2.0, 2.0), STAINS["he"]).smooth(8.0)
+        assert _tint(coarse, coarse.value > 38) == 0
 
 
 def test_pale_tissue_beside_dense_is_tissue():
@@ -159,6 +196,27 @@ def test_black_padding_does_not_make_a_slide_dark():
     picture = np.zeros((100, 200, 3), np.uint8)
     picture[:, :60] = slide_with_tissue(60, 100, (10, 10, 50, 90))
     assert _mask(picture).sum() == 40 * 80
+
+
+@pytest.mark.parametrize("share", [0.3, 0.61, 0.9])
+@pytest.mark.parametrize("white", [255, 254])
+def test_a_white_margin_does_not_make_fluorescence_bright(share, white):
+    picture = _fluorescence().repeat(4, axis=0).repeat(4, axis=1)
+    margin = int(share * 800)
+    picture = np.roll(picture, margin // 2, axis=1)
+    picture[:, :margin] = white
+    picture[:, margin] = 128  # a thumbnail's pixels are means of what they cover
+    with pytest.raises(NotBrightfield):
+        find_tissue(picture, _UM, TissueSpec(), "he")
+
+
+def test_white_glass_and_black_padding_are_still_brightfield():
+    picture = np.full((100, 200, 3), 255, np.uint8)
+    picture[:, :120] = 0
+    assert not _mask(picture[:, 110:]).any()
+    picture[40:60, 140:160] = tissue(20, 20)
+    assert _mask(picture).sum() == 400
+    assert not _mask(np.full((50, 50, 3), 255, np.uint8)).any()
 
 
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=200).filter(lambda values: len(set(values)) > 1))

@@ -1,0 +1,72 @@
+"""What a slide's sidecars say of its tissue."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from raysweep.slides.sidecars import Sidecars
+from raysweep.slides.slide import Slide
+from raysweep.slides.table import SlideEntry
+from raysweep.slides.tissue.spec import TissueSpec
+
+from .slidemaker import tissue, write_slide
+
+SHAPE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def slide_path(tmp_path_factory):
+    return write_slide(tmp_path_factory.mktemp("slides") / "a.svs", tissue(320, 256))
+
+
+def painted(*colours) -> tuple[np.ndarray, np.ndarray]:
+    """A mask of squares of some colours, and where they are."""
+    channels = len(colours[0])
+    pixels, where = np.zeros((*SHAPE, channels), np.uint8), np.zeros(SHAPE, bool)
+    for i, colour in enumerate(colours):
+        pixels[10:30, 5 + 20 * i : 15 + 20 * i] = colour
+        where[10:30, 5 + 20 * i : 15 + 20 * i] = True
+    return pixels, where
+
+
+def found(slide_path, mask) -> np.ndarray:
+    entry = SlideEntry("a", str(slide_path), mask=str(mask))
+    with Slide(slide_path) as slide, Sidecars.of(entry, 0) as sidecars:
+        return sidecars.tissue(slide, SHAPE, TissueSpec(method="mask"))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(
+    "colours",
+    [
+        [(0, 255, 0)],
+        [(0, 0, 1)],
+        [(255, 0, 0), (0, 7, 0), (0, 0, 9), (255, 255, 255)],
+    ],
+)
+def test_a_mask_may_be_painted_in_any_colour(tmp_path, slide_path, colours, suffix):
+    pixels, where = painted(*colours)
+    if suffix == "png":
+        Image.fromarray(pixels).save(tmp_path / "m.png")
+    else:
+        tifffile.imwrite(tmp_path / "m.tif", pixels, photometric="rgb", tile=(16, 16), compression="deflate")
+    np.testing.assert_array_equal(found(slide_path, tmp_path / f"m.{suffix}"), where)
+
+
+def test_what_is_opaque_and_black_is_no_tissue(tmp_path, slide_path):
+    pixels, where = painted((0, 255, 0))
+    Image.fromarray(np.dstack([pixels, np.full(SHAPE, 255, np.uint8)])).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(found(slide_path, tmp_path / "rgba.png"), where)
+    grey = np.dstack([where * np.uint8(3), np.full(SHAPE, 255, np.uint8)])
+    Image.fromarray(grey, "LA").save(tmp_path / "la.png")
+    np.testing.assert_array_equal(found(slide_path, tmp_path / "la.png"), where)
+
+
+def test_a_grey_mask_is_read_once(tmp_path, slide_path, monkeypatch):
+    _, where = painted((1,))
+    Image.fromarray(where.astype(np.uint8)).save(tmp_path / "m.png")
+    opened, open_ = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, *args, **keys: opened.append(path) or open_(path, *args, **keys))
+    np.testing.assert_array_equal(found(slide_path, tmp_path / "m.png"), where)
+    assert len(opened) == 1
