@@ -57,11 +57,19 @@ def write_piece(storage: Storage, rows: pa.Table, *parts: str, rejected: Mapping
     """
     facts = PieceFacts(rows.num_rows, _payload(rows), dict(rejected or {}))
     about = {**asdict(facts), "starts": rows["key"].to_numpy()[::_ROWS].tolist()}
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, PIECE_SCHEMA.with_metadata({_ABOUT: json.dumps(about)})) as file:
-        file.write_table(rows.combine_chunks(), max_chunksize=_ROWS)
-    storage.write_bytes(memoryview(sink.getvalue()), *parts, durable=False)
+    schema = PIECE_SCHEMA.with_metadata({_ABOUT: json.dumps(about)})
+    rows = rows.combine_chunks()
+    size = pa.MockOutputStream()
+    _write(rows, schema, size)
+    data = pa.allocate_buffer(size.size())  # a stream that grows would take up to three times as much memory
+    _write(rows, schema, pa.FixedSizeBufferWriter(data))
+    storage.write_bytes(memoryview(data), *parts, durable=False)
     return facts
+
+
+def _write(rows: pa.Table, schema: pa.Schema, sink: pa.NativeFile) -> None:
+    with pa.ipc.new_file(sink, schema) as file:
+        file.write_table(rows, max_chunksize=_ROWS)
 
 
 def piece_facts(storage: Storage, *parts: str) -> PieceFacts | None:
