@@ -151,15 +151,6 @@ class Storage:
         elif kind != pafs.FileType.NotFound:
             self.fs.delete_file(self.path(*parts))
 
-    def move(self, name: str, to: str) -> None:
-        """Give a folder directly below this one another name; on object storage its files are copied."""
-        if self.is_local:
-            os.rename(self.path(name), self.path(to))
-            return
-        pafs.copy_files(self.path(name), self.path(to), source_filesystem=self.fs, destination_filesystem=self.fs)
-        self.remove(name, MANIFEST)  # first: what a kill leaves is not complete
-        self.remove(name)
-
     def check_writable(self) -> None:
         """Raise RequestError unless files can be written and removed here."""
         name = f"writable-{uuid.uuid4().hex}"

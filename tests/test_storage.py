@@ -96,19 +96,6 @@ def test_a_failed_upload_leaves_no_part(
     assert ((tmp_path / "f").read_bytes() if (tmp_path / "f").exists() else None) == left
 
 
-def test_a_folder_gets_another_name(tmp_path: Path) -> None:
-    with serve_bucket() as bucket:
-        for storage in (Storage.open(tmp_path / "study"), Storage.open(bucket.address("study"))):
-            for parts in (("manifest.json",), ("resume", "deep", "a b"), ("weights",)):
-                storage.write_bytes(parts[-1].encode(), "old", *parts)
-            storage.write_bytes(b"other", "older", "f")
-            storage.move("old", "old-1")
-            assert not storage.exists("old")
-            assert storage.names("old-1") == ["manifest.json", "resume", "weights"]
-            assert storage.read_bytes("old-1", "resume", "deep", "a b") == b"a b"
-            assert storage.read_bytes("older", "f") == b"other"
-
-
 def test_storage_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")

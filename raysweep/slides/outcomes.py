@@ -71,3 +71,15 @@ def slide_table(
             "tile_seconds": outcome["tile_seconds"],
         })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=_TABLE)
+
+
+def same_outcomes(table: pa.Table, outcomes: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether a table of slides tells the same status of each as `outcomes`."""
+    statuses = dict(zip(table["slide"].to_pylist(), table["status"].to_pylist(), strict=True))
+    return statuses == {slide: outcome["status"] for slide, outcome in outcomes.items()}
+
+
+def with_reasons(table: pa.Table, outcomes: Mapping[str, dict[str, Any]]) -> pa.Table:
+    """A table of slides with the reasons of now: a slide may fail again for another one."""
+    reasons = pa.array([outcomes[slide]["reason"] for slide in table["slide"].to_pylist()], pa.string())
+    return table.set_column(table.schema.get_field_index("reason"), "reason", reasons)

@@ -19,7 +19,7 @@ from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.labels.whole_slide import label_of_slide
 from raysweep.slides.merge import Piece, SlideFacts, merge
 from raysweep.slides.meter import Meter
-from raysweep.slides.outcomes import slide_table, words_of
+from raysweep.slides.outcomes import same_outcomes, slide_table, with_reasons, words_of
 from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.scale import Scale, native_scale
@@ -27,7 +27,7 @@ from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.splits import deal_splits
 from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry
-from raysweep.storage import Artefact, Storage
+from raysweep.storage import MANIFEST, Artefact, Storage
 
 _THREADS = 16  # small files that are read at once
 _NAMED = 5  # slides that one sentence names
@@ -61,8 +61,9 @@ def tile(
         limits: what a worker and a node may hold. The result does not depend on them.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
-    nothing to give is `skipped`. Raises NothingTiled when no slide gives a patch, and WorkError when something cannot
-    be written.
+    nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again; it stays as it
+    is until one of them gives another outcome. Raises NothingTiled when no slide gives a patch, and WorkError when
+    something cannot be written.
     """
     name = artefact.home.root.rsplit("/", 1)[-1]
     folder = artefact.folder
@@ -73,6 +74,24 @@ def tile(
     cutting = Cutting(spec, tuple(classes), seed, scale.copy, limits)
     outcomes = _read_all(name, cutting, slides, artefact.inputs, spool, scale, workers=workers, progress=progress)
     tile_seconds = time.monotonic() - started
+
+    mpp = spec.patch_mpp or scale.mpp
+    config = {
+        **spec.model_dump(mode="json"),
+        "mpp": mpp,
+        "um": None if mpp is None else mpp * spec.px,
+        "classes": classes,
+        "mask_classes": mask_classes_of(spec.labels),
+        "kernel": "none: the slides' own JPEG tiles" if scale.copy else KERNEL,
+        "chroma": "the slides' own" if scale.copy else CHROMA,
+    }
+    if artefact.done():
+        table = folder.read_table("slides.parquet")
+        if artefact.manifest()["config"] == config and same_outcomes(table, outcomes):
+            table = with_reasons(table, outcomes)
+            folder.write_table(table, "slides.parquet")
+            return table
+        folder.remove(MANIFEST)  # before anything of it changes
 
     splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
     done = [slide for slide in slides if outcomes[slide.name]["status"] == "done"]
@@ -113,17 +132,8 @@ def tile(
         )
     write_index(folder, shards, classes)
     statuses = table["status"].to_pylist()
-    mpp = spec.patch_mpp or scale.mpp
     artefact.commit(
-        config={
-            **spec.model_dump(mode="json"),
-            "mpp": mpp,
-            "um": mpp * spec.px,
-            "classes": classes,
-            "mask_classes": mask_classes_of(spec.labels),
-            "kernel": "none: the slides' own JPEG tiles" if scale.copy else KERNEL,
-            "chroma": "the slides' own" if scale.copy else CHROMA,
-        },
+        config=config,
         counts={
             "slides": len(slides),
             **{status: statuses.count(status) for status in ("done", "failed", "skipped")},

@@ -67,16 +67,18 @@ class Graph:
         ]
 
 
-def build_graph(file: StudyFile) -> Graph:
+def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = None) -> Graph:
     """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; runs nothing.
 
+    `patch_sets` are those of an earlier graph of the study, as its slide files were then. What is made from a patch
+    set depends on which of its slides failed, so a graph is of its time: build another once slides have been tiled.
     Raises RequestError for whatever is wrong with the study, in one sentence that names the key.
     """
     study = file.study
     home = study_folder(study)
     _check_compare(study)
     cards = [_load_card(ref, file) for ref in study.tasks]
-    patch_sets = resolve_patch_sets(file, home)
+    patch_sets = resolve_patch_sets(file, home) if patch_sets is None else patch_sets
     checkpoints = resolve_checkpoints(study, home, patch_sets, file.folder)
     if study.compare.baseline and study.compare.baseline not in checkpoints:
         raise RequestError(

@@ -7,6 +7,7 @@ from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
+from raysweep.study.retry import failed_slides, to_tile
 from raysweep.tasks.splits import folds
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
@@ -56,7 +57,9 @@ def _state(artefact: Artefact) -> str:
 def _patch_set(plan: PatchSetPlan, totals: _Totals, stage_bytes: int) -> tuple[int, str]:
     if plan.artefact.done():
         n = int(plan.artefact.manifest()["counts"]["patches"])
-        return n, f"{n:,} patches"
+        failed = len(failed_slides(plan.artefact.folder)) if to_tile(plan.artefact) else 0
+        again = f"; {failed} slide{'s' * (failed > 1)} that failed: tried again" if failed else ""
+        return n, f"{n:,} patches{again}"
     n = slide_patches(plan.spec, plan.slides, stage_bytes)
     totals.patches += n
     totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX

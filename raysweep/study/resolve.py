@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from raysweep.backbones.init import check_init
 from raysweep.errors import RequestError
+from raysweep.patches.write import INDEX
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.slides.inputs import patch_set_inputs
@@ -20,6 +21,7 @@ from raysweep.slides.wants import check_wants
 from raysweep.storage import MANIFEST, Artefact, Storage, file_identity
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
+from raysweep.study.retry import contents
 
 _WORDS = ("random", "timm")  # as an init they mean themselves, whatever checkpoints are called
 
@@ -32,6 +34,11 @@ class PatchSetPlan:
     spec: PatchSetSpec
     slides: list[SlideEntry]
     artefact: Artefact
+
+    @property
+    def contents(self) -> str:
+        """What it holds by now, or would hold if no slide failed."""
+        return contents(self.artefact.folder) if self.artefact.done() else self.artefact.fingerprint
 
 
 @dataclass(frozen=True)
@@ -164,12 +171,12 @@ def _patches(
     if spec.patches is None:
         return None, None, None
     if spec.patches in patch_sets:
-        artefact = patch_sets[spec.patches].artefact
-        return spec.patches, artefact.folder, artefact.fingerprint
+        plan = patch_sets[spec.patches]
+        return spec.patches, plan.artefact.folder, plan.contents
     if "/" in spec.patches:
         storage = Storage.open(spec.patches if "://" in spec.patches else _below(base, spec.patches))
-        if storage.exists(MANIFEST):
-            return None, storage, storage.read_json(MANIFEST)["fingerprint"]
+        if storage.exists(MANIFEST) and storage.exists(INDEX):
+            return None, storage, contents(storage)
         raise RequestError(f"patches {spec.patches}: there is no finished patch set in this folder")
     near = difflib.get_close_matches(spec.patches, list(patch_sets), n=1)
     hint = f"did you mean {near[0]}?" if near else f"patch sets of this study: {', '.join(patch_sets) or 'none'}"

@@ -1,15 +1,10 @@
 """Run a study: make what it needs and does not have yet, stage by stage, and report."""
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-
-import pyarrow.fs as pafs
 
 from raysweep import __version__
 from raysweep.errors import RequestError, WorkError, reason_of
@@ -21,11 +16,10 @@ from raysweep.study.failures import failure_of, failures
 from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
-from raysweep.study.status import failed_slides, reopened, to_tile
+from raysweep.study.retry import failed_slides, to_tile
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
 
-_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 STAGES = ("tile", "pretrain", "tune", "report")
 
 
@@ -92,10 +86,13 @@ class _Work:
             self._point(plan.artefact.home, [plan.artefact])
 
     def tile(self) -> None:
+        seen = [plan.contents for plan in self.graph.patch_sets.values()]
         for plan in self._narrowed(self.graph.patch_sets):
             if to_tile(plan.artefact):
                 self._attempt(f"patch set {plan.name}", plan.artefact, partial(self._tile, plan))
             self._point(plan.artefact.home, [plan.artefact])
+        if seen != [plan.contents for plan in self.graph.patch_sets.values()]:
+            self._look_again()
 
     def _tile(self, plan: PatchSetPlan) -> None:
         self._ray()
@@ -103,37 +100,35 @@ class _Work:
         from raysweep.slides.tile import tile
 
         compute = self.graph.study.compute
-        with reopened(plan.artefact, partial(self._set_aside, plan)) as patches:
-            tile(plan.spec, plan.slides, patches, self.graph.home.at("spool"), seed=self.graph.study.seed,
-                 workers=compute.tile_workers, progress=self.progress,
-                 limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
+        tile(plan.spec, plan.slides, plan.artefact, self.graph.home.at("spool"), seed=self.graph.study.seed,
+             workers=compute.tile_workers, progress=self.progress,
+             limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
 
-    def _set_aside(self, plan: PatchSetPlan) -> None:
-        """What was made from a patch set that has changed does not count as made from it; it is kept beside."""
-        found: Counter[str] = Counter()
-        for folder in _made_from(self.graph, plan.artefact):
-            room = folder.root.removeprefix(self.graph.home.root).split("/")[1]
-            found[room] += 1
-            if room == "features":  # computed again in no time
-                folder.remove()
-                continue
-            home, name = Storage(folder.fs, folder.root.rpartition("/")[0]), folder.root.rpartition("/")[2]
-            home.move(name, next(to for n in count(1) if not home.exists(to := f"{name}-{n}")))
-        if found:
+    def _look_again(self) -> None:
+        """What is made from patch sets depends on which of their slides failed, which is known now."""
+        old, self.graph = self.graph, build_graph(self.graph.file, self.graph.patch_sets)
+        kept = {artefact.folder.root for artefact in self.graph.artefacts()}
+        stale = [a.folder.root for a in old.artefacts() if a.folder.root not in kept and a.done()]
+        if stale:
+            found = Counter(root.removeprefix(old.home.root).split("/")[1] for root in stale)
             self.progress.say(
-                f"patch set {plan.name} has changed: {found['checkpoints']} checkpoints and {found['cells']} cells made"
-                " from it before do not count any more; they are kept under names that end in -1, -2, ... until"
-                " `raysweep clean` removes them"
+                f"{found['checkpoints']} checkpoints and {found['cells']} cells were made from patch sets that have"
+                " changed; they do not count any more, and `raysweep clean` lists them"
             )
+        _drop_notes(self.graph)
 
     def pretrain(self) -> None:
-        for plan in self._narrowed(self.graph.checkpoints):
+        for plan in sorted(self._narrowed(self.graph.checkpoints), key=self._generation):
             for seed, artefact in enumerate(plan.artefacts):
                 if not artefact.done():
                     self._wants(plan, seed)
                     label = f"checkpoint {plan.name}" + (f" (seed {seed})" if len(plan.artefacts) > 1 else "")
                     self._attempt(label, artefact, partial(self._pretrain, plan, seed))
             self._point(plan.artefacts[0].home, plan.artefacts)
+
+    def _generation(self, plan: CheckpointPlan) -> int:
+        """A checkpoint comes after the one it starts from, in whatever order a study names them."""
+        return 0 if plan.parent is None else 1 + self._generation(self.graph.checkpoints[plan.parent])
 
     def _wants(self, plan: CheckpointPlan, seed: int) -> None:
         """With only some stages asked for, what this one reads must be there already."""
@@ -203,7 +198,7 @@ class _Work:
             "compare": graph.study.compare.model_dump(mode="json"),
             "study": graph.study.name,
             "artefacts": [[a.fingerprint, a.done()] for a in graph.artefacts()],
-            "failed": [failed_slides(p.artefact) for p in graph.patch_sets.values()],
+            "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
             "cells": [[r.path, r.status, r.reason] for r in refs],
         }
         folder = graph.home.at("report")
@@ -222,7 +217,6 @@ class _Work:
         self.report_folder = folder
 
     def outcome(self) -> Outcome:
-
         return Outcome(self.graph.home, self.report_folder, failures(self.graph))
 
     def _cells(self) -> list[Cell]:
@@ -274,26 +268,6 @@ def _drop_notes(graph: Graph) -> None:
     for artefact in graph.artefacts():
         if not artefact.done() and artefact.folder.exists(FAILED):
             artefact.folder.remove(FAILED)
-
-
-def _made_from(graph: Graph, artefact: Artefact) -> list[Storage]:
-    """Folders of all that was made from an artefact, or from what was, however the study was configured then."""
-    home = graph.home
-    made = {a.folder.root: (a.fingerprint, a.inputs) for a in graph.artefacts()}  # those begun have no manifest yet
-    for room in ("checkpoints", "features", "cells"):
-        selector = pafs.FileSelector(home.path(room), recursive=True, allow_not_found=True)
-        for info in home.fs.get_file_info(selector):
-            root, _, name = info.path.rpartition("/")
-            if name == MANIFEST:
-                manifest = Storage(home.fs, root).read_json(MANIFEST)
-                if root.endswith("/" + manifest["fingerprint"][:8]):
-                    made[root] = manifest["fingerprint"], manifest["inputs"]
-    named = {root: set(_FINGERPRINT.findall(json.dumps(inputs, default=str))) for root, (_, inputs) in made.items()}
-    stale, found = {artefact.fingerprint}, set[str]()
-    while new := {root for root in made if root not in found and not stale.isdisjoint(named[root])}:
-        found |= new
-        stale |= {made[root][0] for root in new}
-    return [folder for root in sorted(found) if (folder := Storage(home.fs, root)).names()]
 
 
 def _cell_ref(graph: Graph, cell: Cell) -> CellRef:

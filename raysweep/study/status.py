@@ -1,19 +1,12 @@
-"""Where a study stands: every slide, checkpoint and cell, read from its artefacts; and what is to be tiled again."""
-
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+"""Where a study stands: every slide, checkpoint and cell, read from its artefacts."""
 
 from raysweep.lease import holder
-from raysweep.patches.write import INDEX
-from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
+from raysweep.storage import Artefact
 from raysweep.study.failures import failure_of
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
+from raysweep.study.retry import to_tile
 from raysweep.sweep.state import cell_state
-
-_BEFORE = "before.json"  # what a patch set was, while slides that failed are tried again
 
 Rows = list[list[str]]
 
@@ -90,71 +83,3 @@ def _cell(graph: Graph, index: int, running: bool) -> list[str]:
     details += f", {found.pruned} stopped early" if found.pruned else ""
     details += f", {found.failed} failed" if found.failed else ""
     return [f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}", state, reason, details]
-
-
-def to_tile(artefact: Artefact) -> bool:
-    """Whether a patch set is not complete, or has slides that failed and that could be read this time.
-
-    A slide whose file was missing is no such slide: with its file the set has another fingerprint.
-    """
-    if not artefact.done():
-        return True
-    there = {slide["name"] for slide in artefact.inputs["slides"] if "identity" in slide}
-    return not there.isdisjoint(failed_slides(artefact))
-
-
-def failed_slides(artefact: Artefact) -> dict[str, str]:
-    """The slides of a patch set that failed, with their reasons; none while it is not complete."""
-    if not artefact.done() or not artefact.manifest()["counts"]["failed"]:
-        return {}
-    table = artefact.folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
-    return {row["slide"]: row["reason"] for row in table.to_pylist() if row["status"] == "failed"}
-
-
-@contextmanager
-def reopened(artefact: Artefact, changed: Callable[[], None] = lambda: None) -> Iterator[Artefact]:
-    """A patch set as `tile` may write it, be it complete or not, and tried again for its failed slides or not.
-
-    It is not complete meanwhile: should it come to hold something else, its shards go before the new ones are there.
-    `changed` is called then, before it is complete again: it must see to it that nothing made from the old ones
-    counts as made from the new. A set that comes to hold the same has its shards untouched and its old manifest, and
-    so has one that nothing was written to when the block ends with an error.
-    """
-    folder = artefact.folder
-    before = None
-    if artefact.done():
-        before = {"manifest": artefact.manifest(), "index": folder.read_json(INDEX)}
-        slides = _outcomes(folder)
-        folder.write_json(before, _BEFORE)
-        folder.remove(MANIFEST)
-    try:
-        yield _Reopened(artefact.home, artefact.inputs, changed=changed)
-    except BaseException:
-        if before and slides == _outcomes(folder) and _has_shards(folder, before["index"]):
-            folder.write_json(before["manifest"], MANIFEST)
-            folder.remove(_BEFORE)
-        raise
-
-
-@dataclass(frozen=True)
-class _Reopened(Artefact):
-    changed: Callable[[], None] = field(kw_only=True)
-
-    def commit(self, *, config: Any, counts: Mapping[str, Any], timings: Mapping[str, float]) -> None:
-        # Left by this run, or by one that was killed: the set was complete then, and things may have been made from it.
-        before = self.folder.read_json(_BEFORE) if self.folder.exists(_BEFORE) else None
-        if before and before["index"] == self.folder.read_json(INDEX):
-            self.folder.write_json(before["manifest"] | {"counts": dict(counts)}, MANIFEST)
-        else:
-            if before:
-                self.changed()
-            super().commit(config=config, counts=counts, timings=timings)
-        self.folder.remove(_BEFORE)
-
-
-def _outcomes(folder: Storage) -> str:
-    return fingerprint(folder.read_table("slides.parquet").to_pylist())
-
-
-def _has_shards(folder: Storage, index: Mapping[str, Any]) -> bool:
-    return {shard["name"] for shard in index["shards"]}.issubset(folder.names("shards"))

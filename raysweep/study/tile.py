@@ -22,7 +22,7 @@ from raysweep.slides.wants import check_wants
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
 from raysweep.study.load import explain
-from raysweep.study.status import reopened, to_tile
+from raysweep.study.retry import to_tile
 
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[^/=]+)*=")
 _SEED = 0
@@ -69,9 +69,9 @@ def tile_slides(
     if to_tile(artefact):
         from raysweep.slides.tile import NothingTiled, tile
 
-        with lease(home), cluster(progress, cpus=workers), suppress(NothingTiled), reopened(artefact) as patches:
+        with lease(home), cluster(progress, cpus=workers), suppress(NothingTiled):
             check_nodes(home, [s.path for s in slides[:100]])
-            tile(spec, slides, patches, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
+            tile(spec, slides, artefact, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
             home.write_bytes(f"{artefact.fingerprint[:8]}\n".encode(), "current")
     table = artefact.folder.read_table("slides.parquet", columns=list(_COLUMNS)).to_pylist()
     rows = [[_shown(row[column]) for column in _COLUMNS] for row in table]

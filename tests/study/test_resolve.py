@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.errors import RequestError
+from raysweep.patches.write import write_index
 from raysweep.storage import Artefact, Storage
 from raysweep.study.model import Study
 from raysweep.study.resolve import CheckpointPlan, PatchSetPlan, resolve_checkpoints
@@ -109,7 +110,10 @@ def test_checkpoints_and_patch_sets_of_another_study_are_named_by_path(tmp_path:
     spec = {"init": path, "method": "simclr", "patches": patches.folder.root, "batch": 4}
     with pytest.raises(RequestError, match="no finished patch set in this folder"):
         _resolve(tmp_path, {"a": spec})
-    patches.commit(config={}, counts={}, timings={})
+    patches.commit(config={}, counts={"failed": 0}, timings={})
+    with pytest.raises(RequestError, match="no finished patch set in this folder"):
+        _resolve(tmp_path, {"a": spec})  # as a folder of another kind
+    write_index(patches.folder, [], [])
     plan = _resolve(tmp_path, {"a": spec})["a"]
     assert plan.spec.backbone == "resnet18"
     assert plan.inits[0]

@@ -7,6 +7,7 @@ from copy import copy
 from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tifffile
@@ -19,7 +20,7 @@ from raysweep.study.clean import unused
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import load_study
 from raysweep.study.run import Outcome, run_study
-from raysweep.study.status import reopened, status_rows
+from raysweep.study.status import status_rows
 from raysweep.study.tile import tile_slides
 from tests.slides.slidemaker import tissue, write_slide
 
@@ -91,8 +92,12 @@ class Study:
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
 
     @property
+    def slides(self) -> pa.Table:
+        return self.artefact.folder.read_table("slides.parquet")
+
+    @property
     def statuses(self) -> list[str]:
-        return self.artefact.folder.read_table("slides.parquet")["status"].to_pylist()
+        return self.slides["status"].to_pylist()
 
     def pretend(self) -> dict[str, list[Artefact]]:
         """Make all that could be made from the patch set and beside it, without the work; gives who saw the set."""
@@ -134,7 +139,6 @@ def test_slides_that_fail_again_change_nothing(study: Study) -> None:
     assert [line[:33] for line in again.failures] == ["slide hurt of patch set tissue: p"]
     assert study.shards == shards
     assert study.artefact.folder.read_bytes("manifest.json") == manifest
-    assert not study.artefact.folder.exists("before.json")
     assert all(artefact.done() for artefact in chain.from_iterable(made.values()))
     assert not unused(load_study(study.path))
     _, _, rows = status_rows(load_study(study.path))
@@ -157,38 +161,35 @@ def test_a_slide_that_can_be_read_now_comes_into_the_set(
     assert {name: there.read_bytes("shards", name) for name in there.names("shards")} == {
         name: data for name, (data, _) in study.shards.items()
     }
-    assert "before" not in capsys.readouterr().err, "nothing had been made from it"
+    assert "made from" not in capsys.readouterr().err, "nothing had been made from it"
 
 
-def test_what_was_made_before_counts_no_more_and_stays_beside(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_was_made_without_a_slide_is_not_what_is_made_with_it(
+    study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = study.pretend()
-    longer = build_graph(load_study(study.path, ["checkpoints.trained.epochs=2"]))
-    (other,) = longer.checkpoints["trained"].artefacts  # of the study as it was at another time
-    other.commit(config={}, counts={}, timings={})
     study.heal()
     study.tile(Progress())
-    assert study.artefact.done()
-    assert all(artefact.done() for artefact in made["random"])
-    assert not any(artefact.folder.names() for artefact in [*made["trained"], *made["chained"], other])
-    for artefact in (made["trained"][0], made["chained"][0], made["trained"][2]):
-        kept = artefact.home.at(f"{artefact.fingerprint[:8]}-1")
-        assert kept.read_bytes("mark") == b"old"
-        assert kept.exists("manifest.json")
+    now = {name: plan.artefacts[0] for name, plan in study.graph.checkpoints.items()}
+    assert {name for name, artefact in now.items() if artefact.done()} == {"random"}
     told = " ".join(capsys.readouterr().err.split())
-    assert "patch set tissue has changed: 3 checkpoints and 2 cells made from it before do not count any more" in told
+    assert "2 checkpoints and 2 cells were made from patch sets that have changed; they do not count any more" in told
+    assert all(artefact.done() for artefact in chain.from_iterable(made.values())), "it is beside, whole"
     beside = {path for path, _ in unused(load_study(study.path))}
-    assert len(beside) == 5
-    assert all(path.endswith("-1") for path in beside)
+    stale = [*made["trained"], *made["chained"]]
+    assert beside == {artefact.folder.root.removeprefix(f"{study.home}/") for artefact in stale}
 
 
-def test_a_second_change_takes_another_name(study: Study) -> None:
-    made = study.pretend()["trained"][0]
-    made.home.write_bytes(b"", f"{made.fingerprint[:8]}-1", "mark")
+def test_what_is_made_names_the_slides_it_lacks(study: Study, tmp_path: Path) -> None:
+    """A set of which a slide failed in its first run gives the same checkpoints as one that lost it in a later one."""
+    lacking = study.graph.checkpoints["trained"].artefacts[0].fingerprint
+    [never] = build_graph(load_study(study.path, [f"storage={tmp_path}/never"])).checkpoints["trained"].artefacts
+    assert never.fingerprint != lacking, "not tiled yet: as if no slide failed"
+    outside = build_graph(load_study(study.path, [f"checkpoints.trained.patches={study.artefact.folder.root}"]))
+    assert outside.checkpoints["trained"].artefacts[0].fingerprint == lacking
     study.heal()
     study.tile()
-    assert made.home.at(f"{made.fingerprint[:8]}-2").read_bytes("mark") == b"old"
+    assert study.graph.checkpoints["trained"].artefacts[0].fingerprint == never.fingerprint
 
 
 def _stop(*_: object, **__: object) -> None:
@@ -204,7 +205,6 @@ def test_a_run_that_is_stopped_while_it_reads_leaves_the_set_as_it_was(
         study.tile()
     assert study.artefact.done()
     assert study.artefact.folder.read_bytes("manifest.json") == manifest
-    assert not study.artefact.folder.exists("before.json")
 
 
 @pytest.mark.parametrize("stopped", ["raysweep.slides.tile.merge", "raysweep.slides.merge.in_parallel", "commit"])
@@ -212,7 +212,7 @@ def test_a_run_that_is_stopped_half_way_is_gone_on_with(
     study: Study, monkeypatch: pytest.MonkeyPatch, stopped: str
 ) -> None:
     """Before the old shards go, after that, and when the new ones are there."""
-    made = study.pretend()
+    study.pretend()
     study.heal()
     with monkeypatch.context() as patch:
         if stopped == "commit":
@@ -226,20 +226,26 @@ def test_a_run_that_is_stopped_half_way_is_gone_on_with(
     assert study.statuses == ["done"] * 3
     assert study.artefact.manifest()["counts"]["done"] == 3
     assert sum(pq.read_metadata(study.artefact.folder.path("shards", name)).num_rows for name in study.shards) == 75
-    assert not made["trained"][0].done()
-    assert made["random"][0].done()
-    assert not study.artefact.folder.exists("before.json")
+    assert not study.graph.checkpoints["trained"].artefacts[0].done()
+    assert study.graph.checkpoints["random"].artefacts[0].done()
 
 
-def test_a_kill_before_anything_was_read_changes_nothing(study: Study) -> None:
-    made, shards, folder = study.pretend(), study.shards, study.artefact.folder
-    manifest = folder.read_bytes("manifest.json")
-    killed = reopened(study.artefact)
-    killed.__enter__()
-    assert not study.artefact.done()
-    assert study.tile().failures
-    assert folder.read_bytes("manifest.json") == manifest
-    assert not folder.exists("before.json")
+def test_a_slide_may_fail_for_another_reason(study: Study) -> None:
+    shards = study.shards
+    made = study.pretend()
+    study.artefact.folder.write_table(
+        pa.Table.from_pylist(
+            [
+                row | {"reason": "an old reason"} if row["status"] == "failed" else row
+                for row in study.slides.to_pylist()
+            ],
+            schema=study.slides.schema,
+        ),
+        "slides.parquet",
+    )
+    study.tile()
+    (reason,) = [row["reason"] for row in study.slides.to_pylist() if row["status"] == "failed"]
+    assert reason.startswith("pixels cannot be read")
     assert study.shards == shards
     assert all(artefact.done() for artefact in chain.from_iterable(made.values()))
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
@@ -162,6 +163,16 @@ def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path:
     outcome = run_study(fresh, stages=["report"], progress=_QUIET)
     assert outcome.report
     assert outcome.report.exists("index.html"), "a report of nothing says that there is nothing"
+
+
+def test_a_chain_may_be_written_before_what_it_starts_from(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
+    study = yaml.safe_load(mini[0].read_text())
+    study["checkpoints"] = {"later": {"init": "first"}, "first": {"backbone": "resnet10t"}}
+    study |= {"storage": str(tmp_path), "patches": {}, "compare": {"baseline": "first"}}
+    (tmp_path / "chain.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    outcome = run_study(load_study(tmp_path / "chain.yaml"), stages=["pretrain"], progress=_QUIET)
+    assert outcome.failures == []
+    assert len(list((tmp_path / "mini/checkpoints/later").glob("*/manifest.json"))) == 1
 
 
 def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(
