@@ -20,7 +20,7 @@ from raysweep.slides.resample import resample
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.spool import PIECE_SCHEMA
-from raysweep.slides.tissue.flaws import flaws
+from raysweep.slides.tissue.flaws import Judge
 
 _TOGETHER, _TOGETHER_BYTES = 32, 2**22
 
@@ -101,13 +101,12 @@ def _encoded(
     slide: Slide, places: Places, mpps: np.ndarray, grid: Grid, spec: PatchSetSpec, stain: str
 ) -> Iterator[bytes | str]:
     """The JPEG of each patch, or why it is rejected."""
+    patches: Iterator[np.ndarray] = resample(slide.crops(grid.level, places.box), spec.px)
     to_srgb = _profile(slide.reader.icc) if spec.icc == "srgb" else None
-    for patches, mpp in _groups(resample(slide.crops(grid.level, places.box), spec.px), mpps.tolist()):
-        if to_srgb is not None:
-            colours = [ImageCms.applyTransform(Image.fromarray(patch), to_srgb) for patch in patches]
-            patches = [np.asarray(image) for image in colours]
-        for patch, reason in zip(patches, flaws(patches, mpp, stain, spec.tissue.rejected), strict=True):
-            yield encode_jpeg(patch, spec.quality) if reason is None else reason
+    if to_srgb is not None:
+        patches = (np.asarray(ImageCms.applyTransform(Image.fromarray(patch), to_srgb)) for patch in patches)
+    for patch, reason in _judged(patches, mpps.tolist(), spec, stain):
+        yield encode_jpeg(patch, spec.quality) if reason is None else reason
 
 
 def _copied(slide: Slide, places: Places, spec: PatchSetSpec, stain: str) -> Iterator[bytes | str]:
@@ -116,24 +115,31 @@ def _copied(slide: Slide, places: Places, spec: PatchSetSpec, stain: str) -> Ite
     if spec.tissue.reject is None or not spec.tissue.rejected:
         yield from tiles
         return
-    for patches, mpp in _groups(slide.crops(0, places.box), [slide.mpp] * len(places)):
-        for reason in flaws(patches, mpp, stain, spec.tissue.rejected):
-            tile = next(tiles)
-            yield tile if reason is None else reason
+    for tile, (_, reason) in zip(
+        tiles, _judged(slide.crops(0, places.box), [slide.mpp] * len(places), spec, stain), strict=True
+    ):
+        yield tile if reason is None else reason
 
 
-def _groups(patches: Iterable[np.ndarray], mpps: Iterable[float]) -> Iterator[tuple[list[np.ndarray], float]]:
-    """Patches of one scale, and that, which are judged together: it costs less than one by one."""
+def _judged(
+    patches: Iterable[np.ndarray], mpps: Iterable[float], spec: PatchSetSpec, stain: str
+) -> Iterator[tuple[np.ndarray, str | None]]:
+    """Each patch and its flaw. Those of one scale are judged in groups: it costs less than one by one."""
     group: list[np.ndarray] = []
-    last = 0.0
+    looks: list[np.ndarray] = []
+    last, judge = 0.0, None
     for patch, mpp in zip(patches, mpps, strict=True):
-        if group and (mpp != last or len(group) == _TOGETHER or len(group) * patch.nbytes >= _TOGETHER_BYTES):
-            yield group, last
-            group = []
+        if judge is None or mpp != last or len(group) == _TOGETHER or len(group) * patch.nbytes >= _TOGETHER_BYTES:
+            if judge is not None:
+                yield from zip(group, judge.flaws(group, looks), strict=True)
+            if mpp != last:
+                judge = Judge(spec.px, mpp, stain, spec.tissue.rejected)
+            group, looks, last = [], [], mpp
+        assert judge is not None
         group.append(patch)
-        last = mpp
-    if group:
-        yield group, last
+        looks.append(judge.look(patch))
+    if judge is not None:
+        yield from zip(group, judge.flaws(group, looks), strict=True)
 
 
 @cache

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from raysweep.errors import WorkError
 from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.complete import check_page
 from raysweep.slides.readers.jpeg_stream import JpegTiles, without_padding
+from raysweep.slides.readers.pastes import pastes
 from raysweep.slides.readers.reader import NotMine
 
 _JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
@@ -73,27 +73,21 @@ class JpegTiffReader:
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
-        about = self._levels[level]
-        width, height = self.level_sizes[level]
-        wanted = [_tiles(box, about, width, height) for box in boxes]
-        left_to_do = Counter(tile for tiles in wanted for tile in tiles)
+        about, size = self._levels[level], self.level_sizes[level]
+        free = self._free.setdefault(about.tile, [])
         decoded: dict[int, np.ndarray] = {}
-        for (x0, y0, x1, y1), tiles in zip(boxes.tolist(), wanted, strict=True):
+        parts_of = pastes(boxes, about.tile, about.columns, size)
+        for (x0, y0, x1, y1), parts in zip(boxes.tolist(), parts_of, strict=True):
             crop = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
-            if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
+            if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
                 crop.fill(255)
-            for tile in tiles:
+            for tile, last, top, bottom, left, right, tile_top, tile_bottom, tile_left, tile_right in parts:
                 pixels = decoded.get(tile)
                 if pixels is None:
                     pixels = decoded[tile] = self._decode(level, tile)
-                row, column = divmod(tile, about.columns)
-                left, top = column * about.tile[0], row * about.tile[1]
-                a, b = max(x0, left), min(x1, left + about.tile[0], width)
-                c, d = max(y0, top), min(y1, top + about.tile[1], height)
-                crop[c - y0 : d - y0, a - x0 : b - x0] = pixels[c - top : d - top, a - left : b - left]
-                left_to_do[tile] -= 1
-                if not left_to_do[tile]:
-                    self._free[about.tile].append(decoded.pop(tile))
+                crop[top:bottom, left:right] = pixels[tile_top:tile_bottom, tile_left:tile_right]
+                if last:
+                    free.append(decoded.pop(tile))
             yield crop
 
     def _decode(self, level: int, tile: int) -> np.ndarray:
@@ -144,16 +138,6 @@ def _pixels(jpeg: bytes, buffer: np.ndarray) -> np.ndarray:
                 with suppress(ValueError):
                     return simplejpeg.decode_jpeg(bare, "RGB", buffer=buffer)
         raise
-
-
-def _tiles(box: np.ndarray, level: _Level, width: int, height: int) -> list[int]:
-    """The tiles under a box, row by row."""
-    x0, y0, x1, y1 = (int(edge) for edge in box)
-    if x0 >= width or y0 >= height:
-        return []
-    across = range(max(x0, 0) // level.tile[0], -(-min(x1, width) // level.tile[0]))
-    down = range(max(y0, 0) // level.tile[1], -(-min(y1, height) // level.tile[1]))
-    return [row * level.columns + column for row in down for column in across]
 
 
 def _as_openslide_sees_it(path: Path) -> tuple[list[tuple[int, int]], tuple[float, float] | None, str]:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from raysweep.slides.slide import Slide
 from raysweep.slides.tissue.find import find_tissue
-from raysweep.slides.tissue.flaws import flaws
+from raysweep.slides.tissue.flaws import Judge
 from raysweep.slides.tissue.spec import TissueSpec
 from raysweep.slides.tissue.stains import STAINS
 
@@ -24,7 +24,12 @@ _FINEST = {"skin": 0.39, "frozen": 0.39, "glands": 0.5, "brain": 0.25, "nuclei":
 
 
 def flaw(patch, mpp, stain, reject):
-    return flaws(patch[None], mpp, stain, reject)[0]
+    return flaws([patch], mpp, stain, reject)[0]
+
+
+def flaws(patches, mpp, stain, reject):
+    judge = Judge(len(patches[0]), mpp, stain, reject)
+    return judge.flaws(patches, [judge.look(patch) for patch in patches])
 
 
 def _cases(*mpps: float) -> list[tuple[str, float]]:
