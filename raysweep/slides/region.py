@@ -23,6 +23,7 @@ from raysweep.slides.spool import PIECE_SCHEMA
 from raysweep.slides.tissue.flaws import Judge
 
 _TOGETHER, _TOGETHER_BYTES = 32, 2**22
+_MOST_BYTES = 2**31 - 1  # of an Arrow array of binaries
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,21 @@ def read_region(
             own.tissue,
             keys[order],
             pa.array([None if label < 0 else label for label in own.label.tolist()], pa.int32()),
-            pa.array([images[index] for index in order], pa.binary()),
+            _binary([images[index] for index in order]),
             pa.array([masks[index] for index in order], pa.binary()),
         ],
         schema=PIECE_SCHEMA,
     )
     return Region(rows, dict(sorted(rejected.items())))
+
+
+def _binary(values: list[bytes]) -> pa.Array:
+    """A binary array in memory of its own size: one that grows takes three times as much."""
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    if ends[-1] > _MOST_BYTES:
+        raise WorkError("a region has more than 2 GiB of patches; give compute.region_mpx a smaller value")
+    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(values))]
+    return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
 def _mpps(slide: Slide, places: Places, spec: PatchSetSpec) -> np.ndarray:

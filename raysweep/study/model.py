@@ -23,7 +23,7 @@ class Compute(Model):
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
-    region_mpx: int = Field(128, ge=1, le=4096, description="megapixels of patches in a tiling worker: its memory")
+    region_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
     stage_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
 
     @property

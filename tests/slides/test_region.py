@@ -179,6 +179,13 @@ def test_flawed_patches_are_counted_and_left_out(tmp_path):
         (0, 64), (64, 0), (64, 64)]  # fmt: skip
 
 
+def test_more_patches_than_a_piece_can_hold_are_refused(slide, monkeypatch):
+    monkeypatch.setattr("raysweep.slides.region._MOST_BYTES", 2000)
+    assert rows_of(slide, [(0, 0)], um=32, px=64)[1].num_rows == 1
+    with pytest.raises(WorkError, match=r"give compute\.region_mpx a smaller value"):
+        rows_of(slide, [(0, 0), (1, 0), (2, 0), (3, 0)], um=32, px=64)
+
+
 def test_masks_lie_on_their_patches(slide):
     spec = PatchSetSpec(slides="x", um=33, px=32, tissue={"reject": []})
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
