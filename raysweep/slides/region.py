@@ -53,6 +53,9 @@ def read_region(
         copy: the slide's own JPEG tiles become the patches; they are judged only where `tissue.reject` is given.
         mask: gives the stored mask for edges in level-0 pixels, float64 (4,).
     """
+    if slide.reader.strip_px is not None:
+        left, top = places.box[:, 0], places.box[:, 1]
+        places = places.pick(np.lexsort((left, top, left // slide.reader.strip_px)))
     rects = places.rects(grid.downsample)
     mpps = _mpps(slide, places, spec)
     rejected: Counter[str] = Counter()

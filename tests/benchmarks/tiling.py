@@ -32,7 +32,7 @@ _CASES = {  # option: keys of the patch set, target against the common way
     "tiles": ({"mpp": "native", "px": 256}, 20.0),
 }
 _FLOOR = 0.8
-_PAIRS = 3
+_PAIRS = 7
 _SLIDES = 12
 
 
@@ -250,7 +250,7 @@ def main() -> None:
     if args.fine:
         everything = {**_CASES["fine"][0], "tissue": "all"}  # glass as well: the same work for both
         path = args.large or args.fine
-        alone = statistics.median(_measure("ours", path, everything) for _ in range(_PAIRS))
+        alone = statistics.median(_measure("ours", path, everything) for _ in range(3))
         both = _measure("both", path, everything, (0, 1))
         beside = sum(map(_result, [_start("ours", path, everything, (core,)) for core in (0, 1)]))
         print(f"end to end, 2 workers: {both:.0f} patches/s, of 2 cores: {_verdict(both / alone / 2, _FLOOR)}")

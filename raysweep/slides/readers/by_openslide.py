@@ -23,6 +23,7 @@ class OpenSlideReader:
     """A slide that OpenSlide opens: see `Reader`."""
 
     name = "openslide"
+    strip_px = None
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when OpenSlide does not know the format and WorkError when the file is damaged."""

@@ -46,6 +46,7 @@ class JpegTiffReader:
     """
 
     name = "jpeg-tiff"
+    strip_px = 1400  # a row of decoded tiles as wide as this stays in the cache until the patches are cut
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""

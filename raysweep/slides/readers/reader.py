@@ -21,6 +21,8 @@ class Reader(Protocol):
         mpp_source: where in the file that stands: `metadata` or `tiff resolution`.
         icc: the colour profile in the file, if any, perhaps a broken one.
         origin: level-0 pixel at the corner of the scanned area, from which other programs may count.
+        strip_px: width, in pixels of a level, of the strips in which small rectangles are read fastest; None: read
+            them row by row.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Reader(Protocol):
     mpp_source: str
     icc: bytes | None
     origin: tuple[int, int]
+    strip_px: int | None
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when another reader may open the file, and WorkError when it is damaged."""
@@ -38,8 +41,8 @@ class Reader(Protocol):
         """The pixels of each rectangle, in order: uint8 (bottom - top, right - left, 3) RGB.
 
         `boxes` are left, top, right, bottom, integer (n, 4). Pixels that several boxes need are decoded once when
-        the boxes come roughly row by row. Where the slide has no pixels it is white. Raises WorkError, which names
-        the place, when the file is damaged.
+        the boxes come roughly row by row, in strips or not. Where the slide has no pixels it is white. Raises
+        WorkError, which names the place, when the file is damaged.
         """
         ...
 
