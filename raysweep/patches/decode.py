@@ -7,6 +7,7 @@ import simplejpeg
 from PIL import Image
 
 from raysweep.errors import WorkError
+from raysweep.patches.jpeg import decode_jpeg
 
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest patch; a small file that claims more is refused before it is decoded
 _JPEG = b"\xff\xd8\xff"
@@ -22,7 +23,7 @@ def decode(data: bytes) -> np.ndarray:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
             _check_size(width, height)
             if colours in ("YCbCr", "RGB", "Gray"):  # others (CMYK) need Pillow's conversion
-                return simplejpeg.decode_jpeg(data, "RGB")
+                return decode_jpeg(data)
         with Image.open(io.BytesIO(data)) as image:
             _check_size(*image.size)
             return as_rgb(image)

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.model import Model
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.tissue.spec import TissueSpec
+from raysweep.slides.words import word
 
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
@@ -63,7 +64,7 @@ class PatchSetSpec(Model):
     def _as_words(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {k: [_word(k, x) for x in v] if isinstance(v, list) else _word(k, v) for k, v in value.items()}
+        return {k: [word(k, x) for x in v] if isinstance(v, list) else word(k, v) for k, v in value.items()}
 
     @field_validator("tissue", mode="before")
     @classmethod
@@ -82,13 +83,3 @@ class PatchSetSpec(Model):
         if (self.um is None) == (self.mpp is None):
             raise ValueError("give either `um`, the edge of a patch in the specimen, or `mpp: native`")
         return self
-
-
-def _word(column: str, value: Any) -> str:
-    """A number as the text of a cell. Others are no text any more: which word they were is lost."""
-    if value is None or isinstance(value, bool):
-        raise ValueError(
-            f"{column}: YAML reads the words yes, no, on, off, true, false and null as values of their own; write them "
-            f"in quotes, as in {column}: 'yes'"
-        )
-    return str(value)

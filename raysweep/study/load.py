@@ -63,7 +63,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
-    return f"{where}: {message[0].lower() + message[1:]}{shown}"
+    return (f"{where}: " if where else "") + f"{message[0].lower() + message[1:]}{shown}"
 
 
 def _find(ref: str | Path) -> Path:

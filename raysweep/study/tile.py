@@ -58,7 +58,7 @@ def tile_slides(
     try:
         spec = PatchSetSpec.model_validate({**keys, "slides": _SOURCES})
     except ValidationError as error:
-        raise RequestError(explain(error, PatchSetSpec).removeprefix(": ")) from error
+        raise RequestError(explain(error, PatchSetSpec)) from error
     of = [spec.model_copy(update={"slides": source}) for source in sources]
     slides = sorted((s for one in of for s in read_slides(one, Path.cwd())), key=lambda s: s.name)
     check_slides(slides, spec, "slides")

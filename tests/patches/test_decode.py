@@ -30,6 +30,13 @@ def test_jpeg_there_and_back():
     assert len(encode_jpeg(smooth(), 50)) < len(data)
 
 
+def test_a_slides_own_tile_may_be_padded_and_may_not_be_damaged():
+    data = encode_jpeg(smooth(), 95)
+    np.testing.assert_array_equal(decode(data[:-2] + bytes(20) + data[-2:]), decode(data))
+    with pytest.raises(WorkError, match="cannot be decoded"):
+        decode(data[:-2] + 20 * b"\xab" + data[-2:])
+
+
 def test_chroma_is_halved():
     assert Image.open(io.BytesIO(encode_jpeg(smooth(), 90))).layer[0][1:3] == (2, 2)
 

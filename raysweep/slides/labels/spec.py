@@ -3,9 +3,10 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from raysweep.model import Model
+from raysweep.slides.words import word
 
 IGNORE = "ignore"  # under `values`: the values that are no class
 _RULE = re.compile(r"area\s*>=\s*(\d*\.?\d+)")
@@ -100,17 +101,17 @@ class LabelSpec(Model):
     @field_validator("classes", mode="before")
     @classmethod
     def _class_names(cls, value: Any) -> Any:
-        return {str(k): _words(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return _words_by_name(value, "classes")
 
     @field_validator("subtract", "ignore", mode="before")
     @classmethod
-    def _names(cls, value: Any) -> Any:
-        return _words(value)
+    def _names(cls, value: Any, info: ValidationInfo) -> Any:
+        return _words(value, info.field_name or "")
 
     @field_validator("background_from", mode="before")
     @classmethod
     def _filters(cls, value: Any) -> Any:
-        return {str(k): _words(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return _words_by_name(value, "background_from")
 
     @field_validator("values", mode="before")
     @classmethod
@@ -196,6 +197,12 @@ def _list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _words(value: Any) -> Any:
+def _words(value: Any, key: str) -> list[str]:
     """One or several values as a list of strings."""
-    return [str(x) for x in _list(value)]
+    return [word(key, x) for x in _list(value)]
+
+
+def _words_by_name(value: Any, key: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {word(key, name): _words(words, f"{key}.{name}") for name, words in value.items()}

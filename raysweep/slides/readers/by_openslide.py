@@ -23,7 +23,7 @@ class OpenSlideReader:
     """A slide that OpenSlide opens: see `Reader`."""
 
     name = "openslide"
-    strip_px = None
+    strip_px: int | None = None
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when OpenSlide does not know the format and WorkError when the file is damaged."""

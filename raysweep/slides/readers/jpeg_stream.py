@@ -1,7 +1,5 @@
 """A JPEG tile of a TIFF as a picture of its own."""
 
-from collections.abc import Iterator
-
 from raysweep.errors import WorkError
 
 _SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", 0xDA
@@ -30,17 +28,6 @@ class JpegTiles:
             end = len(tile) - len(scan) + 2  # the mark of the scan is a part of it
             self._seen, self._whole = tile[:end], self._start + headers + scan[:2]
         return self._whole + tile[len(self._seen) :]
-
-
-def without_padding(jpeg: bytes) -> Iterator[bytes]:
-    """What a JPEG may be without bytes 0x00 and 0xFF before its end: some writers fill tiles up with them.
-
-    The last one or two of the compressed pixels can be such bytes too (0xFF is written as 0xFF00), so there are three.
-    """
-    scan, end, _ = jpeg.rpartition(_EOI)
-    bare = len(scan.rstrip(b"\x00\xff"))
-    for kept in range(min(3, len(scan) - bare + 1)):
-        yield scan[: bare + kept] + end
 
 
 def _split(data: bytes) -> tuple[bytes, bytes]:

@@ -11,13 +11,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import simplejpeg
 import tifffile
 
 from raysweep.errors import WorkError
+from raysweep.patches.jpeg import decode_jpeg
 from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.complete import check_page
-from raysweep.slides.readers.jpeg_stream import JpegTiles, without_padding
+from raysweep.slides.readers.jpeg_stream import JpegTiles
 from raysweep.slides.readers.pastes import pastes
 from raysweep.slides.readers.reader import NotMine
 
@@ -25,7 +25,6 @@ _JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
 _VENDORS = ("aperio", "generic-tiff")  # formats of which the tiles are the whole truth: no overlaps, no corrections
 _MOST_TILE_PX = 4096
 _UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-_LEFT_OVER = "extraneous bytes"  # behind the last pixel: more than the decoder had read ahead, which is 0 to 7
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class JpegTiffReader:
     """
 
     name = "jpeg-tiff"
-    strip_px = 1400  # a row of decoded tiles as wide as this stays in the cache until the patches are cut
+    strip_px: int | None = 1400  # a row of decoded tiles as wide as this stays in the cache until the patches are cut
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
@@ -98,7 +97,7 @@ class JpegTiffReader:
         free = self._free.setdefault(about.tile, [])
         pixels = free.pop() if free else np.empty((height, width, 3), np.uint8)
         try:
-            found = _pixels(self.tile_jpeg(level, tile), pixels)
+            found = decode_jpeg(self.tile_jpeg(level, tile), pixels)
             if found.shape != pixels.shape:
                 raise ValueError(f"{found.shape[1]} x {found.shape[0]} pixels instead of {width} x {height}")
         except (ValueError, WorkError) as error:
@@ -123,22 +122,6 @@ class JpegTiffReader:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _pixels(jpeg: bytes, buffer: np.ndarray) -> np.ndarray:
-    """A JPEG decoded into a buffer. Raises ValueError when it is damaged.
-
-    Bytes that are left over after the last pixel may be padding. In a damaged tile they are compressed pixels which the
-    decoder, out of step, did not need; so what they are is seen from whether it does without them.
-    """
-    try:
-        return simplejpeg.decode_jpeg(jpeg, "RGB", buffer=buffer)
-    except ValueError as error:
-        if _LEFT_OVER in str(error):
-            for bare in without_padding(jpeg):
-                with suppress(ValueError):
-                    return simplejpeg.decode_jpeg(bare, "RGB", buffer=buffer)
-        raise
 
 
 def _as_openslide_sees_it(path: Path) -> tuple[list[tuple[int, int]], tuple[float, float] | None, str]:

@@ -24,7 +24,7 @@ class PictureReader:
     """A picture that fits in memory: see `Reader`. It never says its um per pixel."""
 
     name = "picture"
-    strip_px = None
+    strip_px: int | None = None
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when Pillow does not open the file, or it is called otherwise than pictures are.
