@@ -86,16 +86,20 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
         p: p.stat().st_mtime_ns for room in ("patches", "checkpoints") for p in (home / room).rglob("manifest.json")
     }
     old = results(path.parent)
-    changed = load_study(path, ["transfer.finals=1", "tasks=[demo-glands]"])
+    linear = ["transfer.protocols.classification=[linear]", "compare.primary.protocol=linear"]
+    changed = load_study(path, ["transfer.finals=1", "tasks=[demo-tissue]", *linear])
     outcome = run_study(changed, progress=_QUIET)
     assert len(outcome.failures) == 1
     assert len(results(path.parent)) == 2
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
-    assert len(list((home / "cells/random/demo-glands/finetune/0.5").glob("*/manifest.json"))) == 2
+    assert len(list((home / "cells/random/demo-tissue/linear/0.5").glob("*/manifest.json"))) == 2
     found = [p for p, _ in unused(changed)]
-    assert len([p for p in found if p.startswith("cells/random/demo-glands")]) == 1
-    assert any(p.startswith("features/") for p in found)
-    assert not any(p.startswith(("patches/", "checkpoints/", "spool/")) for p in found)
+    assert sorted(p.rpartition("/")[0] for p in found if p.startswith("cells/random")) == [
+        "cells/random/demo-glands/finetune/0.5",
+        "cells/random/demo-tissue/finetune/0.5",
+        "cells/random/demo-tissue/linear/0.5",
+    ]
+    assert not any(p.startswith(("patches/", "checkpoints/", "features/", "spool/")) for p in found)
     with pytest.raises(RequestError, match="the study uses this folder"):
         remove(changed, ["patches"])
     run_study(load_study(path), progress=_QUIET)  # as it was: nothing is searched again
