@@ -1,7 +1,7 @@
 """The grid of patches on a slide: which level is read, and the pixel edges of every patch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,14 @@ class Grid:
 
     def all(self) -> Places:
         """Every square, row by row."""
-        rows, columns = np.divmod(np.arange(self.rows * self.columns), max(1, self.columns))
-        return self.places(columns, rows)
+        return Places.join(list(self.blocks(2**20)))
+
+    def blocks(self, most: int) -> Iterator[Places]:
+        """Every square, row by row, at most so many at a time: all together may take more memory than is wanted."""
+        n = self.rows * self.columns
+        for start in range(0, max(1, n), most):
+            rows, columns = np.divmod(np.arange(start, min(n, start + most)), max(1, self.columns))
+            yield self.places(columns, rows)
 
     def at(
         self, x: np.ndarray, y: np.ndarray, width: np.ndarray | None = None, height: np.ndarray | None = None

@@ -26,6 +26,7 @@ from raysweep.slides.tissue.fractions import fractions
 _THUMBNAIL_PX = (512, 3072)  # the longest edge is within these, and no more than the slide has
 _CELL_PX = 16  # of the thumbnail, wished for in a patch: its tissue is then known to half a per cent
 _MOST_GLIMPSED = 2**26  # pixels that are read to show a slide that is not tiled
+_PLACES_AT_ONCE = 2**18  # that are measured
 _MOST_PLACES = 2**25  # squares of a grid: more than any slide holds
 
 
@@ -52,7 +53,9 @@ class Survey:
 def survey(
     slide: Slide, sidecars: Sidecars, spec: PatchSetSpec, classes: Sequence[str], seed: int, *, region_mpx: int
 ) -> Survey:
-    """Look at a whole slide, in memory that does not grow with it. Raises WorkError when it or a sidecar is damaged.
+    """Look at a whole slide. Raises WorkError when it or a sidecar is damaged.
+
+    Memory grows with the places that are kept alone, by some 150 bytes for each.
 
     Args:
         sidecars: what else is known of the slide.
@@ -92,10 +95,11 @@ def survey(
     }
 
     dropped: Counter[str] = Counter()
-    places = grid.all() if sidecars.coords is None else _given_places(slide, sidecars.coords, grid, dropped)
-    places = places.but(tissue=fractions(tissue.mask, places.rects(grid.downsample) / (scale * 2)))
     if sidecars.coords is None:
-        places = places.pick(places.tissue >= spec.min_tissue)
+        blocks = (_measured(block, grid, tissue.mask, scale) for block in grid.blocks(_PLACES_AT_ONCE))
+        places = Places.join([block.pick(block.tissue >= spec.min_tissue) for block in blocks])
+    else:
+        places = _measured(_given_places(slide, sidecars.coords, grid, dropped), grid, tissue.mask, scale)
     known["n_tissue"] = len(places)
     if spec.labels.source != "slide" or spec.labels.reads_masks:
         with sidecars.labelled(slide, spec.labels) as labelled:
@@ -112,6 +116,11 @@ def survey(
         told = words_of(dropped)
         return Survey(**known, reason=f"no patch is left ({told})" if told else "no tissue")
     return Survey(**known, regions=cut_regions(kept, grid, spec.px, region_mpx))
+
+
+def _measured(places: Places, grid: Grid, tissue: np.ndarray, scale: tuple[float, float]) -> Places:
+    """The places with their fractions of tissue; `scale` is level-0 pixels per pixel of the mask along x and y."""
+    return places.but(tissue=fractions(tissue, places.rects(grid.downsample) / (scale * 2)))
 
 
 def _given_places(slide: Slide, coords: Path, grid: Grid, dropped: Counter[str]) -> Places:

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from raysweep.slides.grid import Grid, TooCoarse, lay_grid
+from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
 
 mpps = st.floats(0.1, 2.0)
@@ -176,3 +177,20 @@ def test_corners_of_the_grid_given_as_coordinates_are_the_grid():
     again, inside = grid.at(*(np.divmod(np.arange(len(every)), grid.columns)[i] * grid.step[0] for i in (1, 0)))
     assert inside.all()
     assert abs(again.box - every.box).max() <= 0
+
+
+@pytest.mark.parametrize("most", [1, 7, 60, 10_000])
+def test_blocks_together_are_the_grid(most):
+    grid = lay_grid(PatchSetSpec(slides="x", um=100, px=100), (0.53, 0.5), [(2000, 1500)], [(1.0, 1.0)])
+    blocks = list(grid.blocks(most))
+    assert max(map(len, blocks)) <= most
+    together, every = Places.join(blocks), grid.all()
+    assert len(every) == grid.columns * grid.rows > 60
+    np.testing.assert_array_equal(together.box, every.box)
+    np.testing.assert_array_equal(together.corner, every.corner)
+
+
+def test_a_grid_without_squares_has_an_empty_block():
+    grid = lay_grid(PatchSetSpec(slides="x", um=100, px=100), (0.5, 0.5), [(99, 150)], [(1.0, 1.0)])
+    assert [len(block) for block in grid.blocks(5)] == [0]
+    assert len(grid.all()) == 0

@@ -50,6 +50,13 @@ def test_patches_are_kept_by_their_tissue(boxed):
     assert len(places(look(boxed, min_tissue=0))) == 8 * 6
 
 
+def test_a_grid_that_is_measured_in_parts_keeps_the_same(boxed, monkeypatch):
+    (whole,) = look(boxed, min_tissue=0.4).regions
+    monkeypatch.setattr("raysweep.slides.survey._PLACES_AT_ONCE", 5)
+    (parts,) = look(boxed, min_tissue=0.4).regions
+    assert parts.pack() == whole.pack()
+
+
 def test_every_patch_counts_when_tissue_is_all(boxed, tmp_path):
     assert len(places(look(boxed, tissue="all"))) == 8 * 6
     assert len(places(look(write_slide(tmp_path / "g.svs", glass(128, 128)), tissue="all"))) == 4
