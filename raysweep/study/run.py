@@ -58,7 +58,7 @@ def run_study(
         _check_only(graph, only)
     with lease(home), ExitStack() as stack:
         home.write_json(file.study, "study.json")
-        _drop_notes(graph)
+        _drop_notes(graph.artefacts())
         work = _Work(graph, only, progress, stack, some_stages=tuple(stages) != STAGES)
         work.index()
         for stage in stages:
@@ -107,6 +107,7 @@ class _Work:
     def _look_again(self) -> None:
         """What is made from patch sets depends on which of their slides failed, which is known now."""
         old, self.graph = self.graph, build_graph(self.graph.file, self.graph.patch_sets)
+        known = {artefact.folder.root for artefact in old.artefacts()}
         kept = {artefact.folder.root for artefact in self.graph.artefacts()}
         stale = [a.folder.root for a in old.artefacts() if a.folder.root not in kept and a.done()]
         if stale:
@@ -115,7 +116,7 @@ class _Work:
                 f"{found['checkpoints']} checkpoints and {found['cells']} cells were made from patch sets that have"
                 " changed; they do not count any more, and `raysweep clean` lists them"
             )
-        _drop_notes(self.graph)
+        _drop_notes([a for a in self.graph.artefacts() if a.folder.root not in known])
 
     def pretrain(self) -> None:
         for plan in sorted(self._narrowed(self.graph.checkpoints), key=self._generation):
@@ -263,9 +264,9 @@ def _note_failure(artefact: Artefact, reason: str) -> None:
     artefact.folder.write_json({"reason": reason}, FAILED)
 
 
-def _drop_notes(graph: Graph) -> None:
+def _drop_notes(artefacts: Sequence[Artefact]) -> None:
     """Forget recorded failures: this run tries again."""
-    for artefact in graph.artefacts():
+    for artefact in artefacts:
         if not artefact.done() and artefact.folder.exists(FAILED):
             artefact.folder.remove(FAILED)
 

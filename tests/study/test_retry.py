@@ -192,6 +192,16 @@ def test_what_is_made_names_the_slides_it_lacks(study: Study, tmp_path: Path) ->
     assert study.graph.checkpoints["trained"].artefacts[0].fingerprint == never.fingerprint
 
 
+def test_a_set_that_failed_is_told_though_another_one_has_changed(study: Study, tmp_path: Path) -> None:
+    text = yaml.safe_load(study.path.read_text())
+    text["patches"] = {"none": text["patches"]["tissue"] | {"slides": "hurt.svs"}, **text["patches"]}
+    study.path.write_text(yaml.safe_dump(text | {"storage": str(tmp_path / "fresh")}, sort_keys=False))
+    failures = study.tile().failures
+    assert [line.partition(":")[0] for line in failures] == [
+        "patch set none", "slide hurt of patch set none", "slide hurt of patch set tissue",
+    ]  # fmt: skip
+
+
 def _stop(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
