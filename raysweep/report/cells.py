@@ -1,4 +1,4 @@
-"""What the report is told about a cell: where it is and how far it came."""
+"""What the report is told about a cell: where its repeats are and how far they came."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,48 @@ from raysweep.storage import Storage
 
 
 @dataclass(frozen=True)
-class CellRef:
-    """One cell of the study, finished or not.
+class RepeatRef:
+    """One repeat of a cell, finished or not.
 
-    folder: the cell's artefact folder; read only when `status` is "done".
-    path: the same folder as named below the study's folder.
-    status: done | running | dead | failed | waiting; `reason` says why when it failed.
+    folder: the repeat's artefact folder; read only when `status` is "done". path: the same as named below the study's
+    folder. status: done | running | dead | failed | waiting; `reason` says why when it failed.
+    """
+
+    number: int
+    folder: Storage
+    path: str
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class CellRef:
+    """One cell of the study and all its planned repeats.
+
+    path: what names it, `cells/<checkpoint>/<task>/<protocol>/<fraction>`. metrics: the card's, its own first.
     unit: patient | slide | image, what the task's test units are; None: judged from the prediction files.
     """
 
-    folder: Storage
     path: str
     checkpoint: str
     task: str
     kind: str
     protocol: str
     fraction: float
-    status: str
-    reason: str = ""
+    metrics: tuple[str, ...]
+    repeats: tuple[RepeatRef, ...]
     unit: str | None = None
+
+    @property
+    def status(self) -> str:
+        """Of the cell as a whole: done when every repeat is; else the first of these that one repeat is."""
+        found = {repeat.status for repeat in self.repeats}
+        return next((s for s in ("failed", "running", "dead", "waiting") if s in found), "done")
+
+    @property
+    def reason(self) -> str:
+        """Why the first repeat that failed did."""
+        return next((repeat.reason for repeat in self.repeats if repeat.status == "failed"), "")
 
     @property
     def name(self) -> str:

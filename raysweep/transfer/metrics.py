@@ -7,7 +7,8 @@ row of `weights` and 2000 of them are one matrix product. A value is nan where i
 - balanced_accuracy: mean recall over the classes that have a sample (as scikit-learn's).
 - macro_f1: mean of 2 TP / (2 TP + FP + FN) over the classes that are a label or a prediction of some sample.
 - auroc: two classes: of the last class's score; more: mean over the classes that have both samples and others, each
-  against the rest. Equal scores count half (Mann-Whitney). nan when all samples are of one class.
+  against the rest. Equal scores count half (Mann-Whitney). It ranks samples, and scores of different models have no
+  common scale: computed within each fold, then the mean over the folds where it is defined. nan where none is.
 - dice, iou: pixel counts of all foreground classes (all but class 0) summed over the samples, then 2 TP / (2 TP + FP
   + FN) and TP / (TP + FP + FN). nan when no foreground pixel is labelled or predicted.
 - macro_dice, macro_iou: the same per foreground class, then the mean over those that are labelled or predicted.
@@ -47,7 +48,11 @@ def score_many(predictions: pa.Table, metric: str, kind: str, weights: np.ndarra
     labels, scores = _labels(predictions), _matrix(predictions, "scores")
     if metric == "auroc":
         classes = [scores.shape[1] - 1] if scores.shape[1] == 2 else range(scores.shape[1])
-        return _nanmean(np.stack([_auc(scores[:, c], labels == c, weights) for c in classes], axis=1))
+        within = [
+            _nanmean(np.stack([_auc(scores[rows, c], labels[rows] == c, weights[:, rows]) for c in classes], axis=1))
+            for rows in _folds(predictions)
+        ]
+        return _nanmean(np.stack(within, axis=1))
     tp, fp, fn = _stat_scores(labels, scores, weights)
     if metric == "accuracy":
         return _divide(tp.sum(1), weights.sum(1))
@@ -69,7 +74,10 @@ def per_class(predictions: pa.Table, kind: str, metric: str) -> list[float]:
         return (_dice if metric.endswith("dice") else _iou)(tp, fp, fn)[0].tolist()
     labels, scores = _labels(predictions), _matrix(predictions, "scores")
     if metric == "auroc":
-        return [float(_auc(scores[:, c], labels == c, ones)[0]) for c in range(scores.shape[1])]
+        return [
+            float(_nanmean(np.stack([_auc(scores[r, c], labels[r] == c, ones[:, r]) for r in _folds(predictions)], 1))[0])
+            for c in range(scores.shape[1])
+        ]
     tp, fp, fn = _stat_scores(labels, scores, ones)
     return (_dice(tp, fp, fn) if metric == "macro_f1" else _divide(tp, tp + fn))[0].tolist()
 
@@ -82,6 +90,12 @@ def _check(metric: str, kind: str) -> None:
 
 def _labels(predictions: pa.Table) -> np.ndarray:
     return predictions["label"].to_numpy()
+
+
+def _folds(predictions: pa.Table) -> list[np.ndarray]:
+    """Row numbers of each fold."""
+    fold = predictions["fold"].to_numpy()
+    return [np.flatnonzero(fold == f) for f in np.unique(fold)]
 
 
 def _matrix(predictions: pa.Table, column: str) -> np.ndarray:

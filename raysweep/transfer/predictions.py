@@ -9,22 +9,24 @@ from raysweep.tasks.sample import Sample
 from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS, SEGMENTATION_PREDICTIONS
 
 
-def classification_table(samples: Sequence[Sample], scores: np.ndarray) -> pa.Table:
-    """Scores (n, classes), one probability per class."""
+def classification_table(samples: Sequence[Sample], scores: np.ndarray, *, fold: int = 0) -> pa.Table:
+    """Scores (n, classes), one probability per class, from the model of a fold."""
     columns = [
         pa.array([sample.id for sample in samples]),
         pa.array([sample.unit for sample in samples]),
+        pa.array([fold] * len(samples), pa.int32()),
         pa.array([sample.label for sample in samples], pa.int32()),
         _lists(scores, pa.float32()),
     ]
     return pa.table(columns, schema=CLASSIFICATION_PREDICTIONS)
 
 
-def segmentation_table(samples: Sequence[Sample], counts: np.ndarray) -> pa.Table:
-    """Pixel counts (n, 3, classes): TP, FP and FN."""
+def segmentation_table(samples: Sequence[Sample], counts: np.ndarray, *, fold: int = 0) -> pa.Table:
+    """Pixel counts (n, 3, classes): TP, FP and FN, from the model of a fold."""
     columns = [
         pa.array([sample.id for sample in samples]),
         pa.array([sample.unit for sample in samples]),
+        pa.array([fold] * len(samples), pa.int32()),
         *(_lists(counts[:, i], pa.int64()) for i in range(3)),
     ]
     return pa.table(columns, schema=SEGMENTATION_PREDICTIONS)

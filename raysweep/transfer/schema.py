@@ -1,8 +1,8 @@
-"""The columns of result rows (one per final) and of prediction files (one row per tested sample)."""
+"""The columns of result rows (one per final, test set and metric) and of prediction files (one row per tested sample)."""
 
 import pyarrow as pa
 
-FORMAT = 1  # part of a cell's fingerprint: raise it when stored results change their meaning
+FORMAT = 2  # part of a repeat's fingerprint: raise it when stored results change their meaning
 
 _strings = pa.list_(pa.string())
 
@@ -14,24 +14,28 @@ RESULT_SCHEMA = pa.schema(
         ("task", pa.string()),
         ("kind", pa.string()),  # classification | segmentation
         ("test_set", pa.string()),  # the task whose test units were scored
+        ("n_folds", pa.int32()),
         ("protocol", pa.string()),
         ("fraction", pa.float64()),
-        ("n_images", pa.int32()),  # labelled images used, val included; mean over folds, rounded
+        ("repeat", pa.int32()),
+        ("search", pa.string()),  # each: a search of its own | once: repeat 0's
+        ("n_images", pa.int32()),  # labelled images of the repeat's draw, val included; mean over folds, rounded
         ("n_units", pa.int32()),  # units they come from; mean over folds, rounded
+        ("n_val_images", pa.int32()),  # of them, those that settings were chosen by; mean over folds, rounded
+        ("n_val_units", pa.int32()),
         ("n_test_images", pa.int32()),
         ("n_test_units", pa.int32()),
-        ("draw", pa.int32()),
-        ("seed", pa.int32()),
-        ("params", _strings),  # JSON of the chosen setting, one per fold
+        ("params", _strings),  # JSON of the chosen setting, one per fold; empty where no setting could be chosen
         ("metric", pa.string()),
-        ("value", pa.float64()),  # over the test samples of all folds, pooled
+        ("value", pa.float64()),  # over the test samples of all folds; null when the final failed, see `reason`
+        ("reason", pa.string()),  # why there is no value; empty otherwise
         ("classes", _strings),
         ("per_class", pa.list_(pa.float64())),
-        ("predictions", _strings),  # files below the cell's folder, one per fold
-        ("cell", pa.string()),  # the cell's folder below the study's
+        ("predictions", pa.string()),  # file below the repeat's folder; empty when there is no value
+        ("folder", pa.string()),  # the repeat's, below the study's
         ("versions", pa.string()),  # JSON
-        ("search_seconds", pa.float64()),  # device-seconds of the cell's whole search
-        ("train_seconds", pa.float64()),  # device-seconds of this final
+        ("search_seconds", pa.float64()),  # device-seconds of the repeat's search
+        ("train_seconds", pa.float64()),  # device-seconds of its final
     ]
 )
 
@@ -39,6 +43,7 @@ CLASSIFICATION_PREDICTIONS = pa.schema(
     [
         ("sample", pa.string()),
         ("unit", pa.string()),
+        ("fold", pa.int32()),  # the fold whose model predicted
         ("label", pa.int32()),
         ("scores", pa.list_(pa.float32())),  # one probability per class
     ]
@@ -48,6 +53,7 @@ SEGMENTATION_PREDICTIONS = pa.schema(
     [
         ("sample", pa.string()),
         ("unit", pa.string()),
+        ("fold", pa.int32()),  # the fold whose model predicted
         ("tp", pa.list_(pa.int64())),  # pixels, one count per class
         ("fp", pa.list_(pa.int64())),
         ("fn", pa.list_(pa.int64())),
