@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -176,19 +176,21 @@ class Artefact:
     """A directory `<home>/<fp8>/` made by one stage; complete when its manifest is there.
 
     `inputs` is everything the fingerprint covers: the stage's resolved keys, the fingerprints of what it reads
-    and a format version. Package versions, timings, worker counts and absolute paths stay out of it.
+    and a format version. Package versions, timings, worker counts and absolute paths stay out of it. With `part`,
+    one of several that have these inputs in common: `<home>/<fp8>/<part>/`.
     """
 
     home: Storage
     inputs: Mapping[str, Any] = field(hash=False)
+    part: str = ""
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(self.inputs)
 
     @property
     def folder(self) -> Storage:
-        return self.home.at(self.fingerprint[:8])
+        return self.home.at(*filter(None, (self.fingerprint[:8], self.part)))
 
     def done(self) -> bool:
         return self.folder.exists(MANIFEST) and self.manifest().get("fingerprint") == self.fingerprint

@@ -1,4 +1,4 @@
-"""Early stopping of trials within one cell and fold.
+"""Early stopping of trials within one repeat and fold.
 
 Asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020) in its
 stopping form: a trial goes on past a rung when it is among the best 1/ETA of the trials that have reached it.
@@ -7,7 +7,8 @@ stopping form: a trial goes on past a rung when it is among the best 1/ETA of th
 from collections.abc import Iterable, Sequence
 
 from raysweep.sweep.history import TrialRecord
-from raysweep.sweep.objective import Select, best_evaluation, gain
+from raysweep.sweep.objective import best_evaluation, gain
+from raysweep.transfer.spec import Select
 
 ETA = 3  # reduction factor; the paper uses 4, and 3 for short trials leaves one rung more
 

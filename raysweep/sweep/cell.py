@@ -1,28 +1,52 @@
-"""One (checkpoint, task, protocol, label fraction): what is compared with what."""
+"""One (checkpoint, task, protocol, label fraction), and its repeats: what is compared with what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from raysweep.storage import Artefact, Storage
 from raysweep.transfer import schema
+from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
-_SEARCH_FORMAT = 1  # raise it when the same keys would give another search
+_SEARCH_FORMAT = 2  # raise it when the same keys would give another search
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One repetition of a cell: an artefact with a draw of labels, a search and a final of its own.
+
+    `weights` and `features` (of frozen protocols; else none) are folders: one, or one for each fold where the
+    checkpoint differs between folds.
+    """
+
+    number: int
+    artefact: Artefact  # <home>/<fp8>/<number>
+    pretraining_seed: int
+    weights: tuple[Storage, ...]
+    features: tuple[Storage, ...] = ()
+
+    def weights_of(self, fold: int) -> Storage:
+        """The folder of the checkpoint that the fold starts from."""
+        return self.weights[fold if len(self.weights) > 1 else 0]
+
+    def features_of(self, fold: int) -> Storage | None:
+        """The folder of the fold's features; None where the protocol needs none."""
+        return self.features[fold if len(self.features) > 1 else 0] if self.features else None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell and where its inputs and results are."""
+    """A cell, where its inputs are, and its repeats in order."""
 
     checkpoint: str
-    checkpoints: list[Storage]  # one folder per pretraining seed
     task: str
     task_folder: Storage  # written by Task.save
     protocol: str
     kind: str  # classification | segmentation
     fraction: float
-    artefact: Artefact  # home: <study's folder>/cells/<checkpoint>/<task>/<protocol>/<fraction>
-    features: list[Storage]  # frozen protocols: one folder per pretraining seed; else none
+    space: dict[str, Any]  # what `load_space` returned
+    repeats: tuple[Repeat, ...]
 
     @property
     def name(self) -> str:
@@ -30,10 +54,11 @@ class Cell:
         return f"{self.checkpoint}/{self.task}/{self.protocol}/{self.fraction:g}"
 
 
-def cell_inputs(
+def repeat_inputs(
     transfer: TransferSpec,
     *,
-    checkpoints: list[str],
+    checkpoints: Sequence[str],
+    searched_on: Sequence[str] | None = None,
     task: str,
     protocol: str,
     kind: str,
@@ -41,15 +66,20 @@ def cell_inputs(
     space: dict[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """What a cell's fingerprint covers.
+    """What the fingerprint of a repeat covers, apart from its number.
 
-    `checkpoints` and `task` are fingerprints, `space` is what `load_space` returned, `seed` is the study's. The
-    study's other protocols, fractions and spaces are left out: changing them must not repeat this cell.
+    `checkpoints` (one, or one for each fold) and `task` are fingerprints, `space` is what `load_space` returned,
+    `seed` is the study's. `searched_on` are the checkpoints of repeat 0 where its search serves this repeat too. Of
+    the budget only what the protocol uses counts, and neither the number of repeats nor the study's other protocols,
+    fractions and spaces: changing those must not repeat this one.
     """
-    budget = transfer.model_dump(mode="json", exclude={"protocols", "fractions", "spaces"})
-    return {
+    keys = {"fraction_of", *get_protocol(protocol).budget}
+    budget = transfer.model_dump(mode="json", include=keys)
+    if transfer.parallel_per_repeat > 1:
+        budget["parallel_per_repeat"] = transfer.parallel_per_repeat
+    inputs = {
         "format": [schema.FORMAT, _SEARCH_FORMAT],
-        "checkpoints": checkpoints,
+        "checkpoints": list(checkpoints),
         "task": task,
         "protocol": protocol,
         "kind": kind,
@@ -58,3 +88,4 @@ def cell_inputs(
         "budget": budget,
         "seed": seed,
     }
+    return inputs if searched_on is None else inputs | {"searched_on": list(searched_on)}

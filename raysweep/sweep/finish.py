@@ -1,4 +1,4 @@
-"""The tables of a finished cell, made from its journals and prediction files."""
+"""The tables of a finished repeat, made from its journals and prediction files."""
 
 import json
 from collections.abc import Sequence
@@ -7,17 +7,20 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.storage import versions
-from raysweep.sweep.cell import Cell
-from raysweep.sweep.history import FinalRecord, TrialRecord
-from raysweep.sweep.lane import Lane
+from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.history import TrialRecord
+from raysweep.sweep.lane import PARTS, Lane
 from raysweep.tasks.card import Card
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
 from raysweep.transfer.spec import TransferSpec
 
-_EVALUATION = pa.struct(
-    [("step", pa.int32()), ("train_loss", pa.float64()), ("val_loss", pa.float64()), ("val_metric", pa.float64())]
-)
+_NUMBERS = [
+    ("step", pa.int32()),
+    ("train_loss", pa.float64()),
+    ("val_loss", pa.float64()),
+    ("val_metric", pa.float64()),
+]
 
 TRIAL_SCHEMA = pa.schema(
     [
@@ -27,36 +30,59 @@ TRIAL_SCHEMA = pa.schema(
         ("status", pa.string()),  # done | pruned | failed
         ("reason", pa.string()),  # of a failure
         ("value", pa.float64()),  # what the search aims at; of a pruned trial, when it was stopped
+        ("select", pa.string()),  # what that is: val_metric | val_loss | last
         ("step", pa.int32()),  # of the evaluation that gave the value
-        ("evaluations", pa.list_(_EVALUATION)),
+        ("evaluations", pa.list_(pa.struct(_NUMBERS))),
         ("trial_seconds", pa.float64()),  # device-seconds, repeated attempts included
     ]
 )
+FINAL_SCHEMA = RESULT_SCHEMA.append(pa.field("evaluations", pa.list_(pa.struct([("fold", pa.int32()), *_NUMBERS]))))
 
 
-def finish_cell(cell: Cell, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, *, study: str) -> None:
-    """Write trials.parquet and finals.parquet and commit the cell. All its lanes are done.
+def finish_repeat(
+    cell: Cell, repeat: Repeat, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, *, study: str
+) -> None:
+    """Write trials.parquet, final.parquet and predictions/, and commit the repeat. All its lanes are done.
 
+    A repeat whose final failed in a fold, or that found no setting to train, has rows without a value and the reason.
     Raises OSError or WorkError when a prediction file cannot be read or a table cannot be written.
     """
-    folder = cell.artefact.folder
-    trials = [(lane.fold, t) for lane in lanes for t in lane.history.told()]
-    search_seconds = sum(t.seconds for _, t in trials)
-    common = {"study": study, "search_seconds": search_seconds, "versions": json.dumps(versions(), sort_keys=True)}
-    rows = [common | _result(cell, lanes, card, seed) for seed in range(transfer.finals)]
-    folder.write_table(pa.Table.from_pylist([_trial(fold, t) for fold, t in trials], TRIAL_SCHEMA), "trials.parquet")
-    folder.write_table(pa.Table.from_pylist(rows, RESULT_SCHEMA), "finals.parquet")
-    statuses = [t.status for _, t in trials]
-    cell.artefact.commit(
+    folder = repeat.artefact.folder
+    trials = [(lane.fold, lane.select, t) for lane in lanes for t in lane.history.told()]
+    finals = [lane.history.final for lane in lanes]
+    search_seconds = sum(t.seconds for _, _, t in trials)
+    train_seconds = sum(final.seconds for final in finals if final)
+    failures = [f"fold {lane.fold}: {why}" if len(lanes) > 1 else why for lane in lanes if (why := lane.failure())]
+    predictions = None
+    if not failures:
+        parts = [folder.read_table(*f.predictions.split("/")) for f in finals if f]
+        predictions = pa.concat_tables([part.cast(predictions_schema(cell.kind)) for part in parts])
+        folder.write_table(predictions, "predictions", f"{cell.task}.parquet")
+    common = {
+        "study": study,
+        "reason": failures[0] if failures else "",
+        "search_seconds": search_seconds,
+        "train_seconds": train_seconds,
+        "versions": json.dumps(versions(), sort_keys=True),
+        "evaluations": [{"fold": lane.fold, **e} for lane, f in zip(lanes, finals, strict=True) if f
+                        for e in f.evaluations],
+    }  # fmt: skip
+    rows = [common | _result(cell, repeat, lanes, card, transfer, metric, predictions) for metric in card.metrics]
+    folder.write_table(pa.Table.from_pylist([_trial(*t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
+    folder.write_table(pa.Table.from_pylist(rows, FINAL_SCHEMA), "final.parquet")
+    statuses = [t.status for _, _, t in trials]
+    repeat.artefact.commit(
         config={"checkpoint": cell.checkpoint, "task": cell.task, "protocol": cell.protocol, "kind": cell.kind,
-                "fraction": cell.fraction, "transfer": transfer},
-        counts={"folds": len(lanes), "trials": len(trials), "finals": len(rows) * len(lanes),
+                "fraction": cell.fraction, "repeat": repeat.number, "pretraining_seed": repeat.pretraining_seed,
+                "space": cell.space, "transfer": transfer},
+        counts={"folds": len(lanes), "trials": len(trials), "failed_finals": len(failures),
                 **{status: statuses.count(status) for status in ("done", "pruned", "failed")}},
-        timings={"search_seconds": search_seconds, "train_seconds": sum(row["train_seconds"] for row in rows)},
+        timings={"search_seconds": search_seconds, "train_seconds": train_seconds},
     )  # fmt: skip
+    folder.remove(PARTS)
 
 
-def _trial(fold: int, trial: TrialRecord) -> dict[str, Any]:
+def _trial(fold: int, select: str, trial: TrialRecord) -> dict[str, Any]:
     return {
         "fold": fold,
         "number": trial.number,
@@ -64,39 +90,42 @@ def _trial(fold: int, trial: TrialRecord) -> dict[str, Any]:
         "status": trial.status,
         "reason": trial.reason,
         "value": trial.value,
+        "select": select,
         "step": trial.step,
         "evaluations": trial.evaluations,
         "trial_seconds": trial.seconds,
     }
 
 
-def _result(cell: Cell, lanes: Sequence[Lane], card: Card, seed: int) -> dict[str, Any]:
-    """One row: the test samples of all folds, pooled."""
-    finals: list[FinalRecord] = [lane.history.finals[seed] for lane in lanes]
-    folder = cell.artefact.folder
-    tables = [folder.read_table(*final.predictions.split("/")) for final in finals]
-    predictions = pa.concat_tables([t.cast(predictions_schema(cell.kind)) for t in tables])
-    units = predictions["unit"].unique()
+def _result(
+    cell: Cell, repeat: Repeat, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, metric: str,
+    predictions: pa.Table | None,
+) -> dict[str, Any]:  # fmt: skip
+    """One row: the test samples of all folds together."""
+    finals = [lane.history.final for lane in lanes]
+
+    def mean(size: str) -> int:
+        return round(sum(getattr(lane.sizes, size) for lane in lanes) / len(lanes))
+
     return {
         "checkpoint": cell.checkpoint,
-        "pretraining_seed": seed % len(cell.checkpoints),
+        "pretraining_seed": repeat.pretraining_seed,
         "task": cell.task,
         "kind": cell.kind,
         "test_set": cell.task,
+        "n_folds": len(lanes),
         "protocol": cell.protocol,
         "fraction": cell.fraction,
-        "n_images": round(sum(f.n_images for f in finals) / len(finals)),
-        "n_units": round(sum(f.n_units for f in finals) / len(finals)),
-        "n_test_images": predictions.num_rows,
-        "n_test_units": len(units),
-        "draw": seed,
-        "seed": seed,
-        "params": [json.dumps(f.params, sort_keys=True) for f in finals],
-        "metric": card.metric,
-        "value": score(predictions, card.metric, cell.kind),
+        "repeat": repeat.number,
+        "search": transfer.search,
+        **{size: mean(size) for size in ("n_images", "n_units", "n_val_images", "n_val_units")},
+        "n_test_images": None if predictions is None else predictions.num_rows,
+        "n_test_units": None if predictions is None else len(predictions["unit"].unique()),
+        "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
+        "metric": metric,
+        "value": None if predictions is None else score(predictions, metric, cell.kind),
         "classes": card.classes,
-        "per_class": per_class(predictions, cell.kind, card.metric),
-        "predictions": [f.predictions for f in finals],
-        "cell": "/".join(folder.root.split("/")[-6:]),  # cells/<checkpoint>/<task>/<protocol>/<fraction>/<fp8>
-        "train_seconds": sum(f.seconds for f in finals),
+        "per_class": None if predictions is None else per_class(predictions, cell.kind, metric),
+        "predictions": "" if predictions is None else f"predictions/{cell.task}.parquet",
+        "folder": "/".join(repeat.artefact.folder.root.split("/")[-7:]),  # cells/<...>/<fp8>/<repeat>
     }

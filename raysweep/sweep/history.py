@@ -1,4 +1,4 @@
-"""What a journal says: the trials and finals of one cell in one fold. Imports nothing heavy."""
+"""What a journal says: the trials and the final of one repeat in one fold. Imports nothing heavy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _REPORTED = ("step", "train_loss", "val_loss", "val_metric")
 class Attempted:
     """Device-seconds of something that may have to be done more than once."""
 
-    lost_seconds: float = 0.0  # of attempts that died, as far as they reported
+    lost_seconds: float = 0.0  # of attempts that were lost, as far as they reported
     attempt_seconds: float = 0.0
 
     @property
@@ -39,30 +39,40 @@ class TrialRecord(Attempted):
     value: float | None = None
     step: int | None = None  # of the evaluation that gave the value
 
+    @property
+    def val_loss(self) -> float:
+        """Loss on val at the evaluation that gave the value; infinite where there is none."""
+        return next((e["val_loss"] for e in self.evaluations if e["step"] == self.step), float("inf"))
+
 
 @dataclass
 class FinalRecord(Attempted):
-    """The chosen setting with one fresh seed. `predictions` is empty until it is done."""
+    """The chosen setting trained once more. It is done when it has predictions, or a reason why there are none."""
 
-    seed: int = 0
     params: dict[str, Any] = field(default_factory=dict)
-    n_images: int = 0
-    n_units: int = 0
-    predictions: str = ""  # file below the cell's folder
+    evaluations: list[Evaluation] = field(default_factory=list)
+    predictions: str = ""  # file below the repeat's folder
+    reason: str = ""
+
+    @property
+    def done(self) -> bool:
+        return bool(self.predictions or self.reason)
 
 
 class History:
     """State of a search as its events leave it; the same events give the same state.
 
-    Events: `opened` (fold, folds, trials, finals), `asked` (trial with params, or final), `reported` (trial, an
-    evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason, seconds), `lost` (trial or
-    final whose process died), `final` (a final that is done).
+    Events: `opened` (fold, folds, trials, select and the sizes of the draw), `asked` (trial with params, or final),
+    `reported` (trial, an evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason,
+    seconds), `lost` (trial or final whose attempt came to nothing through no fault of its setting), `final` (it is
+    done: params, evaluations, predictions or a reason, seconds).
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.opened: Event = {}
         self.trials: dict[int, TrialRecord] = {}
-        self.finals: dict[int, FinalRecord] = {}
+        self.final: FinalRecord | None = None  # None until it was asked for
+        self.n_told = 0
         for event in events:
             self.apply(event)
 
@@ -80,12 +90,10 @@ class History:
         return [t for _, t in sorted(self.trials.items()) if t.status != "asked"]
 
     def counts(self) -> dict[str, int]:
-        """How many trials are done, pruned, failed and asked (not told yet), and finals done and asked."""
-        found = dict.fromkeys(("done", "pruned", "failed", "asked", "finals", "finals_asked"), 0)
+        """How many trials are done, pruned, failed and asked (not told yet)."""
+        found = dict.fromkeys(("done", "pruned", "failed", "asked"), 0)
         for trial in self.trials.values():
             found[trial.status] += 1
-        for final in self.finals.values():
-            found["finals" if final.predictions else "finals_asked"] += 1
         return found
 
     def _trial(self, kind: str, event: Event) -> None:
@@ -104,12 +112,13 @@ class History:
             trial.status, trial.reason = event["status"], event["reason"]
             trial.value, trial.step = event["value"], event["step"]
             trial.attempt_seconds = event["seconds"]
+            self.n_told += 1
 
     def _final(self, kind: str, event: Event) -> None:
-        final = self.finals.setdefault(event["final"], FinalRecord(seed=event["final"]))
+        final = self.final = self.final or FinalRecord()
         if kind == "final":
-            final.params, final.predictions = event["params"], event["predictions"]
-            final.n_images, final.n_units = event["n_images"], event["n_units"]
+            final.params, final.evaluations = event["params"], event["evaluations"]
+            final.predictions, final.reason = event["predictions"], event["reason"]
             final.attempt_seconds = event["seconds"]
         else:
             final.begin()

@@ -53,7 +53,7 @@ class Journal:
                 events.append(json.loads(line))
             except ValueError as error:
                 place = self.folder.path(self.name)
-                raise WorkError(f"{place}: event {number} is damaged; remove the cell's folder to redo it") from error
+                raise WorkError(f"{place}: event {number} is damaged; remove the repeat's folder to redo it") from error
         return events
 
     @property

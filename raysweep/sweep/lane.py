@@ -1,22 +1,34 @@
-"""One cell in one fold: its search and its finals, written to a journal as they go."""
+"""One repeat of a cell in one fold: its search and its final, written to a journal as they go."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from raysweep.errors import WorkError
 from raysweep.sweep.asha import should_stop
-from raysweep.sweep.cell import Cell
+from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.history import FinalRecord, History, TrialRecord
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.objective import Evaluation, best_evaluation, gain
 from raysweep.sweep.sampler import propose
+from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
+
+PARTS = "parts"  # folder below the repeat's: predictions of single folds, until the repeat is finished
+
+
+@dataclass(frozen=True)
+class DrawSizes:
+    """How many labelled images, and units of them, a repeat's draw holds; and how many of these are for val."""
+
+    n_images: int
+    n_units: int
+    n_val_images: int
+    n_val_units: int
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something an actor can do: trial `number` of a search, or the final of seed `number`."""
+    """Something an actor can do: trial `number` of a search, or the final (`number` is then the repeat's)."""
 
     kind: Literal["trial", "final"]
     number: int
@@ -24,82 +36,112 @@ class Work:
 
 
 class Lane:
-    """Decides what comes next for one cell in one fold, and remembers it durably.
+    """Decides what comes next for one repeat in one fold, and remembers it durably.
 
     Every event is on disk before it has an effect, and every decision is a function of the events: a lane made
     from the journal of a killed run goes on as that run would have. Trials come one after another
-    (`parallel_per_cell` at once); finals follow when the last trial is told, all at once.
+    (`parallel_per_repeat` at once); the final follows when the last trial is told.
     """
 
     def __init__(
-        self, cell: Cell, fold: int, folds: int, transfer: TransferSpec, space: dict[str, Any], seed: int
+        self,
+        cell: Cell,
+        repeat: Repeat,
+        fold: int,
+        folds: int,
+        transfer: TransferSpec,
+        seed: int,
+        *,
+        sizes: DrawSizes,
+        searched_by: "Lane | None" = None,
     ) -> None:
-        self.cell, self.fold, self.folds = cell, fold, folds
-        self._transfer, self._space = transfer, space
-        self._stream = (seed, "sampler", cell.task, cell.protocol, cell.fraction, fold)
-        self._journal = Journal(cell.artefact.folder.at("journal"), f"fold{fold}")
+        """`searched_by`: the lane of repeat 0 whose search serves this one too; this one then has no trials."""
+        self.cell, self.repeat, self.fold, self.folds, self.sizes = cell, repeat, fold, folds, sizes
+        self.select = transfer.select_by(sizes.n_val_units)
+        self._transfer, self._searched_by = transfer, searched_by
+        adaptation = get_protocol(cell.protocol).adaptation
+        self._stream = (seed, "sampler", cell.protocol, cell.kind, adaptation, repeat.number)
+        folder = repeat.artefact.folder
+        self._journal = Journal(folder.at("journal"), f"fold{fold}")
         self.history = History(self._journal.read())
-        self._running: set[tuple[str, int]] = set()
-        self._deaths: Counter[tuple[str, int]] = Counter()
-        for final in self.history.finals.values():  # a file that went missing is made again
-            if final.predictions and not cell.artefact.folder.exists(final.predictions):
-                final.predictions = ""
+        self._running: set[str | int] = set()  # trial numbers, and "final"
+        self.losses: Counter[str | int] = Counter()  # in this run
+        final = self.history.final
+        if final and final.predictions and not folder.exists(*final.predictions.split("/")):
+            final.predictions = ""  # a file that went missing is made again
+
+    @property
+    def trials(self) -> int:
+        """How many settings its own search tries."""
+        return 0 if self._searched_by else self._transfer.trials
 
     @property
     def searched(self) -> bool:
-        """Whether every trial was told."""
-        return len(self.history.told()) >= self._transfer.trials
+        """Whether every trial was told, here or where it is searched."""
+        lane = self._searched_by or self
+        return lane.history.n_told >= self._transfer.trials
 
     @property
     def done(self) -> bool:
-        return self.searched and sum(bool(f.predictions) for f in self.history.finals.values()) >= self._transfer.finals
+        """Whether the final is done, or there is none because no setting trained to its end."""
+        return self.searched and (self.best() is None or (self.history.final is not None and self.history.final.done))
 
     @property
     def left(self) -> int:
-        """Trials and finals that are still to be done."""
-        finals = sum(bool(f.predictions) for f in self.history.finals.values())
-        return self._transfer.trials - len(self.history.told()) + self._transfer.finals - finals
+        """Trials and finals that are still to be done, as far as is known."""
+        return self.trials - self.history.n_told + (not self.done)
 
-    def best(self) -> TrialRecord:
-        """The chosen setting: the best value, equal ones by the lowest number.
+    def waits_for(self, repeat: Repeat) -> bool:
+        """Whether it cannot go on before that repeat's search has ended."""
+        return self._searched_by is not None and self._searched_by.repeat is repeat and not self.searched
 
-        Raises WorkError with the first reason when no trial ran to its end.
+    def best(self) -> TrialRecord | None:
+        """The chosen setting: the best value, equal ones by the lower val loss, then the lower number.
+
+        None when no trial ran to its end; `failure` says why.
         """
-        ended = [t for t in self.history.told() if t.status == "done"]
-        if not ended:
-            reasons = [t.reason for t in self.history.told() if t.reason]
-            where = f" of fold {self.fold}" if self.folds > 1 else ""
-            raise WorkError(f"all {self._transfer.trials} trials{where} failed; the first: {reasons[0]}")
-        select = self._transfer.select
-        return min(ended, key=lambda t: (-gain(t.value, select), t.number))  # type: ignore[arg-type]
+        if self._searched_by:
+            return self._searched_by.best()
+        ended = [t for t in self.history.told() if t.status == "done" and t.value is not None]
+        key = lambda t: (-gain(t.value, self.select), t.val_loss, t.number)  # noqa: E731
+        return min(ended, key=key) if ended else None
+
+    def failure(self) -> str:
+        """Why there is no result, once the lane is done; empty when there is one."""
+        if self.best() is not None:
+            return self.history.final.reason if self.history.final else ""
+        lane = self._searched_by or self
+        reasons = [t.reason for t in lane.history.told() if t.reason]
+        whose = " of repeat 0" if self._searched_by else ""
+        return f"all {self._transfer.trials} trials{whose} failed; the first: {reasons[0]}"
 
     def peek(self) -> Literal["trial", "final"] | None:
         """The kind of work that could start now."""
         if self.searched:
-            return "final" if self._next_final() is not None else None
-        running = sum(kind == "trial" for kind, _ in self._running)
-        return "trial" if running < self._transfer.parallel_per_cell and self._next_trial() is not None else None
+            return None if self.done or "final" in self._running else "final"
+        if self._searched_by or len(self._running) >= self._transfer.parallel_per_repeat:
+            return None
+        return "trial" if self._next_trial() is not None else None
 
     def start(self) -> Work:
-        """Take the work that `peek` announced; it is on record as asked when this returns.
-
-        Raises WorkError when there is no setting to run finals with.
-        """
+        """Take the work that `peek` announced; it is on record as asked when this returns."""
         kind = self.peek()
-        number = self._next_trial() if kind == "trial" else self._next_final()
         assert kind is not None, "start() needs peek() to say there is work"
-        assert number is not None
         if not self.history.opened:
-            self._record({"event": "opened", "fold": self.fold, "folds": self.folds,
-                          "trials": self._transfer.trials, "finals": self._transfer.finals})  # fmt: skip
+            self._record({"event": "opened", "fold": self.fold, "folds": self.folds, "trials": self.trials,
+                          "select": self.select, **asdict(self.sizes)})  # fmt: skip
         if kind == "trial":
+            number = self._next_trial()
+            assert number is not None
             params = self._params(number)
             self._record({"event": "asked", "trial": number, "params": params})
-        else:
-            params = self.best().params
-            self._record({"event": "asked", "final": number})
-        self._running.add((kind, number))
-        return Work(kind, number, params)
+            self._running.add(number)
+            return Work(kind, number, params)
+        best = self.best()
+        assert best is not None
+        self._record({"event": "asked", "final": self.repeat.number})
+        self._running.add("final")
+        return Work(kind, self.repeat.number, best.params)
 
     def report(self, number: int, evaluation: Evaluation, seconds: float) -> bool:
         """Record an evaluation of a trial; True when the trial should stop here. `seconds`: of this attempt so far."""
@@ -107,40 +149,41 @@ class Lane:
         if self._transfer.early_stopping == "none":
             return False
         trials = self.history.trials
-        return should_stop(trials[number], trials.values(), self._transfer.evaluations, self._transfer.select)
+        return should_stop(trials[number], trials.values(), self._transfer.evaluations, self.select)
 
     def tell(self, number: int, seconds: float, *, pruned: bool = False, failed: str = "") -> TrialRecord:
         """A trial came to an end: stopped, failed for a reason, or done. A value that is no number is a failure."""
         trial = self.history.trials[number]
-        best = best_evaluation(trial.evaluations, self._transfer.select)
+        best = best_evaluation(trial.evaluations, self.select)
         if best is None and not failed:
             failed = "it gave no finite value on val"
         status = "failed" if failed else "pruned" if pruned else "done"
         value, step = best if best and not failed else (None, None)
         self._record({"event": "told", "trial": number, "status": status, "value": value, "step": step,
                       "reason": failed, "seconds": seconds})  # fmt: skip
-        self._running.discard(("trial", number))
+        self._running.discard(number)
         return trial
 
-    def finish(self, seed: int, final: Event) -> FinalRecord:
-        """A final is done: its params, n_images, n_units, predictions and seconds."""
-        self._record({"event": "final", "final": seed, **final})
-        self._running.discard(("final", seed))
-        return self.history.finals[seed]
+    def finish(self, final: Event) -> FinalRecord:
+        """The final is done: its params, evaluations, predictions (or the reason why there are none) and seconds."""
+        self._record({"event": "final", "final": self.repeat.number, **final})
+        self._running.discard("final")
+        assert self.history.final is not None
+        return self.history.final
 
     def lose(self, work: Work, reason: str) -> int:
-        """The process at work died: the work can be started again. Returns how often this happened in this run."""
-        key = work.kind, work.number
+        """An attempt came to nothing: the work can be started again. Returns how often this happened in this run."""
+        key = _key(work)
         if key not in self._running:  # it had come to an end
             return 0
         self._record({"event": "lost", work.kind: work.number, "reason": reason})
         self._running.discard(key)
-        self._deaths[key] += 1
-        return self._deaths[key]
+        self.losses[key] += 1
+        return self.losses[key]
 
     def release(self, work: Work) -> None:
         """Nobody works on this any more, whether or not it came to an end."""
-        self._running.discard((work.kind, work.number))
+        self._running.discard(_key(work))
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)
@@ -151,15 +194,14 @@ class Lane:
         if number in self.history.trials:
             return self.history.trials[number].params
         known = [self.history.trials[n] for n in sorted(self.history.trials)]
-        return propose(self._space, known, number=number, budget=self._transfer.trials,
-                       select=self._transfer.select, stream=self._stream)  # fmt: skip
+        return propose(self.cell.space, known, number=number, budget=self._transfer.trials, select=self.select,
+                       stream=self._stream)  # fmt: skip
 
     def _next_trial(self) -> int | None:
         trials = self.history.trials
-        free = (n for n in range(self._transfer.trials) if ("trial", n) not in self._running)
+        free = (n for n in range(self._transfer.trials) if n not in self._running)
         return next((n for n in free if n not in trials or trials[n].status == "asked"), None)
 
-    def _next_final(self) -> int | None:
-        finals = self.history.finals
-        free = (n for n in range(self._transfer.finals) if ("final", n) not in self._running)
-        return next((n for n in free if n not in finals or not finals[n].predictions), None)
+
+def _key(work: Work) -> str | int:
+    return work.number if work.kind == "trial" else "final"

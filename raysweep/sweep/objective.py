@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-Select = Literal["val_metric", "val_loss", "last"]
+from raysweep.transfer.spec import Select
+
 Evaluation = dict[str, Any]  # step, train_loss, val_loss, val_metric
 
 

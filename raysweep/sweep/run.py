@@ -15,15 +15,16 @@ from ray import tune
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
 from raysweep.sweep.board import Board
-from raysweep.sweep.cell import Cell
-from raysweep.sweep.finish import finish_cell
-from raysweep.sweep.lane import Lane
+from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.finish import finish_repeat
+from raysweep.sweep.lane import DrawSizes, Lane
 from raysweep.sweep.scheduler import CellScheduler
 from raysweep.sweep.searcher import CellSearcher
 from raysweep.sweep.state import FAILED
 from raysweep.sweep.trial import Bench, TransferTrial
 from raysweep.tasks.card import Card
-from raysweep.tasks.splits import folds
+from raysweep.tasks.fractions import draw_fraction
+from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.spec import TransferSpec
 
@@ -42,66 +43,105 @@ def search(
     *,
     study: str,
     seed: int,
+    data: str,
     threads: int,
     trials_at_once: int | None = None,
     scratch: Path | None = None,
     progress: Progress,
 ) -> list[str]:
-    """Search all cells, run their finals and commit each cell as soon as it is finished. Ray is initialised.
+    """Search every repeat of all cells, run their finals and commit each as soon as it is finished. Ray is initialised.
 
-    Whatever is on record in a cell's journals is not repeated; the results are those of a run that was never
+    Whatever is on record in a repeat's journals is not repeated; the results are those of a run that was never
     killed, whatever `trials_at_once` is.
 
     Args:
-        cells: their fingerprints' inputs are what `cell_inputs` gave; finished cells are skipped.
+        cells: the fingerprints' inputs of their repeats are what `repeat_inputs` gave; finished repeats are skipped.
         transfer: protocols and budget.
         study: name of the study, for the result rows.
         seed: the study's.
+        data: the folder that the tasks' own folders stand in.
         threads: CPU threads of a trial; part of what makes results the same to the bit.
         trials_at_once: trials and finals in flight over all cells. Default: one per `threads` CPUs of the cluster,
             or one per GPU where there are any. More than there are GPUs share them.
         scratch: a local folder for Tune's own files; default: a temporary one.
         progress: where to show it.
 
-    Returns the names of the cells that failed; the reason is in `failed.json` in the cell's folder.
+    Returns the names of the repeats that failed; the reason is in `failed.json` in the repeat's folder.
     Raises WorkError when the journals cannot be written, KeyboardInterrupt when interrupted.
     """
-    todo = [cell for cell in cells if not cell.artefact.done()]
-    cards, lanes, broken = _open_lanes(todo, transfer, seed)
+    cards, lanes, broken = open_lanes(cells, transfer, seed, data)
     resources, places = _resources(threads, trials_at_once)
-    bench = Bench({c.artefact.folder.root: c for c in todo}, transfer, seed, threads, gpu="gpu" in resources)
+    repeats = {r.artefact.folder.root: (c, r) for c in cells for r in c.repeats}
+    bench = Bench(repeats, transfer, seed, data, threads, gpu="gpu" in resources)
 
-    def finish(cell: Cell, lanes: list[Lane]) -> None:
-        finish_cell(cell, lanes, cards[cell.task_folder.root], transfer, study=study)
+    def finish(cell: Cell, repeat: Repeat, lanes: list[Lane]) -> None:
+        finish_repeat(cell, repeat, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     with progress.stage("search", sum(lane.left for lane in lanes), "trials") as stage, _scratch(scratch) as folder:
         board = Board(lanes, finish, stage, places)
-        for cell, reason in broken:
-            board.fail(cell, reason)
+        for cell, repeat, reason in broken:
+            board.fail(cell, repeat, reason)
         if not board.done:
             _fit(board, bench, resources, places, folder)
-    return [cell.name for cell in cells if cell.name in board.failed]
+    return sorted(board.failed)
 
 
-def _open_lanes(
-    cells: list[Cell], transfer: TransferSpec, seed: int
-) -> tuple[dict[str, Card], list[Lane], list[tuple[Cell, str]]]:
-    """Cards by task folder, the lanes of all cells, and the cells that cannot be started with the reason."""
-    tasks: dict[str, tuple[Card, int]] = {}
+def open_lanes(
+    cells: list[Cell], transfer: TransferSpec, seed: int, data: str
+) -> tuple[dict[str, Card], list[Lane], list[tuple[Cell, Repeat, str]]]:
+    """Cards by task folder, the lanes of all repeats to be done, and the repeats that cannot be started and why.
+
+    Repeat 0 of every cell comes first, then repeat 1: what is there at any time is as balanced as it can be.
+    """
+    opener = _Opener(transfer, seed, data)
     lanes: list[Lane] = []
     broken = []
-    for cell in cells:
+    for number in range(max((len(cell.repeats) for cell in cells), default=0)):
+        for cell in cells:
+            if number >= len(cell.repeats) or cell.repeats[number].artefact.done():
+                continue
+            try:
+                cell.repeats[number].artefact.folder.remove(FAILED)
+                lanes += opener.lanes(cell, cell.repeats[number])
+            except Exception as error:
+                broken.append((cell, cell.repeats[number], reason_of(error)))
+    return {root: task.card for root, (task, _) in opener.tasks.items()}, lanes, broken
+
+
+class _Opener:
+    """Makes lanes; tasks and the sizes of draws are looked up once for all checkpoints and protocols."""
+
+    def __init__(self, transfer: TransferSpec, seed: int, data: str) -> None:
+        self._transfer, self._seed, self._data = transfer, seed, data
+        self.tasks: dict[str, tuple[Task, list[Fold]]] = {}  # by task folder
+        self._sizes: dict[tuple, DrawSizes] = {}
+        self._first: dict[int, list[Lane]] = {}  # with `search: once`, repeat 0's by cell
+
+    def lanes(self, cell: Cell, repeat: Repeat) -> list[Lane]:
+        """A lane for each fold."""
         root = cell.task_folder.root
-        try:
-            cell.artefact.folder.remove(FAILED)
-            if root not in tasks:
-                task = Task.load(cell.task_folder)
-                tasks[root] = task.card, len(folds(task, seed))
-            n = tasks[root][1]
-            lanes += [Lane(cell, fold, n, transfer, cell.artefact.inputs["space"], seed) for fold in range(n)]
-        except Exception as error:
-            broken.append((cell, reason_of(error)))
-    return {root: card for root, (card, _) in tasks.items()}, lanes, broken
+        if root not in self.tasks:
+            task = Task.load(cell.task_folder, self._data)
+            self.tasks[root] = task, folds(task, self._seed)
+        if self._transfer.search == "each":
+            return [self._lane(cell, repeat, fold) for fold in self.tasks[root][1]]
+        if id(cell) not in self._first:
+            self._first[id(cell)] = [self._lane(cell, cell.repeats[0], fold) for fold in self.tasks[root][1]]
+        if repeat.number == 0:
+            return self._first[id(cell)]
+        pairs = zip(self.tasks[root][1], self._first[id(cell)], strict=True)
+        return [self._lane(cell, repeat, fold, first) for fold, first in pairs]
+
+    def _lane(self, cell: Cell, repeat: Repeat, fold: Fold, searched_by: Lane | None = None) -> Lane:
+        root, transfer = cell.task_folder.root, self._transfer
+        task, divisions = self.tasks[root]
+        key = (root, fold.index, cell.fraction, repeat.number)
+        if key not in self._sizes:
+            d = draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of, val=transfer.val,
+                              draw=repeat.number, seed=self._seed)  # fmt: skip
+            self._sizes[key] = DrawSizes(d.n_images, d.n_units, len(d.val), d.n_val_units)
+        return Lane(cell, repeat, fold.index, len(divisions), transfer, self._seed, sizes=self._sizes[key],
+                    searched_by=searched_by)  # fmt: skip
 
 
 def _resources(threads: int, at_once: int | None) -> tuple[dict[str, float], int]:

@@ -1,4 +1,4 @@
-"""What Tune does with results: each cell's own journal and early stopping decide."""
+"""What Tune does with results: each repeat's own journal and early stopping decide."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CellScheduler(FIFOScheduler):
-    """Passes every result to the board before Tune acts on it. Cells are never ranked against each other."""
+    """Passes every result to the board before Tune acts on it. Repeats are never ranked against each other."""
 
     def __init__(self, board: Board, searcher: CellSearcher) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ class CellSearcher(Searcher):
             return Searcher.FINISHED if self._board.done else None
         lane, work = given
         return {
-            "cell": lane.cell.artefact.folder.root,
+            "repeat": lane.repeat.artefact.folder.root,
             "fold": lane.fold,
             work.kind: work.number,
             "params": work.params,

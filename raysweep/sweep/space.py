@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-_KEYS = {"float": {"low", "high", "log"}, "int": {"low", "high", "log"}, "categorical": {"values"}}
+_KEYS = {
+    "float": {"low", "high", "log", "default"},
+    "int": {"low", "high", "log", "default"},
+    "categorical": {"values", "default"},
+}
 
 
 def load_space(
@@ -25,7 +29,8 @@ def load_space(
 
     Looked up in the study's own `transfer.spaces`, then as `<name>.yaml` or `search_spaces/<name>.yaml` in each
     of `folders`, then among those that ship with raysweep. An entry is a constant or one of
-    `{type: float, low, high[, log]}`, `{type: int, low, high[, log]}` and `{type: categorical, values: [...]}`.
+    `{type: float, low, high, default[, log]}`, `{type: int, low, high, default[, log]}` and
+    `{type: categorical, values: [...], default}`. The defaults together are the first setting of every search.
 
     Returns: setting name -> constant or entry with numbers as numbers, sorted by name.
     Raises RequestError naming the file or key that is wrong.
@@ -51,6 +56,11 @@ def suggest(trial: "Trial", space: Mapping[str, Any]) -> dict[str, Any]:
             draw = trial.suggest_int if entry["type"] == "int" else trial.suggest_float
             found[name] = draw(name, entry["low"], entry["high"], log=entry["log"])
     return found
+
+
+def default_of(space: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting that a space names as its default."""
+    return {name: e["default"] if isinstance(e, Mapping) else e for name, e in sorted(space.items())}
 
 
 def distributions(space: Mapping[str, Any]) -> dict[str, "BaseDistribution"]:
@@ -94,8 +104,13 @@ def _entry(entry: Any, where: str) -> Any:
     for key in entry:
         if key != "type" and key not in _KEYS[kind]:
             raise RequestError(f"{where}: a {kind} has no key {key!r}; use {', '.join(sorted(_KEYS[kind]))}")
+    if "default" not in entry:
+        raise RequestError(f"{where}: default is missing; name the value that the first trial of a search takes")
     if kind == "categorical":
-        return {"type": kind, "values": _values(entry.get("values"), where)}
+        values, default = _values(entry.get("values"), where), entry["default"]
+        if repr(default) not in map(repr, values):
+            raise RequestError(f"{where}: default {default!r} is none of the values")
+        return {"type": kind, "values": values, "default": default}
     low, high = _number(entry, "low", kind, where), _number(entry, "high", kind, where)
     log = entry.get("log", False)
     if not isinstance(log, bool):
@@ -104,7 +119,10 @@ def _entry(entry: Any, where: str) -> Any:
         raise RequestError(f"{where}: low {low} must be below high {high}")
     if log and low <= 0:
         raise RequestError(f"{where}: low {low} must be above 0 on a log scale")
-    return {"type": kind, "low": low, "high": high, "log": log}
+    default = _number(entry, "default", kind, where)
+    if not low <= default <= high:
+        raise RequestError(f"{where}: default {default} must lie between low {low} and high {high}")
+    return {"type": kind, "low": low, "high": high, "log": log, "default": default}
 
 
 def _values(values: Any, where: str) -> list[Any]:

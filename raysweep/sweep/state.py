@@ -1,4 +1,4 @@
-"""How far a cell is, read from its journals: light enough for `raysweep status`."""
+"""How far a repeat is, read from its journals: light enough for `raysweep status`."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ FAILED = "failed.json"  # in the folder of an artefact: why the last attempt at 
 
 
 @dataclass(frozen=True)
-class CellState:
+class RepeatState:
     """Counts over all folds.
 
-    `status`: done | failed | started | waiting. Whether a started cell is running or dead is for the study's lease
-    to say. `trials` and `finals` are what the search consists of, 0 while it has not begun.
+    `status`: done | failed | started | waiting. Whether a started repeat is running or dead is for the study's lease
+    to say. `trials` is what its search consists of, 0 while it has not begun.
     """
 
     status: str
@@ -24,23 +24,21 @@ class CellState:
     pruned: int = 0
     failed: int = 0
     running: int = 0  # trials asked for and not told yet
-    finals: int = 0
-    finals_done: int = 0
-    finals_running: int = 0
+    finals_done: int = 0  # one for each fold
 
 
-def cell_state(folder: Storage) -> CellState:
-    """The state of the cell in a folder; WorkError when a journal is damaged."""
+def repeat_state(folder: Storage) -> RepeatState:
+    """The state of the repeat in a folder; WorkError when a journal is damaged."""
     if folder.exists(MANIFEST):
         counts = folder.read_json(MANIFEST)["counts"]
-        return CellState("done", trials=counts["trials"], done=counts["done"], pruned=counts["pruned"],
-                         failed=counts["failed"], finals=counts["finals"], finals_done=counts["finals"])  # fmt: skip
+        return RepeatState("done", trials=counts["trials"], done=counts["done"], pruned=counts["pruned"],
+                           failed=counts["failed"], finals_done=counts["folds"])  # fmt: skip
     journals = folder.at("journal")
     histories = [History(Journal(journals, name).read()) for name in journal_names(journals)]
     opened = next((h.opened for h in histories if h.opened), None)
     counts = {key: sum(h.counts()[key] for h in histories) for key in History().counts()}
     failed = folder.exists(FAILED)
-    return CellState(
+    return RepeatState(
         status="failed" if failed else "started" if opened else "waiting",
         reason=folder.read_json(FAILED)["reason"] if failed else "",
         trials=opened["trials"] * opened["folds"] if opened else 0,
@@ -48,7 +46,5 @@ def cell_state(folder: Storage) -> CellState:
         pruned=counts["pruned"],
         failed=counts["failed"],
         running=counts["asked"],
-        finals=opened["finals"] * opened["folds"] if opened else 0,
-        finals_done=counts["finals"],
-        finals_running=counts["finals_asked"],
+        finals_done=sum(h.final is not None and h.final.done for h in histories),
     )

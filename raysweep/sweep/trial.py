@@ -1,22 +1,23 @@
-"""The Tune actor: trials and finals of any cell, one after another."""
+"""The Tune actor: trials and finals of any repeat, one after another."""
 
 import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ray import tune
 
-from raysweep.errors import reason_of
+from raysweep.errors import RequestError, reason_of
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
-from raysweep.sweep.cell import Cell
+from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.lane import PARTS
 from raysweep.tasks.fractions import Draw, draw_fraction
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
-from raysweep.transfer.job import Evaluation, Job, Run
+from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
@@ -29,19 +30,21 @@ _T = TypeVar("_T")
 class Bench:
     """What all trials of a search share; travels to an actor once."""
 
-    cells: dict[str, Cell]  # by folder
+    repeats: dict[str, tuple[Cell, Repeat]]  # by the repeat's folder
     transfer: TransferSpec
     seed: int
+    data: str  # the study's: where the tasks' folders stand
     threads: int
     gpu: bool
 
 
 class TransferTrial(tune.Trainable):
-    """Runs one trial or final of its config: {"cell", "fold", "trial" or "final", "params"}, the cell by its folder.
+    """Runs one trial or final: its config is {"repeat": its folder, "fold", "trial" or "final": number, "params"}.
 
     Each step says, as JSON under "said": `evaluation` (or None), `seconds` of this attempt so far, `last`, `failed`
-    (the reason, or empty) and, at the end of a final, `final`. Exceptions are said, not raised: only the death of the
-    process is an error to Tune, which then repeats the trial.
+    (the reason, when the setting diverged, or empty), `lost` (another error: the attempt came to nothing), `refused`
+    (trying again cannot help) and, at the end of a final, `final`. Exceptions are said, not raised: only the death of
+    the process is an error to Tune.
     """
 
     def setup(self, config: dict[str, Any], bench: Bench | None = None) -> None:
@@ -55,89 +58,109 @@ class TransferTrial(tune.Trainable):
         """Forget the last trial, keep the process and what it has loaded."""
         self._work = new_config
         self._run: Run | None = None
-        self._evaluations = 0
+        self._evaluations: list[dict[str, Any]] = []
         self._seconds = 0.0
         return True
 
     def step(self) -> dict[str, Any]:
         started = time.monotonic()
-        said: dict[str, Any] = {"evaluation": None, "last": True, "failed": "", "final": None}
+        said: dict[str, Any] = {
+            "evaluation": None,
+            "last": True,
+            "failed": "",
+            "lost": "",
+            "refused": "",
+            "final": None,
+        }
         try:
             said |= self._trial() if "trial" in self._work else self._final()
-        except Exception as error:
+        except Diverged as error:
             said["failed"] = reason_of(error)
+        except RequestError as error:
+            said["refused"] = reason_of(error)
+        except Exception as error:
+            said["lost"] = reason_of(error)
         if said["last"]:
             self._run = None  # its memory is wanted by the next trial
         self._seconds += time.monotonic() - started
         said["seconds"] = self._seconds
-        if said["final"]:
-            said["final"]["seconds"] = self._seconds
+        if "final" in self._work and not said["lost"] and not said["refused"]:
+            final = said["final"] or {"predictions": "", "reason": said["failed"]}
+            said["final"] = final | {"params": self._work["params"], "evaluations": self._evaluations,
+                                     "seconds": self._seconds}  # fmt: skip
         return {"said": json.dumps(said)}
 
     def _trial(self) -> dict[str, Any]:
-        protocol, transfer = get_protocol(self._cell.protocol), self._bench.transfer
+        cell, transfer = self._cell, self._bench.transfer
+        protocol = get_protocol(cell.protocol)
         if self._run is None:
-            job, _, _ = self._job("trial", draw=0, pretraining_seed=0)
-            self._run = protocol.start(job)
+            self._run = protocol.start(self._job("trial")[0])
         evaluation = self._run.advance()
         if evaluation is None:
             return {}
-        self._evaluations += 1
+        self._evaluations.append(_plain(evaluation))
         # frozen protocols fit once; with fewer steps than evaluations there is one evaluation per step
-        last = protocol.frozen or self._evaluations >= transfer.evaluations or evaluation.step >= transfer.steps
-        return {"evaluation": _plain(evaluation), "last": last}
+        last = protocol.frozen or len(self._evaluations) >= transfer.evaluations or evaluation.step >= transfer.steps
+        return {"evaluation": self._evaluations[-1], "last": last}
 
     def _final(self) -> dict[str, Any]:
-        number, cell = self._work["final"], self._cell
-        job, draw, test = self._job("final", draw=number, pretraining_seed=number % len(cell.checkpoints))
+        cell, fold = self._cell, self._work["fold"]
+        self._evaluations.clear()
+        job, test = self._job("final")
         run = get_protocol(cell.protocol).start(job)
-        while run.advance() is not None:
-            pass
-        name = f"seed{number}-fold{self._work['fold']}.parquet"
-        cell.artefact.folder.write_table(run.predict(test), "predictions", name)
-        return {"final": {"params": job.params, "n_images": draw.n_images, "n_units": draw.n_units,
-                          "predictions": f"predictions/{name}"}}  # fmt: skip
+        while (evaluation := run.advance()) is not None:
+            self._evaluations.append(_plain(evaluation))
+        name = f"{cell.task}-fold{fold}.parquet"
+        self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
+        return {"final": {"predictions": f"{PARTS}/{name}", "reason": ""}}
 
-    def _job(self, kind: str, *, draw: int, pretraining_seed: int) -> tuple[Job, Draw, list[int]]:
-        cell, transfer, fold_index = self._cell, self._bench.transfer, self._work["fold"]
+    def _job(self, kind: str) -> tuple[Job, list[int]]:
+        """What is to be trained, and the samples that a final is tested on."""
+        cell, repeat, transfer, fold_index = self._cell, self._repeat, self._bench.transfer, self._work["fold"]
         task, all_folds = self._task(cell.task_folder)
         fold = all_folds[fold_index]
         drawn = _keep(
             self._draws,
-            (cell.task_folder.root, fold_index, cell.fraction, draw),
+            (cell.task_folder.root, fold_index, cell.fraction, repeat.number),
             lambda: draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of,
-                                  val=transfer.val, draw=draw, seed=self._bench.seed),
+                                  val=transfer.val, draw=repeat.number, seed=self._bench.seed),
         )  # fmt: skip
         # the same for every checkpoint: they differ in nothing but their weights
-        stream = (self._bench.seed, kind, cell.task, cell.protocol, cell.fraction, fold_index, self._work[kind])
+        stream = (self._bench.seed, kind, cell.task, cell.protocol, cell.fraction, fold_index, repeat.number,
+                  self._work[kind])  # fmt: skip
         job = Job(
-            checkpoint=cell.checkpoints[pretraining_seed],
+            checkpoint=repeat.weights_of(fold_index),
             task=cell.task_folder,
+            data=self._bench.data,
+            fold=fold_index,
             train=drawn.train,
             val=drawn.val,
             params=dict(self._work["params"]),
             steps=transfer.steps,
             evaluations=transfer.evaluations,
             batch=transfer.batch,
-            select=transfer.select,
+            select=transfer.select_by(drawn.n_val_units),
             seed=torch_seed(*stream),
             threads=self._bench.threads,
             gpu=self._bench.gpu,
+            features=repeat.features_of(fold_index),
         )
-        if cell.features:
-            job = replace(job, features=cell.features[pretraining_seed])
-        return job, drawn, fold.test
+        return job, fold.test
 
     def _task(self, folder: Storage) -> tuple[Task, list[Fold]]:
         def load() -> tuple[Task, list[Fold]]:
-            task = Task.load(folder)
+            task = Task.load(folder, self._bench.data)
             return task, folds(task, self._bench.seed)
 
         return _keep(self._tasks, folder.root, load)
 
     @property
     def _cell(self) -> Cell:
-        return self._bench.cells[self._work["cell"]]
+        return self._bench.repeats[self._work["repeat"]][0]
+
+    @property
+    def _repeat(self) -> Repeat:
+        return self._bench.repeats[self._work["repeat"]][1]
 
 
 def _keep(kept: OrderedDict[Any, _T], key: Any, make: Callable[[], _T]) -> _T:

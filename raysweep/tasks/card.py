@@ -42,7 +42,7 @@ class Card(Model):
     mpp: float | None = Field(None, gt=0, description="um per pixel of the files; none: unknown")
     at_mpp: float | None = Field(None, gt=0, description="um per pixel to work at; default: that of the files")
     px: int = Field(224, ge=16, description="edge of what the network sees, pixels; larger images go in windows")
-    metric: str
+    metrics: list[str] = Field(min_length=1, description="the first is the task's own; the others are reported too")
     n_images: int | None = Field(None, description="what the original holds; a different count is refused")
     notes: str = Field("", description="what a reader of results must know")
 
@@ -60,11 +60,19 @@ class Card(Model):
             raise ValueError("give layout.type, the name of an on-disk layout")
         return value
 
+    @property
+    def metric(self) -> str:
+        """The task's own: searches aim at it, and it is compared unless a study names another."""
+        return self.metrics[0]
+
     @model_validator(mode="after")
-    def _metric_fits(self) -> "Card":
+    def _metrics_fit(self) -> "Card":
         known = CLASSIFICATION_METRICS if self.kind == "classification" else SEGMENTATION_METRICS
-        if self.metric not in known:
-            raise ValueError(f"metric {self.metric}: a {self.kind} task is scored by one of {', '.join(known)}")
+        for metric in self.metrics:
+            if metric not in known:
+                raise ValueError(f"metrics: {metric}: a {self.kind} task is scored by some of {', '.join(known)}")
+        if len(set(self.metrics)) != len(self.metrics):
+            raise ValueError("metrics: every metric is listed once")
         if self.at_mpp and not self.mpp:
             raise ValueError("at_mpp needs mpp, the scale of the files")
         return self

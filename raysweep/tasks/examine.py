@@ -62,7 +62,7 @@ def examine(
     except FileNotFoundError:
         return f"{subject()} is missing"
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        return f"{subject()} cannot be read: {reason_of(error)}"
+        return f"{subject()} cannot be read: {reason_of(error)}".replace(f"{root}/", "")
     if mask.shape != (height, width):
         own = f"{mask.shape[1]} x {mask.shape[0]}"
         return f"the image is {width} x {height} px, its mask {sample.mask} is {own} px"

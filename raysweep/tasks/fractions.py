@@ -18,12 +18,13 @@ _WINDOW = 3  # candidates for the next unit: enough to keep proportions, few eno
 
 @dataclass(frozen=True)
 class Draw:
-    """Labelled samples of one fraction: indices into `task.samples`, ascending. Counts include val."""
+    """Labelled samples of one fraction: indices into `task.samples`, ascending. The first two counts include val."""
 
     train: list[int]
     val: list[int]
     n_images: int
     n_units: int
+    n_val_units: int
 
 
 def draw_fraction(
@@ -57,8 +58,8 @@ def draw_fraction(
             f"fractions: {fraction:g} of task {task.card.name} is {len(drawn)} images, "
             "which leaves none for val; raise the fraction"
         )
-    units = {task.samples[index].unit for index in drawn}
-    return Draw(sorted(train), sorted(held), len(drawn), len(units))
+    units, val_units = ({task.samples[index].unit for index in indices} for indices in (drawn, held))
+    return Draw(sorted(train), sorted(held), len(drawn), len(units), len(val_units))
 
 
 def _pool(

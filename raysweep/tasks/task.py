@@ -21,9 +21,9 @@ from raysweep.tasks.sample import Sample
 
 __all__ = ["Sample", "Task", "index_task"]
 
-FORMAT = 1  # part of the fingerprint: raise it when samples are read or divided in another way
+FORMAT = 2  # part of the fingerprint: raise it when samples are read or divided in another way
 
-_CARD_KEYS = {"name", "kind", "classes", "unit", "splits", "mpp", "at_mpp", "px", "metric"}
+_CARD_KEYS = {"name", "kind", "classes", "unit", "splits", "mpp", "at_mpp", "px"}
 _INDEX = "index.parquet"
 _TASK = "task.json"
 _SCHEMA = pa.schema(
@@ -66,25 +66,27 @@ class Task:
         return {
             "format": FORMAT,
             "card": self.card.model_dump(mode="json", include=_CARD_KEYS),
+            "metric": self.card.metric,  # what searches aim at; further metrics change nothing that is made
             "masks": self.masks.model_dump(mode="json"),
             "n_samples": len(rows),
             "samples": fingerprint(rows),
         }
 
     def save(self, folder: Storage) -> None:
-        """Write the index, so that `load` needs to list and open nothing."""
+        """Write the index, so that `load` needs to list and open nothing. It does not say where the files are."""
         rows = [{**vars(s), "identity": seen.identity, "stamp": seen.stamp} for s, seen in self._pairs()]
         folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), _INDEX)
-        saved = {"card": self.card, "root": self.root.absolute(), "excluded": self.excluded}
+        saved = {"card": self.card, "excluded": self.excluded}
         folder.write_json(saved, _TASK)
 
     @classmethod
-    def load(cls, folder: Storage) -> "Task":
-        """The task that `save` wrote. Raises WorkError when there is none."""
+    def load(cls, folder: Storage, data: Path | str) -> "Task":
+        """The task that `save` wrote; its own folder stands in `data`. Raises WorkError when there is none."""
         if not folder.exists(_TASK):
             raise WorkError(f"{folder.root}: there is no saved task here")
         saved = folder.read_json(_TASK)
-        task = cls(Card.model_validate(saved["card"]), Path(saved["root"]), [])
+        card = Card.model_validate(saved["card"])
+        task = cls(card, _root(card, Path(data)), [])
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
         for row in folder.read_table(_INDEX).to_pylist():
             present = tuple(row.pop("present"))
@@ -102,13 +104,13 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
 
     Every image and mask is read once, in parallel, for its identity; with `check_images` it is also decoded to its
     last pixel. A missing, corrupt or mismatched file puts its sample into `excluded` with the reason, and the rest
-    goes on. `known` is an earlier index of the same folder: files that kept size and time are not read again.
+    goes on. `known` is an earlier index of the task: files that kept name, size and time are not read again.
 
     Raises RequestError for a missing folder, a wrong layout option, a count that is not the card's `n_images`, an
     unknown class value, a class without any sample (or any to train on, for given splits), a unit in two given
     splits, or samples of which none can be used.
     """
-    root = Path(data) if card.root == "." else Path(data) / inside(card.root, f"card {card.name}: root")
+    root = _root(card, Path(data))
     if not root.is_dir():
         raise RequestError(
             f"card {card.name}: root: the folder {root} does not exist; put the data there or set the study's data"
@@ -141,13 +143,13 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
     return task
 
 
+def _root(card: Card, data: Path) -> Path:
+    return data if card.root == "." else data / inside(card.root, f"card {card.name}: root")
+
+
 def _before(task: Task, known: Task) -> dict[tuple[str, str | None], Examined]:
-    """What an earlier index found by image and mask; nothing when it read another folder or read masks otherwise."""
-    same = (known.root.absolute(), known.card.classes, known.masks) == (
-        task.root.absolute(),
-        task.card.classes,
-        task.masks,
-    )
+    """What an earlier index found by image and mask; nothing when it read masks otherwise."""
+    same = (known.card.classes, known.masks) == (task.card.classes, task.masks)
     return {(s.image, s.mask): seen for s, seen in known._pairs()} if same else {}
 
 

@@ -19,10 +19,13 @@ def features_inputs(checkpoint: str, task: str) -> dict[str, Any]:
     return {"format": FORMAT, "checkpoint": checkpoint, "task": task}
 
 
-def compute_features(checkpoint: Storage, task: Storage, artefact: Artefact, *, threads: int, gpu: bool) -> None:
+def compute_features(
+    checkpoint: Storage, task: Storage, artefact: Artefact, *, data: str, threads: int, gpu: bool
+) -> None:
     """Write the features of all samples of a task into `artefact.folder` and commit it.
 
-    A sample larger than the card's px has the mean over its windows. Full precision, on a GPU too.
+    A sample larger than the card's px has the mean over its windows. Full precision, on a GPU too. `data` is the
+    folder that the task's own folder stands in.
     Raises RequestError when the backbone cannot take images of that size, WorkError for an unreadable sample.
     """
     import torch
@@ -35,7 +38,7 @@ def compute_features(checkpoint: Storage, task: Storage, artefact: Artefact, *, 
 
     started = time.monotonic()
     torch.set_num_threads(threads)
-    images = open_images(task)
+    images = open_images(task, data)
     backbone, info = load_checkpoint(checkpoint)
     size = feature_count(backbone, info.backbone, images.task.card.px)
     device = torch.device("cuda" if gpu else "cpu")

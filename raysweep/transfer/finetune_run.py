@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_stat_scores
 
-from raysweep.errors import WorkError
 from raysweep.randomness import torch_seed
 from raysweep.transfer.batches import Batch, Batches
 from raysweep.transfer.images import Images, open_images
-from raysweep.transfer.job import Evaluation, Job, Run
+from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 from raysweep.transfer.metrics import score
 from raysweep.transfer.network import Network, build_network
@@ -34,7 +33,7 @@ class FinetuneRun(Run):
     def __init__(self, job: Job) -> None:
         torch.set_num_threads(job.threads)
         self._job = job
-        self._images: Images = open_images(job.task)
+        self._images: Images = open_images(job.task, job.data)
         self._card = card = self._images.task.card
         settings: Any = read_settings("finetune", card.kind, job.params)
         network, info = build_network(
@@ -62,7 +61,7 @@ class FinetuneRun(Run):
         train_loss = self._train_until(self._ends.pop(0))
         predictions, val_loss = self._evaluate(self._job.val)
         if not math.isfinite(val_loss):
-            raise WorkError(f"training diverged at step {self._step}: the loss on val is {val_loss}")
+            raise Diverged(f"training diverged at step {self._step}: the loss on val is {val_loss}")
         metric = score(predictions, self._card.metric, self._card.kind)
         self._keep(metric, val_loss)
         return Evaluation(self._step, train_loss, val_loss, metric)
@@ -91,7 +90,7 @@ class FinetuneRun(Run):
                 bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
                 if bad is not None:
                     step = self._step - len(losses) + bad + 1
-                    raise WorkError(f"training diverged at step {step}: the loss is {losses[bad]}; use a lower lr")
+                    raise Diverged(f"training diverged at step {step}: the loss is {losses[bad]}; use a lower lr")
         return float(np.mean(losses))
 
     def _train_step(self, batch: Batch) -> Tensor:
@@ -134,7 +133,7 @@ class FinetuneRun(Run):
         labels = np.array([sample.label for sample in samples])
         right = scores[np.arange(len(labels)), labels].astype(np.float64)
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()
-        return classification_table(samples, scores), float(loss)
+        return classification_table(samples, scores, fold=self._job.fold), float(loss)
 
     def _evaluate_segmentation(self, indices: Sequence[int]) -> tuple[pa.Table, float]:
         classes = len(self._card.classes)
@@ -154,7 +153,9 @@ class FinetuneRun(Run):
             more_overlap, more_sizes = dice_sums(probabilities, mask)
             overlap, sizes = overlap + more_overlap, sizes + more_sizes
         samples = [self._images.task.samples[i] for i in indices]
-        return segmentation_table(samples, counts), entropy / pixels + float(dice_loss(overlap, sizes))
+        return segmentation_table(samples, counts, fold=self._job.fold), entropy / pixels + float(
+            dice_loss(overlap, sizes)
+        )
 
     @torch.inference_mode()
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:

@@ -62,12 +62,14 @@ class Images:
 _opened: dict[str, Images] = {}  # by what and where the task is
 
 
-def open_images(folder: Storage) -> Images:
-    """The samples of the task saved in a folder; the same object, with what it keeps, while the task is the same.
+def open_images(folder: Storage, data: str) -> Images:
+    """The samples of the task saved in a folder, its files below `data`.
+
+    The same object, with what it keeps, while the task is the same.
 
     A trial actor runs many jobs of few tasks: decoding again for each would cost more than training.
     """
-    task = Task.load(folder)
+    task = Task.load(folder, data)
     key = fingerprint([task.inputs(), task.root])
     if key not in _opened:
         for other in _opened.values():

@@ -2,13 +2,22 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from raysweep.errors import RequestError
+from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.storage import Storage
+from raysweep.transfer.spec import Select
+
+
+class Diverged(WorkError):
+    """Training came to numbers that are none: the setting's own fault, so that repeating it would help nobody.
+
+    The only error of a `Run` that counts against its setting. All others (files, memory, a lost mount) are those of
+    the place where it ran, and the same setting is tried again.
+    """
 
 
 @dataclass(frozen=True)
@@ -17,13 +26,15 @@ class Job:
 
     checkpoint: Storage  # folder with backbone.safetensors
     task: Storage  # folder written by Task.save
+    data: str  # folder that the task's own folder stands in
+    fold: int  # of the task's divisions; goes into predictions
     train: list[int]  # indices into the task's samples
     val: list[int]  # disjoint from train; settings and weights are chosen by these
     params: dict[str, Any]  # one point of the protocol's search space
     steps: int
     evaluations: int  # on val, evenly spaced over the steps
     batch: int
-    select: Literal["val_metric", "val_loss", "last"]
+    select: Select
     seed: int
     threads: int = 1  # CPU threads; results are the same to the bit for the same number
     gpu: bool = False
@@ -54,7 +65,8 @@ class Run(ABC):
     def advance(self) -> Evaluation | None:
         """Train to the next evaluation and return it; None when the budget is used.
 
-        Reads only train and val samples. Raises WorkError when training diverges or a sample cannot be read.
+        Reads only train and val samples. Raises Diverged when the loss is no number any more, WorkError when a
+        sample cannot be read.
         """
 
     @abstractmethod
@@ -72,6 +84,8 @@ class Protocol(ABC):
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]  # of tasks it can do
     frozen: ClassVar[bool]  # True: the backbone is not trained, and jobs need `features`
+    adaptation: ClassVar[str]  # what of the backbone is trained; start-up settings are common to one adaptation
+    budget: ClassVar[frozenset[str]]  # keys of `transfer:` that change its results; others repeat none of its cells
     why_not: ClassVar[str] = ""  # ends the sentence that refuses a kind
 
     @abstractmethod

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from raysweep.errors import WorkError
+from raysweep.errors import RequestError, WorkError
 from raysweep.tasks.task import Task
 from raysweep.transfer.features import read_features
 from raysweep.transfer.job import Evaluation, Job, Run
@@ -26,7 +26,7 @@ class LinearRun(Run):
     """See `Run`. One fit, one evaluation (step 1), whatever the job's steps; `select` has nothing to choose from."""
 
     def __init__(self, job: Job) -> None:
-        self._job, self._task = job, Task.load(job.task)
+        self._job, self._task = job, Task.load(job.task, job.data)
         self._settings: Any = read_settings("linear", self._task.card.kind, job.params)
         if job.features is None:
             raise WorkError(f"task {self._task.card.name}: protocol linear needs features, and the job names none")
@@ -51,7 +51,7 @@ class LinearRun(Run):
     def _fit(self) -> Pipeline:
         labels = self._labels(self._job.train)
         if len(set(labels.tolist())) < 2:
-            raise WorkError(f"task {self._task.card.name}: the training samples are all of one class")
+            raise RequestError(f"task {self._task.card.name}: the training samples are all of one class")
         model = make_pipeline(StandardScaler(), LogisticRegression(C=self._settings.C, max_iter=_ITERATIONS))
         with threadpool_limits(self._job.threads), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -64,7 +64,7 @@ class LinearRun(Run):
             scores[:, self._model.classes_] = self._model.predict_proba(self._rows(indices))
         right = scores[np.arange(len(indices)), self._labels(indices)]
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()
-        return classification_table([self._task.samples[i] for i in indices], scores), float(loss)
+        return classification_table([self._task.samples[i] for i in indices], scores, fold=self._job.fold), float(loss)
 
     def _rows(self, indices: list[int]) -> np.ndarray:
         return self._features[indices].astype(np.float64)

@@ -75,7 +75,9 @@ def per_class(predictions: pa.Table, kind: str, metric: str) -> list[float]:
     labels, scores = _labels(predictions), _matrix(predictions, "scores")
     if metric == "auroc":
         return [
-            float(_nanmean(np.stack([_auc(scores[r, c], labels[r] == c, ones[:, r]) for r in _folds(predictions)], 1))[0])
+            float(
+                _nanmean(np.stack([_auc(scores[r, c], labels[r] == c, ones[:, r]) for r in _folds(predictions)], 1))[0]
+            )
             for c in range(scores.shape[1])
         ]
     tp, fp, fn = _stat_scores(labels, scores, ones)

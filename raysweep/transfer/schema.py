@@ -1,4 +1,4 @@
-"""The columns of result rows (one per final, test set and metric) and of prediction files (one row per tested sample)."""
+"""The columns of result rows (one per final, test set and metric) and of prediction files (one per tested sample)."""
 
 import pyarrow as pa
 

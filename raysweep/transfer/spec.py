@@ -6,6 +6,9 @@ from pydantic import Field, field_validator
 
 from raysweep.model import Model
 
+Select = Literal["val_metric", "val_loss", "last"]
+VAL_UNITS_FOR_METRIC = 10  # with fewer units in val the metric has too few values to tell settings apart
+
 
 class TransferSpec(Model):
     """Protocols, label fractions and the budget of every cell."""
@@ -16,20 +19,27 @@ class TransferSpec(Model):
     fractions: list[float] = Field([1.0], description="label fractions, each in (0, 1]")
     fraction_of: Literal["images", "units"] = Field("images", description="what a fraction counts")
     val: float = Field(0.2, gt=0, lt=1, description="part of a fraction held out to choose settings by")
-    trials: int = Field(24, ge=1, description="settings tried in each cell (in each fold, for folded tasks)")
-    finals: int = Field(5, ge=1, description="fresh seeds of the chosen setting")
+    repeats: int = Field(
+        6, ge=1, description="repetitions of every cell, each with its own draw, pretraining seed, search and final"
+    )
+    search: Literal["each", "once"] = Field(
+        "each", description="once: repeat 0's search serves all, and results are conditional on that one search"
+    )
+    trials: int = Field(8, ge=1, description="settings tried in each repeat (in each fold, for folded tasks)")
     early_stopping: Literal["asha", "none"] = "asha"
     steps: int = Field(500, ge=1, description="training steps of a trial; the same for every fraction")
     evaluations: int = Field(5, ge=1, description="evaluations on val during a trial, evenly spaced")
     batch: int = Field(32, ge=2, description="images per step")
-    select: Literal["val_metric", "val_loss", "last"] = Field(
-        "val_metric", description="which evaluation's weights are kept, and what the search aims at"
+    select: Select = Field(
+        "val_metric",
+        description="which evaluation's weights are kept, and what the search aims at; below "
+        f"{VAL_UNITS_FOR_METRIC} units in val, val_metric gives way to val_loss",
     )
     spaces: dict[str, dict[str, Any]] = Field(
         {},
         description="search spaces by name (such as finetune_classification) that replace the shipped ones",
     )
-    parallel_per_cell: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
+    parallel_per_repeat: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
 
     @field_validator("fractions")
     @classmethod
@@ -43,3 +53,7 @@ class TransferSpec(Model):
         if isinstance(self.protocols, dict):
             return list(self.protocols.get(kind, []))  # type: ignore[call-overload]
         return list(self.protocols)
+
+    def select_by(self, n_val_units: int) -> Select:
+        """What chooses settings and weights where val has so many units."""
+        return "val_loss" if self.select == "val_metric" and n_val_units < VAL_UNITS_FOR_METRIC else self.select

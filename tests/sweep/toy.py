@@ -22,8 +22,8 @@ from raysweep.randomness import generator, stable_hash
 from raysweep.storage import Artefact, Storage
 from raysweep.sweep import run
 from raysweep.sweep.board import Board
-from raysweep.sweep.cell import Cell, cell_inputs
-from raysweep.sweep.finish import finish_cell
+from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
+from raysweep.sweep.finish import finish_repeat
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.lane import Lane
 from raysweep.sweep.trial import Bench, TransferTrial
@@ -31,13 +31,13 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 from raysweep.transfer import protocols
-from raysweep.transfer.job import Evaluation, Job, Protocol, Run
+from raysweep.transfer.job import Diverged, Evaluation, Job, Protocol, Run
 from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS
 from raysweep.transfer.spec import TransferSpec
 
 SPACE = {
-    "lr": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True},
-    "drop": {"type": "float", "low": 0.0, "high": 0.5, "log": False},
+    "lr": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True, "default": 1e-3},
+    "drop": {"type": "float", "low": 0.0, "high": 0.5, "log": False, "default": 0.1},
     "pace": 0.0,
 }
 
@@ -47,6 +47,8 @@ class ToySettings(Model):
     drop: float
     pace: float = 0.0  # seconds per evaluation
     fails_above: float = 1.0  # lr
+    final_fails: str = ""  # letters of checkpoints whose finals diverge
+    needs: str = ""  # a file: without it nothing can be read
     dies: str = ""  # a file: who finds it removes it and dies; `always`: every attempt dies
     dies_early: str = ""  # the same, while its process is made ready for it
 
@@ -65,7 +67,9 @@ class ToyRun(Run):
         self.done += 1
         time.sleep(self.settings.pace)
         if self.settings.lr > self.settings.fails_above:
-            raise ValueError(f"lr {self.settings.lr:.3g} is too high")
+            raise Diverged(f"lr {self.settings.lr:.3g} is too high")
+        if self.settings.needs and not os.path.exists(self.settings.needs):
+            raise FileNotFoundError(f"{self.settings.needs} is gone")
         if self.done == 2 and self.settings.dies:
             _die(self.settings.dies)
         noise = generator(self.job.seed, self.done, sum(self.job.train)).normal(0, 0.01)
@@ -73,7 +77,9 @@ class ToyRun(Run):
         return Evaluation(self.done * self.job.steps // self.job.evaluations, 1 - value, 1 - value, value)
 
     def predict(self, indices: list[int]) -> pa.Table:
-        task = Task.load(self.job.task)
+        if self.settings.final_fails and self.job.checkpoint.root[-1] in self.settings.final_fails:
+            raise Diverged("the loss is nan")
+        task = Task.load(self.job.task, self.job.data)
         rng = generator(self.job.seed, "predict")
         rows = []
         for index in indices:
@@ -81,7 +87,8 @@ class ToyRun(Run):
             assert sample.label is not None
             right = float(np.clip(0.5 * self._skill() + 0.3 * rng.normal() + 0.3, 0, 1))
             scores = [1 - right, right] if sample.label else [right, 1 - right]
-            rows.append({"sample": sample.id, "unit": sample.unit, "label": sample.label, "scores": scores})
+            rows.append({"sample": sample.id, "unit": sample.unit, "fold": self.job.fold, "label": sample.label,
+                         "scores": scores})  # fmt: skip
         return pa.Table.from_pylist(rows, CLASSIFICATION_PREDICTIONS)
 
     def _skill(self) -> float:
@@ -101,6 +108,8 @@ class Toy(Protocol):
     name = "toy"
     kinds = frozenset({"classification"})
     frozen = False
+    adaptation = "full"
+    budget = frozenset({"trials", "val", "steps", "evaluations", "select", "early_stopping"})
 
     def settings(self, kind: str) -> type[ToySettings]:
         return ToySettings
@@ -132,11 +141,13 @@ def toy_search(
     progress: Progress | None = None,
 ) -> list[str]:
     """`search` with the toy protocol."""
+    protocols._registry["toy"] = Toy()
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     real, run.TransferTrial = run.TransferTrial, ToyTrial  # type: ignore[misc]
     try:
-        return run.search(cells, transfer, study="toys", seed=seed, threads=1, trials_at_once=at_once,
-                          scratch=scratch, progress=progress or Progress(quiet=True))  # fmt: skip
+        return run.search(cells, transfer, study="toys", seed=seed, data="/nowhere", threads=1,
+                          trials_at_once=at_once, scratch=scratch,
+                          progress=progress or Progress(quiet=True))  # fmt: skip
     finally:
         run.TransferTrial = real  # type: ignore[misc]
 
@@ -146,7 +157,8 @@ def toy_task(folder: Path, *, folds: int = 1, n: int = 48) -> Storage:
     card = Card.model_validate(
         {"name": "toy-task", "kind": "classification", "classes": ["dull", "shiny"], "source": "none",
          "licence": {"name": "CC0"}, "root": "none", "layout": {"type": "csv", "file": "none.csv"}, "unit": "patient",
-         "splits": {"type": "folds", "k": folds} if folds > 1 else {"type": "holdout"}, "metric": "accuracy"}
+         "splits": {"type": "folds", "k": folds} if folds > 1 else {"type": "holdout"},
+         "metrics": ["accuracy", "auroc"]}
     )  # fmt: skip
     samples = [Sample(f"s{i:03d}", f"{i}.png", None, (i // 2) % 2, f"p{i // 2}") for i in range(n)]
     storage = Storage.open(folder / f"task{folds}")
@@ -162,17 +174,26 @@ def toy_cells(
     folds: int = 1,
     seed: int = 0,
     pretraining_seeds: int = 1,
+    fraction: float = 1.0,
+    n: int = 48,
     **space: Any,
 ) -> list[Cell]:
     """One cell for each letter of `checkpoints`, in a study's folder; `space` replaces settings."""
-    task = toy_task(folder, folds=folds)
+    protocols._registry["toy"] = Toy()
+    task = toy_task(folder, folds=folds, n=n)
     cells = []
     for name in checkpoints:
-        inputs = cell_inputs(transfer, checkpoints=[name], task=f"task{folds}", protocol="toy", kind="classification",
-                             fraction=1.0, space=SPACE | space, seed=seed)  # fmt: skip
-        home = Storage.open(folder / "toys" / "cells" / name / "toy-task" / "toy" / "1")
-        weights = [Storage.open(folder / f"seed{i}" / name) for i in range(pretraining_seeds)]
-        cells.append(Cell(name, weights, "toy-task", task, "toy", "classification", 1.0, Artefact(home, inputs), []))
+        home = Storage.open(folder / "toys" / "cells" / name / "toy-task" / "toy" / f"{fraction:g}")
+        made = {"task": f"task{folds}", "protocol": "toy", "kind": "classification", "fraction": fraction,
+                    "space": SPACE | space, "seed": seed}  # fmt: skip
+        repeats = []
+        for number in range(transfer.repeats):
+            of = number % pretraining_seeds
+            once = [f"{name}0"] if transfer.search == "once" and number else None
+            inputs = repeat_inputs(transfer, checkpoints=[f"{name}{of}"], searched_on=once, **made)
+            weights = (Storage.open(folder / f"seed{of}" / name),)
+            repeats.append(Repeat(number, Artefact(home, inputs, str(number)), of, weights))
+        cells.append(Cell(name, "toy-task", task, "toy", "classification", fraction, SPACE | space, tuple(repeats)))
     return cells
 
 
@@ -189,15 +210,18 @@ def simulate(
     events: int | None = None,
     seed: int = 0,
     study: str = "toys",
+    data: str = "/nowhere",
 ) -> dict[str, str]:
     """`search` without Ray: the same board and trials, in one process, actors served in a random order.
 
     `events`: the driver is killed (Killed) in the middle of writing that event, counted from this start. Returns the
-    reasons of the cells that failed.
+    reasons of the repeats that failed.
     """
-    cards, lanes, broken = run._open_lanes(cells, transfer, seed)
+    protocols._registry["toy"] = Toy()
+    cards, lanes, broken = run.open_lanes(cells, transfer, seed, data)
     assert not broken
-    bench = Bench({c.artefact.folder.root: c for c in cells}, transfer, seed, threads=1, gpu=False)
+    repeats = {r.artefact.folder.root: (c, r) for c in cells for r in c.repeats}
+    bench = Bench(repeats, transfer, seed, data, threads=1, gpu=False)
     rng = generator(order, "order of events")
     written = 0
 
@@ -211,8 +235,8 @@ def simulate(
         written += 1
         append_event(journal, event)
 
-    def finish(cell: Cell, lanes: list[Lane]) -> None:
-        finish_cell(cell, lanes, cards[cell.task_folder.root], transfer, study=study)
+    def finish(cell: Cell, repeat: Repeat, lanes: list[Lane]) -> None:
+        finish_repeat(cell, repeat, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     append_event = Journal.append
     Journal.append = append  # type: ignore[method-assign]
@@ -226,8 +250,8 @@ def simulate(
             while True:
                 if given := board.start(key := next(keys)):
                     lane, work = given
-                    root = lane.cell.artefact.folder.root
-                    config = {"cell": root, "fold": lane.fold, work.kind: work.number, "params": work.params}
+                    root = lane.repeat.artefact.folder.root
+                    config = {"repeat": root, "fold": lane.fold, work.kind: work.number, "params": work.params}
                     if idle:
                         at_work[key] = idle.pop()
                         at_work[key].reset_config(config)
@@ -248,18 +272,24 @@ def simulate(
 
 
 def outcome(cells: list[Cell]) -> list:
-    """Everything that a search leaves behind, but for seconds and versions."""
-    left = []
+    """What a search leaves behind, but for seconds and versions: trials, rows and predictions of each repeat."""
+    left: list = []
     for cell in cells:
-        folder = cell.artefact.folder
-        if not cell.artefact.done():
-            left.append(cell.name)
-            continue
-        for file in ("trials.parquet", "finals.parquet"):
-            table = folder.read_table(file)
-            left.append(table.drop_columns([c for c in table.column_names if c.endswith("_seconds")]).to_pylist())
-        left.append({n: stable_hash(folder.read_bytes("predictions", n)) for n in folder.names("predictions")})
+        for repeat in cell.repeats:
+            folder = repeat.artefact.folder
+            if not repeat.artefact.done():
+                left.append(f"{cell.name} {repeat.number}")
+                continue
+            for file in ("trials.parquet", "final.parquet"):
+                table = folder.read_table(file)
+                left.append(table.drop_columns([c for c in table.column_names if c.endswith("_seconds")]).to_pylist())
+            left.append({n: stable_hash(folder.read_bytes("predictions", n)) for n in folder.names("predictions")})
     return left
+
+
+def events(cell: Cell, repeat: int = 0, fold: int = 0) -> list[Event]:
+    """The journal of a repeat in a fold."""
+    return Journal(cell.repeats[repeat].artefact.folder.at("journal"), f"fold{fold}").read()
 
 
 def main(path: str) -> None:

@@ -25,6 +25,8 @@ class Finetune(Protocol):
     name = "finetune"
     kinds = frozenset({"classification", "segmentation"})
     frozen = False
+    adaptation = "full"
+    budget = frozenset({"trials", "val", "steps", "evaluations", "batch", "select", "early_stopping"})
 
     def settings(self, kind: str) -> type[FinetuneSettings]:
         return FinetuneClassificationSettings if kind == "classification" else FinetuneSettings

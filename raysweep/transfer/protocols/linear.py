@@ -16,6 +16,8 @@ class Linear(Protocol):
     name = "linear"
     kinds = frozenset({"classification"})
     frozen = True
+    adaptation = "frozen"
+    budget = frozenset({"trials", "val", "select"})
     why_not = "it fits one label per image; use finetune for segmentation tasks"
 
     def settings(self, kind: str) -> type[LinearSettings]:
