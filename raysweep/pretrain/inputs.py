@@ -33,9 +33,16 @@ def method_names() -> list[str]:
 
 
 def check_method(spec: CheckpointSpec) -> None:
-    """Raises RequestError for an unknown method (with the nearest name) or options that it does not take."""
-    if spec.method is not None:
-        make_method(spec.method, spec.options)
+    """Raises RequestError for an unknown method (with the nearest name), or options or sources that it cannot take."""
+    if spec.method is None:
+        return
+    method = make_method(spec.method, spec.options)
+    if not method.takes_pool and (not isinstance(spec.patches, str) or spec.leave_out or spec.join):
+        able = [name for name in methods.method_names() if methods.find_method(name).takes_pool]
+        raise RequestError(
+            f"method {spec.method} is trained on one patch set; several sources, leave_out and join are for "
+            f"{' and '.join(able) or 'methods that take a pool, and none of them is here yet'}"
+        )
 
 
 def make_method(name: str, options: dict[str, Any]) -> Method:
@@ -73,7 +80,7 @@ def settings(spec: CheckpointSpec) -> Settings | None:
 
 
 def checkpoint_inputs(
-    spec: CheckpointSpec, *, seed: int, pretraining_seed: int, init: str, patches: str | None
+    spec: CheckpointSpec, *, seed: int, pretraining_seed: int, init: str, patches: str | list[list[Any]] | None
 ) -> dict[str, Any]:
     """What a checkpoint's fingerprint covers.
 
@@ -82,7 +89,7 @@ def checkpoint_inputs(
         seed: the study's.
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
         init: fingerprint of the init checkpoint, else `backbones.init.init_identity`.
-        patches: fingerprint of the patch set, if any.
+        patches: fingerprint of the patch set, if any; of a pool, (fingerprint, fold or None) of each source.
 
     Raises RequestError as `check_method`.
     """

@@ -66,11 +66,21 @@ def pretrain(
         counts |= {"epochs": len(history), "images": sum(line["images"] for line in history)}
         epochs_seconds = sum(line["epoch_seconds"] for line in history)
     artefact.commit(
-        config={**spec.model_dump(mode="json"), "training": chosen and chosen.model_dump(mode="json")},
+        config={
+            **spec.model_dump(mode="json"),
+            "init": _by_name(spec.init),
+            "patches": _by_name(spec.patches),
+            "training": chosen and chosen.model_dump(mode="json"),
+        },
         counts=counts,
         timings={"pretrain_seconds": time.monotonic() - started, "epochs_seconds": epochs_seconds},
     )
     artefact.folder.remove("resume")
+
+
+def _by_name(path: str) -> str:
+    """A file or folder without where it is on this machine; other words as they are."""
+    return path.rpartition("/")[2] if path.startswith("/") else path
 
 
 def _initial(spec: CheckpointSpec, init: Storage | None, seed: int, name: str, progress: Progress) -> Initial:

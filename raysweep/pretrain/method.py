@@ -20,6 +20,7 @@ class Method:
 
     Options: ClassVar[type[Model]]
     needs_labels: ClassVar[bool] = False
+    takes_pool: ClassVar[bool] = False  # several sources at once, labelled sets among them
     optimizer: ClassVar[str] = "adamw"
     lr: ClassVar[dict[str, float]]  # peak learning rate at a batch of 256, by optimiser
     weight_decay: ClassVar[float]

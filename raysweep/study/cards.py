@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from raysweep.study.graph import card_folders
+from raysweep.study.tasks import card_folders
 from raysweep.tasks.cards import list_cards, load_card
 from raysweep.tasks.prepare import licence_accepted, prepare
 
@@ -16,8 +16,8 @@ def card_rows() -> tuple[list[str], list[list[str]]]:
         terms = card.licence.name
         if card.licence.restricted:
             terms += " (accepted)" if licence_accepted(card) else " (to be accepted)"
-        rows.append([card.name, card.kind, str(len(card.classes)), card.unit, card.metric, terms])
-    return ["name", "kind", "classes", "unit", "metric", "licence"], rows
+        rows.append([card.name, card.kind, str(len(card.classes)), card.unit, ", ".join(card.metrics), terms])
+    return ["name", "kind", "classes", "unit", "metrics", "licence"], rows
 
 
 def card_text(name: str) -> str:

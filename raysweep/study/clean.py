@@ -11,7 +11,7 @@ from raysweep.storage import Storage
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 
-_DEPTHS = {"patches": 2, "checkpoints": 2, "tasks": 2, "features": 3, "cells": 5}  # room -> levels down to <fp8>
+_DEPTHS = {"patches": 2, "checkpoints": 2, "tasks": 2, "features": 3, "cells": 6}  # room -> levels to an artefact
 
 
 def unused(file: StudyFile) -> list[tuple[str, int]]:
@@ -47,6 +47,9 @@ def remove(file: StudyFile, paths: list[str]) -> None:
             if path not in allowed:
                 raise RequestError(f"{path}: the study uses this folder; it stays")
             home.remove(path)
+            parent = path.rpartition("/")[0]
+            if path.startswith("cells/") and not home.names(parent):  # it was the last of its repeats
+                home.remove(parent)
 
 
 def _below(folder: Storage, depth: int) -> list[Storage]:

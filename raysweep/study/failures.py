@@ -4,6 +4,7 @@ from collections import Counter
 
 from raysweep.storage import Artefact
 from raysweep.study.graph import Graph
+from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
 
 
@@ -30,12 +31,30 @@ def failures(graph: Graph) -> list[str]:
     for name, task in graph.tasks.items():
         lines += [f"image {sample} of task {name}: {reason}" for sample, reason in task.task.excluded]
     for cell in graph.cells:
-        label = f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}"
-        reason = failure_of(cell.artefact)
-        if reason:
-            lines.append(f"{label}: {reason}")
-        if cell.artefact.folder.exists("trials.parquet"):
-            table = cell.artefact.folder.read_table("trials.parquet", columns=["status", "reason"])
-            reasons = Counter(r["reason"] for r in table.to_pylist() if r["status"] == "failed")
-            lines += [f"{label}: {n} failed trial{'s' * (n > 1)} ({why})" for why, n in sorted(reasons.items())]
+        lines += _of_cell(cell)
     return lines
+
+
+def _of_cell(cell: Cell) -> list[str]:
+    """Repeats that failed, those whose final gave no value, and failed trials by their reason."""
+    label = f"cell {cell.name.replace('/', ' / ')}"
+    lines: list[str] = []
+    failed: dict[str, list[int]] = {}
+    trials: Counter[str] = Counter()
+    for repeat in cell.repeats:
+        folder = repeat.artefact.folder
+        if not repeat.artefact.done():
+            reason = failure_of(repeat.artefact)
+            if reason:
+                failed.setdefault(reason, []).append(repeat.number)
+            continue
+        counts = repeat.artefact.manifest()["counts"]
+        if counts["failed_finals"]:
+            reason = folder.read_table("final.parquet", columns=["reason"])["reason"][0].as_py()
+            failed.setdefault(f"no value ({reason})", []).append(repeat.number)
+        if counts["failed"]:
+            table = folder.read_table("trials.parquet", columns=["status", "reason"])
+            trials.update(row["reason"] for row in table.to_pylist() if row["status"] == "failed")
+    for reason, numbers in failed.items():
+        lines.append(f"{label}: repeat{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}: {reason}")
+    return lines + [f"{label}: {n} failed trial{'s' * (n > 1)} ({why})" for why, n in sorted(trials.items())]

@@ -1,43 +1,17 @@
 """Everything a study consists of, as folders with fingerprints: what exists is skipped, what is missing is made."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.storage import MANIFEST, Artefact, Storage, shipped
-from raysweep.study.load import StudyFile, explain
+from raysweep.report.spec import CompareSpec
+from raysweep.storage import Artefact, Storage
+from raysweep.study.cells import FeaturesPlan, plan_cells
+from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
+from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
-from raysweep.study.resolve import CheckpointPlan, PatchSetPlan, resolve_checkpoints, resolve_patch_sets
-from raysweep.sweep.cell import Cell, cell_inputs
-from raysweep.sweep.space import load_space
-from raysweep.tasks.card import Card
-from raysweep.tasks.cards import load_card
-from raysweep.tasks.fractions import draw_fraction
-from raysweep.tasks.prepare import licence_accepted
-from raysweep.tasks.splits import folds
-from raysweep.tasks.task import Task, index_task
-from raysweep.transfer.features import features_inputs
-from raysweep.transfer.protocol import check_protocol, get_protocol
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """A task with its samples, and the folder that its index is kept in for workers to read."""
-
-    task: Task
-    artefact: Artefact
-
-
-@dataclass(frozen=True)
-class FeaturesPlan:
-    """Embeddings of one task's images by one checkpoint."""
-
-    checkpoint: Artefact
-    task: Artefact
-    artefact: Artefact
+from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
+from raysweep.study.tasks import TaskPlan, load_cards, plan_task
+from raysweep.sweep.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -56,6 +30,12 @@ class Graph:
     def study(self) -> Study:
         return self.file.study
 
+    @property
+    def compare(self) -> CompareSpec:
+        """What is compared, its baseline named."""
+        baseline = self.study.compare.baseline or next(iter(self.checkpoints))
+        return self.study.compare.model_copy(update={"baseline": baseline})
+
     def artefacts(self) -> list[Artefact]:
         """All of them."""
         return [
@@ -63,7 +43,7 @@ class Graph:
             *(a for c in self.checkpoints.values() for a in c.artefacts),
             *(t.artefact for t in self.tasks.values()),
             *(f.artefact for f in self.features),
-            *(c.artefact for c in self.cells),
+            *(r.artefact for c in self.cells for r in c.repeats),
         ]
 
 
@@ -76,25 +56,18 @@ def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = No
     """
     study = file.study
     home = study_folder(study)
-    _check_compare(study)
-    cards = [_load_card(ref, file) for ref in study.tasks]
-    patch_sets = resolve_patch_sets(file, home) if patch_sets is None else patch_sets
-    checkpoints = resolve_checkpoints(study, home, patch_sets, file.folder)
+    _check_primary(study)
+    cards = load_cards(file)
+    patch_sets = plan_patch_sets(file, home) if patch_sets is None else patch_sets
+    tasks = {card.name: plan_task(card, study, home) for card in cards}
+    checkpoints = plan_checkpoints(study, home, patch_sets, tasks, file.folder)
     if study.compare.baseline and study.compare.baseline not in checkpoints:
         raise RequestError(
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
             f"they are {', '.join(checkpoints)}"
         )
-    tasks = {card.name: _plan_task(card, study, home) for card in cards}
-    features: dict[tuple[str, str], FeaturesPlan] = {}
-    cells = [
-        _plan_cell(checkpoint, name, tasks[name], protocol, fraction, file, home, features)
-        for name, plan in tasks.items()
-        for protocol in study.transfer.protocols_for(plan.task.card.kind)
-        for fraction in study.transfer.fractions
-        for checkpoint in checkpoints.values()
-    ]
-    return Graph(file, home, patch_sets, checkpoints, tasks, list(features.values()), cells)
+    cells, features = plan_cells(file, home, checkpoints, tasks)
+    return Graph(file, home, patch_sets, checkpoints, tasks, features, cells)
 
 
 def study_folder(study: Study) -> Storage:
@@ -102,97 +75,7 @@ def study_folder(study: Study) -> Storage:
     return Storage.open(study.storage).at(study.name)
 
 
-def card_folders(folder: Path) -> list[Path]:
-    """Where a study's cards and search spaces are looked up before those that ship with raysweep."""
-    return [folder, folder / "datasets", shipped("datasets")]
-
-
-def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
-    try:
-        card = load_card(ref, card_folders(file.folder))
-    except ValidationError as error:
-        raise RequestError(f"tasks: {explain(error, Card)}") from error
-    protocols = file.study.transfer.protocols_for(card.kind)
-    if not protocols:
-        raise RequestError(f"transfer.protocols: none is given for {card.kind}, the kind of task {card.name}")
-    for protocol in protocols:
-        check_protocol(protocol, card.kind)
-    if card.licence.restricted and card.name not in file.study.accept_licences and not licence_accepted(card):
-        raise RequestError(
-            f"task {card.name}: its licence ({card.licence.name}) is not accepted yet; read it, then run "
-            f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence`, or list {card.name} under "
-            f"accept_licences"
-        )
-    return card
-
-
-def _plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
-    if not study.data:
-        raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name)))
-    transfer = study.transfer
-    for fold in folds(task, study.seed):
-        for fraction in transfer.fractions:
-            for draw in range(max(transfer.finals, 1)):
-                draw_fraction(task, fold, fraction=fraction, fraction_of=transfer.fraction_of, val=transfer.val,
-                              draw=draw, seed=study.seed)  # fmt: skip
-    return TaskPlan(task, Artefact(home.at("tasks", card.name), task.inputs()))
-
-
-def _indexed(home: Storage) -> Task | None:
-    """The task's last index: files that have not changed since need not be read again."""
-    if not home.exists("current"):
-        return None
-    folder = home.at(home.read_bytes("current").decode().strip())
-    return Task.load(folder) if folder.exists(MANIFEST) else None
-
-
-def _plan_cell(
-    checkpoint: CheckpointPlan,
-    task: str,
-    plan: TaskPlan,
-    protocol: str,
-    fraction: float,
-    file: StudyFile,
-    home: Storage,
-    features: dict[tuple[str, str], FeaturesPlan],
-) -> Cell:
-    study, kind = file.study, plan.task.card.kind
-    embedded: list[Storage] = []
-    if get_protocol(protocol).frozen:
-        for artefact in checkpoint.artefacts:
-            key = (artefact.fingerprint, plan.artefact.fingerprint)
-            folder = Artefact(home.at("features", checkpoint.name, task), features_inputs(*key))
-            embedded.append(features.setdefault(key, FeaturesPlan(artefact, plan.artefact, folder)).artefact.folder)
-    space = load_space(protocol, kind, study.transfer.spaces, _space_folders(file.folder))
-    inputs = cell_inputs(
-        study.transfer,
-        checkpoints=[a.fingerprint for a in checkpoint.artefacts],
-        task=plan.artefact.fingerprint,
-        protocol=protocol,
-        kind=kind,
-        fraction=fraction,
-        space=space,
-        seed=study.seed,
-    )
-    return Cell(
-        checkpoint=checkpoint.name,
-        checkpoints=[a.folder for a in checkpoint.artefacts],
-        task=task,
-        task_folder=plan.artefact.folder,
-        protocol=protocol,
-        kind=kind,
-        fraction=fraction,
-        artefact=Artefact(home.at("cells", checkpoint.name, task, protocol, f"{fraction:g}"), inputs),
-        features=embedded,
-    )
-
-
-def _space_folders(folder: Path) -> list[Path]:
-    return [folder, folder / "search_spaces", shipped("search_spaces")]
-
-
-def _check_compare(study: Study) -> None:
+def _check_primary(study: Study) -> None:
     asked = {p for kind in ("classification", "segmentation") for p in study.transfer.protocols_for(kind)}
     if study.compare.primary.protocol not in asked:
         raise RequestError(

@@ -35,6 +35,7 @@ class Study(Model):
     """A whole study. Nothing runs before it has been read and checked."""
 
     name: str = Field(pattern=_NAME, description="letters, digits and . _ - = +")
+    question: str | None = Field(None, description="what the study asks: the title of its report")
     storage: str = Field("runs", description="folder or filesystem address (s3://, gs://) for all artefacts")
     data: str | None = Field(None, description="folder that the tasks' files stand below")
     seed: int = Field(0, ge=0)

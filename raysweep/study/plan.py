@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from raysweep.storage import Artefact
+from raysweep.study.checkpoints import CheckpointPlan
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
-from raysweep.study.resolve import CheckpointPlan, PatchSetPlan
-from raysweep.study.retry import failed_slides, to_tile
-from raysweep.tasks.splits import folds
+from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
+from raysweep.transfer.protocol import get_protocol
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
 
@@ -69,8 +69,8 @@ def _patch_set(plan: PatchSetPlan, totals: _Totals, stage_bytes: int) -> tuple[i
 def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals) -> str:
     if plan.spec.method is None:
         return "no training"
-    n = patches.get(plan.patch_set or "", 0)
-    if plan.patches is not None and plan.patch_set is None:
+    n = sum(patches[name] for name in plan.patch_sets)
+    if plan.patches is not None and not plan.patch_sets:
         n = int(plan.patches.read_json("manifest.json")["counts"]["patches"])
     images = n * plan.spec.epochs * 2  # two views, or one forward and its share of the data work
     px = plan.spec.px or 224
@@ -81,18 +81,20 @@ def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals)
 def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
     transfer, rows = graph.study.transfer, []
     for cell in graph.cells:
-        label = f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}"
+        todo = [r for r in cell.repeats if not r.artefact.done()]
         work = ""
-        if not cell.artefact.done():
-            task = graph.tasks[cell.task].task
-            n = len(folds(task, graph.study.seed))
-            trials, finals = transfer.trials * n, transfer.finals * n
+        if todo:
+            plan = graph.tasks[cell.task]
+            searches = len(todo) if transfer.search == "each" else sum(r.number == 0 for r in todo)
+            trials, finals = transfer.trials * searches * plan.n_folds, len(todo) * plan.n_folds
             totals.trials += trials
             totals.finals += finals
-            if not cell.features:
+            if not get_protocol(cell.protocol).frozen:
                 backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
                 images = (trials + finals) * transfer.steps * transfer.batch
-                totals.seconds += images * seconds_per_image(backbone, task.card.px)
-            work = f"{trials} trials, {finals} finals" + (f" in {n} folds" if n > 1 else "")
-        rows.append(["tune", label, _state(cell.artefact), work])
+                totals.seconds += images * seconds_per_image(backbone, plan.task.card.px)
+            work = f"{len(todo)} repeats: {trials} trials, {finals} finals"
+            work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
+        state = "exists" if not todo else "to do" if len(todo) == len(cell.repeats) else "in part"
+        rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work])
     return rows

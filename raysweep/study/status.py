@@ -3,10 +3,11 @@
 from raysweep.lease import holder
 from raysweep.storage import Artefact
 from raysweep.study.failures import failure_of
-from raysweep.study.graph import Graph, build_graph
+from raysweep.study.graph import build_graph
 from raysweep.study.load import StudyFile
-from raysweep.study.retry import to_tile
-from raysweep.sweep.state import cell_state
+from raysweep.study.patch_sets import to_tile
+from raysweep.sweep.cell import Cell
+from raysweep.sweep.state import repeat_state
 
 Rows = list[list[str]]
 
@@ -30,7 +31,7 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
         for seed, artefact in enumerate(checkpoint.artefacts):
             label = f"checkpoint {name}" + (f" seed {seed}" if len(checkpoint.artefacts) > 1 else "")
             rows.append([label, *_state(artefact, running), _epochs(artefact)])
-    rows += [_cell(graph, i, running) for i in range(len(graph.cells))]
+    rows += [_cell(cell, running) for cell in graph.cells]
     done = sum(a.done() for a in graph.artefacts())
     if lease:
         who = f"running: process {lease['pid']} on {lease['host']} since {lease['since']}"
@@ -74,12 +75,18 @@ def _epochs(artefact: Artefact) -> str:
     return f"{len(lines)} epoch{'s' * (len(lines) != 1)}"
 
 
-def _cell(graph: Graph, index: int, running: bool) -> list[str]:
-    cell = graph.cells[index]
-    state, reason = _state(cell.artefact, running)
-    found = cell_state(cell.artefact.folder)
-    ended = found.done + found.pruned + found.failed
-    details = f"{ended}/{found.trials} trials, {found.finals_done}/{found.finals} finals" if found.trials else ""
-    details += f", {found.pruned} stopped early" if found.pruned else ""
-    details += f", {found.failed} failed" if found.failed else ""
-    return [f"cell {cell.checkpoint} / {cell.task} / {cell.protocol} / {cell.fraction:g}", state, reason, details]
+def _cell(cell: Cell, running: bool) -> list[str]:
+    """A cell is what one of its repeats is: failed before running or dead, these before waiting, and done last."""
+    found = [_state(repeat.artefact, running) for repeat in cell.repeats]
+    states = [state for state, _ in found]
+    state = next((s for s in ("failed", "running", "dead", "waiting") if s in states), "done")
+    reason = next((reason for s, reason in found if s == state), "")
+    counts = [repeat_state(r.artefact.folder) for r, s in zip(cell.repeats, states, strict=True) if s != "waiting"]
+    total = {name: sum(getattr(c, name) for c in counts) for name in ("trials", "done", "pruned", "failed")}
+    details = f"{states.count('done')}/{len(states)} repeats"
+    if total["trials"]:
+        details += f", {total['done'] + total['pruned'] + total['failed']}/{total['trials']} trials"
+        details += "".join(
+            f", {total[n]} {word}" for n, word in (("pruned", "stopped early"), ("failed", "failed")) if total[n]
+        )
+    return [f"cell {cell.name.replace('/', ' / ')}", state, reason, details]

@@ -22,7 +22,7 @@ from raysweep.slides.wants import check_wants
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
 from raysweep.study.load import explain
-from raysweep.study.retry import to_tile
+from raysweep.study.patch_sets import to_tile
 
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[^/=]+)*=")
 _SEED = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from raysweep.errors import reason_of
+from raysweep.errors import WorkError, reason_of
 from raysweep.progress import Progress
 from raysweep.sweep.board import Board
 from raysweep.sweep.cell import Cell, Repeat
@@ -96,15 +96,14 @@ def open_lanes(
     opener = _Opener(transfer, seed, data)
     lanes: list[Lane] = []
     broken = []
-    for number in range(max((len(cell.repeats) for cell in cells), default=0)):
-        for cell in cells:
-            if number >= len(cell.repeats) or cell.repeats[number].artefact.done():
-                continue
-            try:
-                cell.repeats[number].artefact.folder.remove(FAILED)
-                lanes += opener.lanes(cell, cell.repeats[number])
-            except Exception as error:
-                broken.append((cell, cell.repeats[number], reason_of(error)))
+    for cell, repeat in sorted(((c, r) for c in cells for r in c.repeats), key=lambda pair: pair[1].number):
+        if repeat.artefact.done():
+            continue
+        try:
+            repeat.artefact.folder.remove(FAILED)
+            lanes += opener.lanes(cell, repeat)
+        except Exception as error:
+            broken.append((cell, repeat, reason_of(error)))
     return {root: task.card for root, (task, _) in opener.tasks.items()}, lanes, broken
 
 
@@ -125,6 +124,8 @@ class _Opener:
             self.tasks[root] = task, folds(task, self._seed)
         if self._transfer.search == "each":
             return [self._lane(cell, repeat, fold) for fold in self.tasks[root][1]]
+        if cell.repeats[0].number:
+            raise WorkError("the search of repeat 0 serves all, and repeat 0 could not be made")
         if id(cell) not in self._first:
             self._first[id(cell)] = [self._lane(cell, cell.repeats[0], fold) for fold in self.tasks[root][1]]
         if repeat.number == 0:

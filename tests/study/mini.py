@@ -44,8 +44,8 @@ def write_mini(folder: Path, **changes: object) -> Path:
         "transfer": {
             "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]},
             "fractions": [0.5],
+            "repeats": 2,
             "trials": 2,
-            "finals": 2,
             "steps": 4,
             "evaluations": 2,
             "batch": 8,

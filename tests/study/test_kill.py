@@ -21,7 +21,7 @@ def _begun(home: Path, pattern: str, least: int = 1) -> Callable[[], bool]:
 
 def _told(home: Path) -> bool:
     """Some trials have ended and others have not."""
-    return sum(f.read_text().count("told") for f in home.glob("cells/*/*/*/*/*/journal/*.jsonl")) >= 3
+    return sum(f.read_text().count("told") for f in home.glob("cells/*/*/*/*/*/*/journal/*.jsonl")) >= 3
 
 
 def _kill_when(command: list[str], ready: Callable[[], bool], log: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path) 
         "tiling": _begun(home, "spool/*/*"),
         "pretraining": _begun(home, "checkpoints/supervised/*/metrics.jsonl"),
         "searching": lambda: _told(home),
-        "finals": _begun(home, "cells/*/*/*/*/*/predictions/*.parquet", 3),
+        "finals": _begun(home, "cells/*/*/*/*/*/*/predictions/*.parquet", 3),
         "reporting": _begun(home, "results.parquet"),
     }
     killed = []
@@ -68,6 +68,6 @@ def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path) 
     assert shards
     assert all((left / s).read_bytes() == (right / s).read_bytes() for s in shards)
     weights = sorted(f.relative_to(calm) for f in calm.rglob("backbone.safetensors"))
-    assert len(weights) == 2
+    assert len(weights) == 3
     assert all((calm / w).read_bytes() == (rough / w).read_bytes() for w in weights)
     assert not os.path.exists(home / "lease.json")

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     rows = results(path.parent)
     cells = {(r["checkpoint"], r["task"], r["protocol"], r["fraction"]) for r in rows}
     assert len(cells) == 2 * 3  # two checkpoints; finetune twice and linear once
-    assert len(rows) == len(cells) * 2  # finals
+    assert sorted(r["repeat"] for r in rows) == [0] * len(cells) + [1] * len(cells)
     assert all(0 <= r["value"] <= 1 for r in rows)
     assert {r["n_test_units"] for r in rows} == {24}
     home = path.parent / "runs/mini"
@@ -41,8 +42,11 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     current = (home / "checkpoints/supervised/current").read_text().strip()
     assert (home / "checkpoints/supervised" / current / "backbone.safetensors").is_file()
     for row in rows:
-        for file in row["predictions"]:
-            assert (home / row["cell"] / file).is_file()
+        assert (home / row["folder"] / row["predictions"]).is_file()
+    inits = {p.read_bytes() for p in (home / "checkpoints/random").rglob("backbone.safetensors")}
+    assert len(inits) == 2, "a random init is drawn for each repeat"
+    [recorded] = json.loads((home / "compare.json").read_text())
+    assert recorded["compare"]["baseline"] == "random"
 
 
 def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]) -> None:
@@ -76,7 +80,15 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     assert "to search: 0 trials" in notes[1]
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3"]))
     assert {row[2] for row in plan if row[1].startswith("cell")} == {"to do"}
-    assert "to search: 18 trials" in notes[1]
+    assert "to search: 36 trials" in notes[1]
+    _, plan, notes = plan_rows(load_study(mini[0], ["transfer.repeats=3"]))
+    assert {row[2] for row in plan if row[1].startswith("cell")} == {"in part"}
+    assert "to search: 12 trials" in notes[1]
+    _, plan, notes = plan_rows(load_study(mini[0], ["transfer.steps=5", "transfer.evaluations=1"]))
+    assert {row[1].split(" / ")[2]: row[2] for row in plan if row[1].startswith("cell")} == {
+        "finetune": "to do",
+        "linear": "exists",
+    }
 
 
 def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Path, Outcome]) -> None:
@@ -87,17 +99,19 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
     }
     old = results(path.parent)
     linear = ["transfer.protocols.classification=[linear]", "compare.primary.protocol=linear"]
-    changed = load_study(path, ["transfer.finals=1", "tasks=[demo-tissue]", *linear])
+    changed = load_study(path, ["transfer.val=0.3", "tasks=[demo-tissue]", *linear])
     outcome = run_study(changed, progress=_QUIET)
     assert len(outcome.failures) == 1
-    assert len(results(path.parent)) == 2
+    assert len(results(path.parent)) == 4
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
-    assert len(list((home / "cells/random/demo-tissue/linear/0.5").glob("*/manifest.json"))) == 2
+    assert len(list((home / "cells/random/demo-tissue/linear/0.5").glob("*/*/manifest.json"))) == 4
+    page = (home / "report/index.html").read_text()
+    assert "compare.primary.protocol was finetune" in page, "a comparison that was changed afterwards says so"
     found = [p for p, _ in unused(changed)]
-    assert sorted(p.rpartition("/")[0] for p in found if p.startswith("cells/random")) == [
-        "cells/random/demo-glands/finetune/0.5",
-        "cells/random/demo-tissue/finetune/0.5",
-        "cells/random/demo-tissue/linear/0.5",
+    assert sorted("/".join(p.split("/")[:5]) for p in found if p.startswith("cells/random")) == [
+        *["cells/random/demo-glands/finetune/0.5"] * 2,
+        *["cells/random/demo-tissue/finetune/0.5"] * 2,
+        *["cells/random/demo-tissue/linear/0.5"] * 2,
     ]
     assert not any(p.startswith(("patches/", "checkpoints/", "features/", "spool/")) for p in found)
     with pytest.raises(RequestError, match="the study uses this folder"):

@@ -5,27 +5,31 @@ import pytest
 from raysweep.errors import RequestError
 from raysweep.patches.write import write_index
 from raysweep.storage import Artefact, Storage
+from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
 from raysweep.study.model import Study
-from raysweep.study.resolve import CheckpointPlan, PatchSetPlan, resolve_checkpoints
+from raysweep.study.patch_sets import PatchSetPlan
 
 _PATCHES = {"slides": "slides.csv", "um": 64, "px": 64}
 
 
-def _resolve(tmp_path: Path, checkpoints: dict, seed: int = 0) -> dict[str, CheckpointPlan]:
+def _plan(
+    tmp_path: Path, checkpoints: dict, seed: int = 0, planned: dict | None = None, **keys: object
+) -> dict[str, CheckpointPlan]:
     study = Study.model_validate(
-        {"name": "s", "patches": {"tissue": _PATCHES}, "checkpoints": checkpoints, "seed": seed}
-    )
+        {"name": "s", "storage": str(tmp_path), "patches": {"tissue": _PATCHES}, "checkpoints": checkpoints,
+         "seed": seed, **keys}
+    )  # fmt: skip
     home = Storage.open(tmp_path / "s")
     spec = study.patches["tissue"]
     patch_sets = {"tissue": PatchSetPlan("tissue", spec, [], Artefact(home.at("patches", "tissue"), {"um": 64}))}
-    return resolve_checkpoints(study, home, patch_sets, tmp_path)
+    return plan_checkpoints(study, home, patch_sets, planned or {}, tmp_path)
 
 
 _SIMCLR = {"method": "simclr", "patches": "tissue", "batch": 4}
 
 
 def test_a_chain_inherits_the_backbone_and_takes_parents_seeds_in_turn(tmp_path: Path) -> None:
-    plans = _resolve(
+    plans = _plan(
         tmp_path,
         {
             "again": {"init": "first", **_SIMCLR, "seeds": 3},
@@ -35,21 +39,21 @@ def test_a_chain_inherits_the_backbone_and_takes_parents_seeds_in_turn(tmp_path:
     first, again = plans["first"], plans["again"]
     assert again.spec.backbone == "resnet18"
     assert again.parent == "first"
-    assert [i.root for i in again.inits if i] == [first.artefacts[k].folder.root for k in (0, 1, 0)]
+    assert [p.init.root for p in again.pretrainings if p.init] == [first.artefacts[k].folder.root for k in (0, 1, 0)]
     prints = [a.fingerprint for p in plans.values() for a in p.artefacts]
     assert len(set(prints)) == 5
 
 
 def test_random_means_random_even_where_a_checkpoint_is_called_so(tmp_path: Path) -> None:
-    plans = _resolve(tmp_path, {"random": {"backbone": "resnet18"}, "a": {"backbone": "resnet18", **_SIMCLR}})
+    plans = _plan(tmp_path, {"random": {"backbone": "resnet18"}, "a": {"backbone": "resnet18", **_SIMCLR}})
     assert plans["a"].parent is None
-    assert plans["random"].inits == [None]
+    assert [p.init for p in plans["random"].pretrainings] == [None] * 6
 
 
 def test_a_fingerprint_follows_its_inputs(tmp_path: Path) -> None:
     def of(epochs: int = 1, name: str = "b", seed: int = 0) -> str:
         chain = {"a": {"backbone": "resnet18", **_SIMCLR, "epochs": epochs}, name: {"init": "a", **_SIMCLR}}
-        return _resolve(tmp_path, chain, seed)[name].artefacts[0].fingerprint
+        return _plan(tmp_path, chain, seed)[name].artefacts[0].fingerprint
 
     assert of() == of(name="renamed"), "a name is not part of what a checkpoint is"
     assert of() != of(epochs=2), "what its init is made from is"
@@ -57,7 +61,7 @@ def test_a_fingerprint_follows_its_inputs(tmp_path: Path) -> None:
 
 
 def test_a_grid_gives_one_checkpoint_per_point(tmp_path: Path) -> None:
-    plans = _resolve(
+    plans = _plan(
         tmp_path,
         {"g": {"backbone": "resnet18", **_SIMCLR, "grid": {"lr": [0.1, 0.2], "tau": [0.1, 0.5]}}},
     )
@@ -91,11 +95,13 @@ def test_a_grid_gives_one_checkpoint_per_point(tmp_path: Path) -> None:
             r"resnet50 differs from resnet18",
         ),
         ({"a": {"backbone": "resnet18", **_SIMCLR, "grid": {"batch": [0]}}}, r"checkpoints\.a\.grid: batch"),
+        ({"a": {"init": "study:gone/a"}}, "study gone has no checkpoint a; there is no study gone with checkpoints"),
+        ({"a": {"init": "study:gone"}}, r"checkpoints\.a: init study:gone: write study:STUDY/CHECKPOINT"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(tmp_path: Path, checkpoints: dict, sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence) as caught:
-        _resolve(tmp_path, checkpoints)
+        _plan(tmp_path, checkpoints)
     assert "\n" not in str(caught.value)
 
 
@@ -104,19 +110,63 @@ def test_checkpoints_and_patch_sets_of_another_study_are_named_by_path(tmp_path:
     there.folder.write_bytes(b"", "backbone.safetensors")
     path = there.folder.root
     with pytest.raises(RequestError, match="this checkpoint is not finished"):
-        _resolve(tmp_path, {"a": {"init": path}})
+        _plan(tmp_path, {"a": {"init": path}})
     there.commit(config={"backbone": "resnet18"}, counts={}, timings={})
     patches = Artefact(Storage.open(tmp_path / "other/patches/p"), {"x": 2})
     spec = {"init": path, "method": "simclr", "patches": patches.folder.root, "batch": 4}
     with pytest.raises(RequestError, match="no finished patch set in this folder"):
-        _resolve(tmp_path, {"a": spec})
+        _plan(tmp_path, {"a": spec})
     patches.commit(config={}, counts={"failed": 0}, timings={})
     with pytest.raises(RequestError, match="no finished patch set in this folder"):
-        _resolve(tmp_path, {"a": spec})  # as a folder of another kind
+        _plan(tmp_path, {"a": spec})  # as a folder of another kind
     write_index(patches.folder, [], [])
-    plan = _resolve(tmp_path, {"a": spec})["a"]
+    plan = _plan(tmp_path, {"a": spec})["a"]
     assert plan.spec.backbone == "resnet18"
-    assert plan.inits[0]
-    assert plan.inits[0].root == path
+    [made] = plan.pretrainings
+    assert made.init
+    assert made.init.root == path
     assert plan.patches
     assert plan.patches.root == patches.folder.root
+
+
+def test_a_random_init_is_drawn_anew_for_every_repeat_and_more_repeats_redo_nothing(tmp_path: Path) -> None:
+    def drawn(repeats: int) -> list[str]:
+        plans = _plan(tmp_path, {"a": {"backbone": "resnet18"}}, transfer={"repeats": repeats})
+        assert [plans["a"].of("any", 0, repeat).seed for repeat in range(repeats)] == list(range(repeats))
+        return [a.fingerprint for a in plans["a"].artefacts]
+
+    assert len(set(drawn(4))) == 4
+    assert drawn(6)[:4] == drawn(4)
+
+
+@pytest.mark.parametrize(("seeds", "repeats", "fits"), [(3, 6, True), (3, 5, False), (9, 2, False), (1, 5, True)])
+def test_every_pretraining_weighs_the_same(tmp_path: Path, seeds: int, repeats: int, fits: bool) -> None:
+    how = {"tasks": ["demo-tissue"], "transfer": {"repeats": repeats}}
+    checkpoints = {"a": {"backbone": "resnet18", **_SIMCLR, "seeds": seeds}}
+    if not fits:
+        with pytest.raises(
+            RequestError, match=rf"checkpoints\.a: seeds: {repeats} repeats cannot use {seeds} pretrain"
+        ):
+            _plan(tmp_path, checkpoints, **how)
+        return
+    plan = _plan(tmp_path, checkpoints, **how)["a"]
+    used = [plan.of("any", 0, repeat).seed for repeat in range(repeats)]
+    assert {used.count(seed) for seed in range(seeds)} == {repeats // seeds}
+
+
+def test_a_checkpoint_of_another_study_is_named_by_study_and_name(tmp_path: Path) -> None:
+    home = Storage.open(tmp_path / "other/checkpoints/a")
+    made = [Artefact(home, {"x": i}) for i in range(2)]
+    home.write_bytes("".join(f"{a.fingerprint[:8]}\n" for a in made).encode(), "current")
+    with pytest.raises(RequestError, match="init study:other/a: this checkpoint is not finished; run study other"):
+        _plan(tmp_path, {"b": {"init": "study:other/a"}})
+    for artefact in made:
+        artefact.commit(config={"backbone": "resnet18"}, counts={}, timings={})
+    with pytest.raises(RequestError, match="study other has no checkpoint c; it has a"):
+        _plan(tmp_path, {"b": {"init": "study:other/c"}})
+    plans = _plan(tmp_path, {"b": {"init": "study:other/a"}, "c": {"init": "study:other/a", **_SIMCLR, "seeds": 2}})
+    for plan in plans.values():
+        assert plan.spec.backbone == "resnet18"
+        assert [p.init.root for p in plan.pretrainings if p.init] == [a.folder.root for a in made]
+    with pytest.raises(RequestError, match="3 repeats cannot use 2 pretrainings"):
+        _plan(tmp_path, {"b": {"init": "study:other/a"}}, tasks=["demo-tissue"], transfer={"repeats": 3})

@@ -43,7 +43,7 @@ class Study:
             page.tags["TileOffsets"].overwrite([self._place, *page.dataoffsets[1:]])
             file.write(bytes(size) + bytes(_MIB))
         write_sets(folder / "data", seed=0)
-        frozen = {"protocols": {"classification": ["linear"]}, "fractions": [0.5], "trials": 1, "finals": 1}
+        frozen = {"protocols": {"classification": ["linear"]}, "fractions": [0.5], "trials": 1, "repeats": 1}
         trained = {"backbone": "resnet10t", "method": "simclr", "patches": "tissue", "epochs": 1}
         study = {
             "name": "small",
@@ -106,10 +106,10 @@ class Study:
         for feature in graph.features:
             made[feature.artefact.home.root.split("/")[-2]].append(feature.artefact)
         for cell in graph.cells:
-            made[cell.checkpoint].append(cell.artefact)
+            made[cell.checkpoint] += [repeat.artefact for repeat in cell.repeats]
         for artefact in chain.from_iterable(made.values()):
             artefact.folder.write_bytes(b"old", "mark")
-            counts = {"trials": 1, "done": 1, "pruned": 0, "failed": 0, "finals": 1}
+            counts = {"trials": 1, "done": 1, "pruned": 0, "failed": 0, "folds": 1, "failed_finals": 0}
             artefact.commit(config={}, counts=counts, timings={})
         return made
 
@@ -173,7 +173,7 @@ def test_what_was_made_without_a_slide_is_not_what_is_made_with_it(
     now = {name: plan.artefacts[0] for name, plan in study.graph.checkpoints.items()}
     assert {name for name, artefact in now.items() if artefact.done()} == {"random"}
     told = " ".join(capsys.readouterr().err.split())
-    assert "2 checkpoints and 2 cells were made from patch sets that have changed; they do not count any more" in told
+    assert "2 checkpoints and 2 repeats were made from patch sets that have changed; they do not count any more" in told
     assert all(artefact.done() for artefact in chain.from_iterable(made.values())), "it is beside, whole"
     beside = {path for path, _ in unused(load_study(study.path))}
     stale = [*made["trained"], *made["chained"]]

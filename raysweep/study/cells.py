@@ -1,0 +1,156 @@
+"""The cells of a study and the features that frozen protocols need: their folders, and the search of them all."""
+
+from dataclasses import dataclass
+
+from raysweep.errors import reason_of
+from raysweep.progress import Progress
+from raysweep.storage import Artefact, Storage, shipped
+from raysweep.study.checkpoints import CheckpointPlan, Pretraining
+from raysweep.study.load import StudyFile
+from raysweep.study.model import Study
+from raysweep.study.tasks import TaskPlan
+from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
+from raysweep.sweep.space import load_space
+from raysweep.sweep.state import FAILED
+from raysweep.transfer.features import features_inputs
+from raysweep.transfer.protocol import get_protocol
+
+
+@dataclass(frozen=True)
+class FeaturesPlan:
+    """Embeddings of one task's images by one checkpoint."""
+
+    checkpoint: Artefact
+    task: Artefact
+    artefact: Artefact
+
+
+def plan_cells(
+    file: StudyFile, home: Storage, checkpoints: dict[str, CheckpointPlan], tasks: dict[str, TaskPlan]
+) -> tuple[list[Cell], list[FeaturesPlan]]:
+    """Every cell with its repeats, and every set of features that they need, each once.
+
+    Raises RequestError for a search space that does not fit its protocol.
+    """
+    planner = _Planner(file, home)
+    transfer = file.study.transfer
+    cells = [
+        planner.cell(checkpoint, name, plan, protocol, fraction)
+        for name, plan in tasks.items()
+        for protocol in transfer.protocols_for(plan.task.card.kind)
+        for fraction in transfer.fractions
+        for checkpoint in checkpoints.values()
+    ]
+    return cells, list(planner.features.values())
+
+
+class _Planner:
+    def __init__(self, file: StudyFile, home: Storage) -> None:
+        self._study, self._folder, self._home = file.study, file.folder, home
+        self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
+
+    def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
+        kind = plan.task.card.kind
+        folders = [self._folder, self._folder / "search_spaces", shipped("search_spaces")]
+        space = load_space(protocol, kind, self._study.transfer.spaces, folders)
+        cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, ())
+        repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
+        return Cell(**{**vars(cell), "repeats": repeats})
+
+    def _repeat(self, cell: Cell, number: int, checkpoint: CheckpointPlan, plan: TaskPlan) -> Repeat:
+        transfer = self._study.transfer
+        starts = _by_fold(checkpoint, cell.task, number, plan.n_folds)
+        first = _by_fold(checkpoint, cell.task, 0, plan.n_folds)
+        inputs = repeat_inputs(
+            transfer,
+            checkpoints=[start.artefact.fingerprint for start in starts],
+            searched_on=[s.artefact.fingerprint for s in first] if transfer.search == "once" and number else None,
+            task=plan.artefact.fingerprint,
+            protocol=cell.protocol,
+            kind=cell.kind,
+            fraction=cell.fraction,
+            space=cell.space,
+            seed=self._study.seed,
+        )
+        home = self._home.at("cells", cell.checkpoint, cell.task, cell.protocol, f"{cell.fraction:g}")
+        features: tuple[Storage, ...] = ()
+        if get_protocol(cell.protocol).frozen:
+            made = (self._features_of(start.artefact, checkpoint.name, cell.task, plan) for start in starts)
+            features = tuple(plan.artefact.folder for plan in made)
+        weights = tuple(start.artefact.folder for start in starts)
+        return Repeat(number, Artefact(home, inputs, str(number)), starts[0].seed, weights, features)
+
+    def _features_of(self, weights: Artefact, checkpoint: str, task: str, plan: TaskPlan) -> FeaturesPlan:
+        key = (weights.fingerprint, plan.artefact.fingerprint)
+        if key not in self.features:
+            artefact = Artefact(self._home.at("features", checkpoint, task), features_inputs(*key))
+            self.features[key] = FeaturesPlan(weights, plan.artefact, artefact)
+        return self.features[key]
+
+
+def _by_fold(checkpoint: CheckpointPlan, task: str, repeat: int, folds: int) -> list[Pretraining]:
+    """What a repeat starts from: one for all folds, or one for each where a family's members differ."""
+    starts = [checkpoint.of(task, fold, repeat) for fold in range(folds)]
+    return starts if any(start is not starts[0] for start in starts) else starts[:1]
+
+
+def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> None:
+    """Make the features that are missing, then search every repeat that is not done. Ray is initialised.
+
+    What fails is noted in its own folder and the rest goes on. Raises WorkError when journals cannot be written.
+    """
+    from raysweep.sweep.run import search
+
+    assert study.data is not None  # there are no cells without it
+    wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.features}
+    missing = [f for f in features if f.artefact.folder.root in wanted and not f.artefact.done()]
+    lost = _make_features(missing, study.data, threads=study.compute.threads, progress=progress)
+    todo = []
+    for cell in cells:
+        kept = []
+        for repeat in cell.repeats:
+            reason = next((lost[f.root] for f in repeat.features if f.root in lost), None)
+            if reason and not repeat.artefact.done():
+                note_failure(repeat.artefact, f"its features could not be computed: {reason}")
+            else:
+                kept.append(repeat)
+        todo.append(cell if len(kept) == len(cell.repeats) else Cell(**{**vars(cell), "repeats": tuple(kept)}))
+    search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=study.compute.threads,
+           trials_at_once=study.compute.trials_at_once, progress=progress)  # fmt: skip
+
+
+def note_failure(artefact: Artefact, reason: str) -> None:
+    """Leave word in an artefact's folder of why the attempt at it failed."""
+    artefact.folder.write_json({"reason": reason}, FAILED)
+
+
+def _make_features(plans: list[FeaturesPlan], data: str, *, threads: int, progress: Progress) -> dict[str, str]:
+    """Make every feature set. Returns those that failed: folder root -> reason."""
+    if not plans:
+        return {}
+    import ray
+
+    gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+    compute = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(_compute)
+    waiting = {compute.remote(plan, data, threads, gpus > 0): plan for plan in plans}
+    lost = {}
+    with progress.stage("features", len(plans), "sets") as stage:
+        while waiting:
+            done, _ = ray.wait(list(waiting))
+            plan = waiting.pop(done[0])
+            try:
+                ray.get(done[0])
+                stage.advance()
+            except Exception as error:
+                cause = getattr(error, "cause", None) or error
+                lost[plan.artefact.folder.root] = reason_of(cause)
+                stage.note(f"features {plan.artefact.folder.root}: failed ({reason_of(cause)})")
+                stage.advance(failed=1)
+    return lost
+
+
+def _compute(plan: FeaturesPlan, data: str, threads: int, gpu: bool) -> None:
+    from raysweep.transfer.features import compute_features
+
+    folders = plan.checkpoint.folder, plan.task.folder
+    compute_features(*folders, plan.artefact, data=data, threads=threads, gpu=gpu)

@@ -1,0 +1,86 @@
+"""The patch sets of a study: what they are made from, what of them is there, and making them."""
+
+from dataclasses import dataclass
+
+from raysweep.errors import RequestError
+from raysweep.progress import Progress
+from raysweep.slides.inputs import patch_set_inputs
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table import SlideEntry, read_slides
+from raysweep.slides.wants import check_wants
+from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
+from raysweep.study.load import StudyFile
+from raysweep.study.model import Compute
+
+
+@dataclass(frozen=True)
+class PatchSetPlan:
+    """A patch set, its slides and its folder."""
+
+    name: str
+    spec: PatchSetSpec
+    slides: list[SlideEntry]
+    artefact: Artefact
+
+    @property
+    def contents(self) -> str:
+        """What it holds by now, or would hold if no slide failed."""
+        return contents(self.artefact.folder) if self.artefact.done() else self.artefact.fingerprint
+
+
+def plan_patch_sets(file: StudyFile, home: Storage) -> dict[str, PatchSetPlan]:
+    """The patch sets of a study. Reads slide tables and the ends of slide files.
+
+    Raises RequestError for a slide table that cannot be used.
+    """
+    plans = {}
+    for name, spec in file.study.patches.items():
+        try:
+            slides = read_slides(spec, file.folder)
+            check_wants(spec, slides)
+        except RequestError as error:
+            raise RequestError(f"patches.{name}: {error}") from error
+        inputs = patch_set_inputs(spec, slides, file.study.seed)
+        plans[name] = PatchSetPlan(name, spec, slides, Artefact(home.at("patches", name), inputs))
+    return plans
+
+
+def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Compute, progress: Progress) -> None:
+    """Tile its slides. Ray is initialised. Raises WorkError when no slide could be tiled."""
+    from raysweep.slides.pipeline import Limits
+    from raysweep.slides.tile import tile
+
+    tile(plan.spec, plan.slides, plan.artefact, home.at("spool"), seed=seed, workers=compute.tile_workers,
+         progress=progress, limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
+
+
+def to_tile(artefact: Artefact) -> bool:
+    """Whether a patch set is not complete, or has slides that failed and that could be read this time.
+
+    A slide whose file was missing is no such slide: with its file the set has another fingerprint.
+    """
+    if not artefact.done():
+        return True
+    there = {slide["name"] for slide in artefact.inputs["slides"] if "identity" in slide}
+    return not there.isdisjoint(failed_slides(artefact.folder))
+
+
+def failed_slides(folder: Storage) -> dict[str, str]:
+    """The slides of a patch set that failed, with their reasons; none while it is not complete."""
+    if not folder.exists(MANIFEST) or not folder.read_json(MANIFEST)["counts"]["failed"]:
+        return {}
+    table = folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
+    return {row["slide"]: row["reason"] for row in table.to_pylist() if row["status"] == "failed"}
+
+
+def contents(folder: Storage) -> str:
+    """What a complete patch set holds, for the fingerprints of what is made from it.
+
+    That is its own fingerprint, unless slides failed: what is made without them is another thing than what is made
+    once they can be read. All or none of a set are stored as the slides' own tiles, which such a slide may decide too.
+    """
+    manifest = folder.read_json(MANIFEST)
+    failed = sorted(failed_slides(folder))
+    if not failed:
+        return str(manifest["fingerprint"])
+    return fingerprint([manifest["fingerprint"], failed, manifest["config"]["mpp"], manifest["config"]["kernel"]])

@@ -1,0 +1,95 @@
+"""The tasks of a study: their cards, what was found of their files, and every draw of labels that it will make."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from raysweep.errors import RequestError
+from raysweep.storage import MANIFEST, Artefact, Storage, shipped
+from raysweep.study.load import StudyFile, explain
+from raysweep.study.model import Study
+from raysweep.tasks.card import Card
+from raysweep.tasks.cards import load_card
+from raysweep.tasks.fractions import draw_fraction
+from raysweep.tasks.prepare import licence_accepted
+from raysweep.tasks.splits import folds
+from raysweep.tasks.task import Task, index_task
+from raysweep.transfer.protocol import check_protocol
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task with its samples, and the folder that its index is kept in for workers to read."""
+
+    task: Task
+    artefact: Artefact
+    n_folds: int
+
+
+def card_folders(folder: Path) -> list[Path]:
+    """Where a study's cards are looked up before those that ship with raysweep."""
+    return [folder, folder / "datasets", shipped("datasets")]
+
+
+def load_cards(file: StudyFile) -> list[Card]:
+    """The cards of a study's tasks.
+
+    Raises RequestError for a card that cannot be used, a protocol that does not fit it, or a licence that was not
+    accepted.
+    """
+    return [_load_card(ref, file) for ref in file.study.tasks]
+
+
+def plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
+    """Find a task's files and try every draw of labels that the study will make.
+
+    Raises RequestError for files that are not what the card says, and for a fraction that leaves a class empty.
+    """
+    if not study.data:
+        raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
+    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name), study.data))
+    transfer, divisions = study.transfer, folds(task, study.seed)
+    for fold in divisions:
+        for fraction in transfer.fractions:
+            for repeat in range(transfer.repeats):
+                draw_fraction(task, fold, fraction=fraction, fraction_of=transfer.fraction_of, val=transfer.val,
+                              draw=repeat, seed=study.seed)  # fmt: skip
+    return TaskPlan(task, Artefact(home.at("tasks", card.name), task.inputs()), len(divisions))
+
+
+def save_index(plan: TaskPlan) -> None:
+    """Keep what was found of the task's files, for the workers and for the next run."""
+    if plan.artefact.done():
+        return
+    plan.task.save(plan.artefact.folder)
+    counts = {"samples": len(plan.task.samples), "excluded": len(plan.task.excluded)}
+    plan.artefact.commit(config=plan.task.card, counts=counts, timings={})
+
+
+def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
+    try:
+        card = load_card(ref, card_folders(file.folder))
+    except ValidationError as error:
+        raise RequestError(f"tasks: {explain(error, Card)}") from error
+    protocols = file.study.transfer.protocols_for(card.kind)
+    if not protocols:
+        raise RequestError(f"transfer.protocols: none is given for {card.kind}, the kind of task {card.name}")
+    for protocol in protocols:
+        check_protocol(protocol, card.kind)
+    if card.licence.restricted and card.name not in file.study.accept_licences and not licence_accepted(card):
+        raise RequestError(
+            f"task {card.name}: its licence ({card.licence.name}) is not accepted yet; read it, then run "
+            f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence`, or list {card.name} under "
+            f"accept_licences"
+        )
+    return card
+
+
+def _indexed(home: Storage, data: str) -> Task | None:
+    """The task's last index: files that have not changed since need not be read again."""
+    if not home.exists("current"):
+        return None
+    folder = home.at(home.read_bytes("current").decode().strip())
+    return Task.load(folder, data) if folder.exists(MANIFEST) else None

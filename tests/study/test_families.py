@@ -1,0 +1,110 @@
+"""What each member of a family is pretrained on: never what it is tested on."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep.errors import RequestError
+from raysweep.pretrain.methods.supervised import Supervised
+from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.storage import Artefact, Storage
+from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
+from raysweep.study.families import pools_of
+from raysweep.study.model import Study
+
+_TASKS = {"a": 1, "b": 2, "c": 1, "outside": 3}
+
+
+def _spec(**keys: object) -> CheckpointSpec:
+    return CheckpointSpec.model_validate(
+        {"backbone": "resnet18", "method": "supervised", "patches": ["a", "b", "c"], **keys}
+    )
+
+
+def test_a_checkpoint_without_either_key_is_no_family() -> None:
+    assert pools_of(_spec(), _TASKS) == {}
+
+
+def test_each_leaves_alone_and_folds_share_a_member() -> None:
+    pools = pools_of(_spec(leave_out="each"), _TASKS)
+    assert pools["a", 0] == (("b", None), ("c", None))
+    assert pools["b", 0] == pools["b", 1] == (("a", None), ("c", None))
+    assert {pools["outside", fold] for fold in range(3)} == {(("a", None), ("b", None), ("c", None))}
+
+
+def test_a_group_leaves_together_and_the_others_alone() -> None:
+    pools = pools_of(_spec(leave_out=[["a", "b"]]), _TASKS)
+    assert pools["a", 0] == pools["b", 1] == (("c", None),)
+    assert pools["c", 0] == (("a", None), ("b", None))
+
+
+def test_the_target_joins_with_the_train_split_of_its_fold() -> None:
+    pools = pools_of(_spec(join="target"), _TASKS)
+    assert pools["b", 1] == (("a", None), ("c", None), ("b", 1))
+    assert pools["outside", 2] == (("a", None), ("b", None), ("c", None), ("outside", 2))
+    both = pools_of(_spec(join="target", leave_out=[["a", "b"]]), _TASKS)
+    assert both["b", 1] == (("c", None), ("b", 1)), "related tasks leave, the target's train split stays"
+
+
+@given(st.data())
+def test_nobody_sees_the_whole_of_what_it_is_tested_on(data: st.DataObject) -> None:
+    names = [f"t{i}" for i in range(data.draw(st.integers(2, 6)))]
+    folds = {name: data.draw(st.integers(1, 4)) for name in names}
+    shuffled = data.draw(st.permutations(names))
+    group = shuffled[: data.draw(st.integers(1, len(names) - 1))]
+    for keys in ({"leave_out": "each"}, {"leave_out": [group]}, {"join": "target"}):
+        for (task, fold), pool in pools_of(_spec(patches=names, **keys), folds).items():
+            assert (task, None) not in pool
+            assert {f for source, f in pool if source == task} <= {fold}
+            if keys == {"leave_out": [group]} and task in group:
+                assert not {source for source, _ in pool} & set(group)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"leave_out": [["a", "bb"]]}, "bb is not among the sources under patches; they are a, b, c"),
+        ({"leave_out": [["a"], ["a", "b"]]}, "a is in two groups"),
+        ({"leave_out": [["a", "b", "c"]]}, "nothing is left to pretrain on for task a"),
+    ],
+)
+def test_a_group_that_cannot_be_is_one_sentence(keys: dict, sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        pools_of(_spec(**keys), _TASKS)
+
+
+def _plan(tmp_path: Path, checkpoint: dict, repeats: int = 2) -> CheckpointPlan:
+    study = Study.model_validate(
+        {"name": "s", "storage": str(tmp_path), "checkpoints": {"pool": checkpoint}, "tasks": ["a", "b"],
+         "transfer": {"repeats": repeats}}
+    )  # fmt: skip
+    home = Storage.open(tmp_path / "s")
+    tasks = {n: SimpleNamespace(n_folds=k, artefact=Artefact(home.at("tasks", n), {"task": n})) for n, k in
+             {"a": 2, "b": 1}.items()}  # fmt: skip
+    return plan_checkpoints(study, home, {}, tasks, tmp_path)["pool"]  # type: ignore[arg-type]
+
+
+_POOL = {"backbone": "resnet18", "method": "supervised", "patches": ["a", "b"], "seeds": 2}
+
+
+def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Supervised, "takes_pool", True)
+    left = _plan(tmp_path, _POOL | {"leave_out": "each"})
+    assert len(left.pretrainings) == 2 * 2
+    assert left.of("a", 0, 0) is left.of("a", 1, 2), "equal pools are one artefact, and seeds take turns"
+    assert left.of("a", 0, 0) is not left.of("a", 0, 1)
+    joined = _plan(tmp_path, _POOL | {"join": "target"})
+    assert len(joined.pretrainings) == 3 * 2
+    assert joined.of("a", 0, 0) is not joined.of("a", 1, 0)
+    whole = _plan(tmp_path, _POOL)
+    prints = {a.fingerprint for plan in (left, joined, whole) for a in plan.artefacts}
+    assert len(prints) == 4 + 6 + 2
+    assert [p.seed for p in whole.pretrainings] == [0, 1]
+
+
+def test_a_method_that_takes_one_patch_set_refuses_a_pool(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"checkpoints\.pool: method supervised is trained on one patch set"):
+        _plan(tmp_path, _POOL | {"leave_out": "each"})
