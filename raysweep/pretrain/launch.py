@@ -69,7 +69,7 @@ def pretrain(
         config={
             **spec.model_dump(mode="json"),
             "init": _by_name(spec.init),
-            "patches": _by_name(spec.patches),
+            "patches": [_by_name(source) for source in spec.sources],
             "training": chosen and chosen.model_dump(mode="json"),
         },
         counts=counts,
