@@ -19,7 +19,7 @@ _UNITS = {"patient": "patients", "slide": "slides", "image": "images"}
 
 @dataclass(frozen=True)
 class ValueCell:
-    """One cell of a value table. text: the value; below: its interval, or why it has none."""
+    """One cell of a value table. text: the value; below: its interval, or why it has none, and what it lacks."""
 
     text: str
     below: str
@@ -96,19 +96,21 @@ def _value_cell(cell: CellRef | None, e: Estimate | None) -> ValueCell:
     if cell is None:
         return ValueCell("", "", missing=True)
     if e is None:
-        return ValueCell(cell.status, cell.reason, missing=True)
+        return ValueCell(cell.status if cell.status != "done" else "no value", cell.reason, missing=True)
     i = e.interval
     below = f"{number(i.low, 3)} – {number(i.high, 3)}" if i.low is not None else "no interval"
-    return ValueCell(number(i.value, 3), below, e.best)
+    return ValueCell(number(i.value, 3), below if e.complete else f"{below}; {e.repeats}", e.best)
 
 
-def _labels(found: list[Estimate]) -> tuple[str, str]:
-    """What a fraction amounts to: `12 images`, `4 patients`."""
+def _labels(found: list[Estimate]) -> tuple[str, str, str]:
+    """What a fraction amounts to: `12 images`, `4 patients`, `val: 3 (1)`."""
     if not found:
-        return "", ""
+        return "", "", ""
     e = found[0]
     images = f"{e.n_images} image{'s' * (e.n_images != 1)}"
-    return images, "" if e.unit == "image" else f"{e.n_train_units} {_units(e.unit, e.n_train_units)}"
+    if e.unit == "image":
+        return images, "", f"val: {e.n_val_images}"
+    return images, f"{e.n_train_units} {_units(e.unit, e.n_train_units)}", f"val: {e.n_val_images} ({e.n_val_units})"
 
 
 def _units(unit: str, count: int) -> str:
@@ -118,14 +120,18 @@ def _units(unit: str, count: int) -> str:
 def _caption(found: list[Estimate]) -> str:
     if not found:
         return "No cell is finished."
-    runs = sorted({e.interval.n_runs for e in found})
+    repeats = sorted({e.interval.n_repeats for e in found})
     units = sorted({e.interval.n_units for e in found})
-    count = str(runs[0]) if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    count = str(repeats[0]) if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
     first = found[0]
     tested = f"{first.n_test_images} test images"
     if first.unit != "image":
         tested += f" of {units[-1]} {_units(first.unit, units[-1])}"
-    return f"Mean of {count} run{'s' * (runs[-1] != 1)} on {tested}; its interval below it."
+    val = "" if first.unit == "image" else f", and in brackets the {_UNITS.get(first.unit, 'units')} they are of"
+    return (
+        f"Mean of {count} repeat{'s' * (repeats[-1] != 1)} on {tested}; its interval below it. val: the images among "
+        f"the labelled ones that settings were chosen by{val}."
+    )
 
 
 def _notes(found: list[Estimate]) -> list[str]:
@@ -137,8 +143,13 @@ def _notes(found: list[Estimate]) -> list[str]:
         )
     reasons = dict.fromkeys(e.interval.reason for e in found if e.interval.low is None)
     notes += [f"No interval: {reason}." for reason in reasons if reason]
-    if any(e.interval.n_runs == 1 for e in found):
-        notes.append("One run: intervals cover other test units, but no other training run.")
+    if any(e.interval.n_repeats == 1 for e in found):
+        notes.append("One repeat: intervals cover other test units, but no other draw, search or training.")
+    notes += [
+        f"{e.cell.checkpoint} at {percent(e.cell.fraction)} has {e.repeats}. {'; '.join(e.lacking)}."
+        for e in found
+        if not e.complete
+    ]
     return notes
 
 

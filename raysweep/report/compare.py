@@ -4,22 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.report.cells import CellRef
-from raysweep.report.family import Verdict, judge
+from raysweep.report.family import BETTER, SAME, UNDECIDED, WORSE, Verdict, judge
 from raysweep.report.intervals import Difference, Interval, Scores, cell_interval, paired_difference
 from raysweep.report.resample import read_scores
+from raysweep.report.rows import fits, of_metric
 from raysweep.report.spec import CompareSpec
-from raysweep.tasks.card import CLASSIFICATION_METRICS, SEGMENTATION_METRICS
+from raysweep.transfer.schema import RESULT_SCHEMA
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A finished cell: its value over runs with an interval, and how many labels it was given.
+    """A cell with results: its value over repeats with an interval, and how many labels it was given.
 
-    n_images, n_train_units: labelled images and their units; means over runs, rounded.
-    pretrainings: how many pretrainings of the checkpoint its runs started from. best: better than every other
+    n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
+    were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
+    started from. lacking: a sentence for each planned repeat that has no value. best: better than every other
     checkpoint of its column (same task, protocol and fraction).
     """
 
@@ -28,10 +31,26 @@ class Estimate:
     interval: Interval
     n_images: int
     n_train_units: int
+    n_val_images: int
+    n_val_units: int
     n_test_images: int
+    n_folds: int
     pretrainings: int
     unit: str
+    lacking: tuple[str, ...] = ()
     best: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned repeat has a value."""
+        return not self.lacking
+
+    @property
+    def repeats(self) -> str:
+        """`5 repeats`, or `4 of 5 repeats`."""
+        planned = len(self.cell.repeats)
+        count = str(planned) if self.complete else f"{planned - len(self.lacking)} of {planned}"
+        return f"{count} repeat{'s' * (planned != 1)}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +58,8 @@ class Comparison:
     """A checkpoint against the baseline on one task, protocol and fraction.
 
     verdict: None outside the primary family, where p values are not corrected and nothing is concluded.
-    reason: why `difference` is None.
+    reason: why `difference` is None, or what the verdict does not allow for: repeats that have no value.
+    lacks: whether the checkpoint, and whether the baseline, lacks the value of a planned repeat.
     """
 
     cell: CellRef
@@ -47,6 +67,7 @@ class Comparison:
     difference: Difference | None
     verdict: Verdict | None
     reason: str
+    lacks: tuple[bool, bool] = (False, False)
 
     @property
     def primary(self) -> bool:
@@ -57,7 +78,7 @@ class Comparison:
 class Findings:
     """Everything the report says about checkpoints.
 
-    estimates: finished cells, by `CellRef.path`. comparisons: in the order of columns, then checkpoints.
+    estimates: cells with results, by `CellRef.path`. comparisons: in the order of columns, then checkpoints.
     test_units: names of the tested units, by task.
     """
 
@@ -68,11 +89,11 @@ class Findings:
 
 
 def compare_cells(
-    cells: Sequence[CellRef], finals: Mapping[str, pa.Table], compare: CompareSpec, *, baseline: str
+    cells: Sequence[CellRef], rows: Mapping[str, pa.Table], compare: CompareSpec, *, baseline: str
 ) -> Findings:
-    """Estimates of all finished cells and differences to the baseline.
+    """Estimates of all cells that have results and differences to the baseline.
 
-    cells: in the order of the page. finals: rows of finished cells, by `CellRef.path`.
+    cells: in the order of the page. rows: what `read_rows` gave.
     """
     columns: dict[tuple[str, str, float], list[CellRef]] = {}
     for cell in cells:
@@ -81,46 +102,47 @@ def compare_cells(
     comparisons: list[Comparison] = []
     test_units: dict[str, frozenset[str]] = {}
     for column in columns.values():
-        metric = _metric(column, finals, compare.primary.metric)
+        asked = compare.primary.metric
+        metric = asked if asked and fits(asked, column[0].kind) else column[0].metrics[0]
         scores: dict[str, Scores] = {}
         problems: dict[str, str] = {}
         for cell in column:
-            if cell.path not in finals:
-                problems[cell.checkpoint] = f"{cell.status}: {cell.reason}" if cell.reason else cell.status
+            own = of_metric(rows[cell.path], metric, cell.task) if cell.path in rows else RESULT_SCHEMA.empty_table()
+            lacking = _lacking(cell, own)
+            valued = own.filter(pc.is_valid(own["value"]))
+            if not valued.num_rows:
+                problems[cell.checkpoint] = lacking[0]
                 continue
             try:
-                scores[cell.checkpoint] = read_scores(cell, finals[cell.path], metric)
+                scores[cell.checkpoint] = read_scores(cell, valued, metric)
             except WorkError as error:
                 problems[cell.checkpoint] = reason_of(error)
             found = scores.get(cell.checkpoint)
-            estimates[cell.path] = _estimate(cell, finals[cell.path], metric, found, problems, compare.alpha)
+            estimates[cell.path] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
             if found:
                 test_units[cell.task] = test_units.get(cell.task, frozenset()) | frozenset(found.units)
-        best = _best(column, scores, compare)
+        best = _best(column, scores, estimates, compare)
         for path, estimate in estimates.items():
             if best and path == best:
                 estimates[path] = replace(estimate, best=True)
-        comparisons += _differences(column, scores, problems, metric, baseline, compare)
+        comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
     return Findings(baseline, estimates, _judged(comparisons, compare), test_units)
 
 
-def _metric(column: list[CellRef], finals: Mapping[str, pa.Table], asked: str | None) -> str:
-    """The study's primary metric where it fits the kind of task, else the task's own."""
-    known = CLASSIFICATION_METRICS if column[0].kind == "classification" else SEGMENTATION_METRICS
-    if asked in known:
-        return str(asked)
-    own = [finals[cell.path]["metric"][0].as_py() for cell in column if cell.path in finals]
-    return own[0] if own else ""
-
-
 def _estimate(
-    cell: CellRef, rows: pa.Table, metric: str, scores: Scores | None, problems: dict[str, str], alpha: float
+    cell: CellRef,
+    rows: pa.Table,
+    metric: str,
+    scores: Scores | None,
+    problems: dict[str, str],
+    alpha: float,
+    lacking: tuple[str, ...],
 ) -> Estimate:
+    """`rows` are those of the metric that have a value."""
     if scores:
         interval = cell_interval(scores, alpha)
-    else:  # the value stands in the result rows, if it is of this metric; its interval needs the predictions
-        same = rows["metric"][0].as_py() == metric
-        value = float(rows["value"].to_numpy().mean()) if same else float("nan")
+    else:  # the value stands in the result rows; its interval needs the predictions
+        value = float(rows["value"].to_numpy().mean())
         units = int(rows["n_test_units"].to_numpy().max())
         interval = Interval(value, None, None, units, rows.num_rows, "none", problems[cell.checkpoint])
     return Estimate(
@@ -129,13 +151,19 @@ def _estimate(
         interval=interval,
         n_images=round(rows["n_images"].to_numpy().mean()),
         n_train_units=round(rows["n_units"].to_numpy().mean()),
+        n_val_images=round(rows["n_val_images"].to_numpy().mean()),
+        n_val_units=round(rows["n_val_units"].to_numpy().mean()),
         n_test_images=int(rows["n_test_images"].to_numpy().max()),
+        n_folds=rows["n_folds"][0].as_py(),
         pretrainings=len(set(rows["pretraining_seed"].to_pylist())),
         unit=scores.unit if scores else cell.unit or "unit",
+        lacking=lacking,
     )
 
 
-def _best(column: list[CellRef], scores: dict[str, Scores], compare: CompareSpec) -> str | None:
+def _best(
+    column: list[CellRef], scores: dict[str, Scores], estimates: dict[str, Estimate], compare: CompareSpec
+) -> str | None:
     """Path of the cell that is better than each other one of its column; None when there is none such.
 
     Every paired difference must be found, at alpha divided by the number of others: whichever checkpoint truly leads,
@@ -145,6 +173,8 @@ def _best(column: list[CellRef], scores: dict[str, Scores], compare: CompareSpec
     if others < 1 or len(scores) <= others:
         return None
     top = max(column, key=lambda cell: float(scores[cell.checkpoint].values.mean()))
+    if not estimates[top.path].complete:
+        return None
     for cell in column:
         if cell is not top:
             d = paired_difference(
@@ -158,16 +188,18 @@ def _best(column: list[CellRef], scores: dict[str, Scores], compare: CompareSpec
 def _differences(
     column: list[CellRef],
     scores: dict[str, Scores],
+    estimates: dict[str, Estimate],
     problems: dict[str, str],
     metric: str,
     baseline: str,
     compare: CompareSpec,
 ) -> list[Comparison]:
+    of = {cell.checkpoint: estimates.get(cell.path) for cell in column}
     out = []
     for cell in column:
         if cell.checkpoint == baseline:
             continue
-        difference, reason = None, ""
+        difference, reason, lacks = None, "", (False, False)
         if cell.checkpoint not in scores:
             reason = problems[cell.checkpoint]
         elif baseline not in scores:
@@ -176,7 +208,10 @@ def _differences(
             difference = paired_difference(
                 scores[cell.checkpoint], scores[baseline], alpha=compare.alpha, margin=compare.margin
             )
-        out.append(Comparison(cell, metric, difference, None, reason))
+            short = [(name, e) for name in (cell.checkpoint, baseline) if (e := of[name]) and not e.complete]
+            lacks = (cell.checkpoint in dict(short), baseline in dict(short))
+            reason = "; ".join(f"{name}: {e.repeats} ({e.lacking[0]})" for name, e in short)
+        out.append(Comparison(cell, metric, difference, None, reason, lacks))
     return out
 
 
@@ -186,5 +221,28 @@ def _judged(comparisons: list[Comparison], compare: CompareSpec) -> list[Compari
     verdicts = judge([comparisons[i].difference for i in family], alpha=compare.alpha, margin=compare.margin)
     judged = list(comparisons)
     for i, verdict in zip(family, verdicts, strict=True):
-        judged[i] = replace(comparisons[i], verdict=verdict)
+        judged[i] = replace(comparisons[i], verdict=_allowed(verdict, comparisons[i].lacks))
     return judged
+
+
+def _allowed(verdict: Verdict, lacks: tuple[bool, bool]) -> Verdict:
+    """What repeats without a value allow to be said: those that are missing may be the bad ones.
+
+    A checkpoint that lacks some is called neither better nor equal; where the baseline does, nobody is called worse.
+    """
+    ours, base = lacks
+    barred = ({BETTER, SAME} if ours else set()) | ({WORSE, SAME} if base else set())
+    return replace(verdict, word=UNDECIDED) if verdict.word in barred else verdict
+
+
+def _lacking(cell: CellRef, rows: pa.Table) -> tuple[str, ...]:
+    """`repeat 2: training diverged at step 30` for each planned repeat that has no value."""
+    found = {row["repeat"]: row for row in rows.select(["repeat", "value", "reason"]).to_pylist()}
+    out = []
+    for repeat in cell.repeats:
+        row = found.get(repeat.number)
+        if row is None:
+            out.append(f"repeat {repeat.number}: {repeat.reason or repeat.status}")
+        elif row["value"] is None:
+            out.append(f"repeat {repeat.number}: {row['reason']}")
+    return tuple(out)

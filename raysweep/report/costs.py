@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from raysweep.report.cells import CellRef, percent
+from raysweep.report.cells import CellRef, RepeatRef, percent
 from raysweep.report.tables import Table
 
 _HEADERS = ("checkpoint", "task", "protocol", "fraction", "trials", "pruned", "failed", "search min", "finals",
@@ -23,29 +23,30 @@ class Costs:
     failures: list[tuple[str, int]]
 
 
-def read_costs(cells: Sequence[CellRef], finals: Mapping[str, pa.Table]) -> Costs:
-    """Trials of every cell that has a trial table. Device time is summed over trials, whatever ran side by side."""
-    rows, reasons = [], Counter[str]()
+def read_costs(cells: Sequence[CellRef], rows: Mapping[str, pa.Table]) -> Costs:
+    """Trials of every cell that has results. Device time is summed over trials, whatever ran side by side."""
+    lines, reasons = [], Counter[str]()
     sums = [0.0] * 6
     for cell in cells:
-        own = finals.get(cell.path)
-        try:
-            trials = cell.folder.read_table("trials.parquet", columns=["status", "reason", "trial_seconds"])
-        except (OSError, KeyError, pa.ArrowException):
+        if cell.path not in rows:
             continue
-        ends = Counter(trials["status"].to_pylist())
-        reasons.update(
-            reason or "no reason given"
-            for status, reason in zip(trials["status"].to_pylist(), trials["reason"].to_pylist(), strict=True)
-            if status == "failed"
-        )
-        search = float(sum(trials["trial_seconds"].drop_null().to_pylist())) / 60
-        runs = own["train_seconds"].drop_null().to_pylist() if own is not None else []
-        values = [trials.num_rows, ends["pruned"], ends["failed"], search, len(runs), float(sum(runs)) / 60]
+        trials = [t for repeat in cell.repeats if repeat.status == "done" for t in _trials(repeat)]
+        ends = Counter(t["status"] for t in trials)
+        reasons.update(t["reason"] or "no reason given" for t in trials if t["status"] == "failed")
+        search = sum(t["trial_seconds"] or 0.0 for t in trials) / 60
+        finals = {row["repeat"]: row["train_seconds"] or 0.0 for row in rows[cell.path].to_pylist()}
+        values = [len(trials), ends["pruned"], ends["failed"], search, len(finals), sum(finals.values()) / 60]
         sums = [a + b for a, b in zip(sums, values, strict=True)]
-        rows.append([cell.checkpoint, cell.task, cell.protocol, percent(cell.fraction), *_words(values)])
-    table = Table("search", _HEADERS, rows, frozenset(_HEADERS[3:]))
+        lines.append([cell.checkpoint, cell.task, cell.protocol, percent(cell.fraction), *_words(values)])
+    table = Table("search", _HEADERS, lines, frozenset(_HEADERS[3:]))
     return Costs(table, _words(sums), reasons.most_common(_REASONS))
+
+
+def _trials(repeat: RepeatRef) -> list[dict]:
+    try:
+        return repeat.folder.read_table("trials.parquet", columns=["status", "reason", "trial_seconds"]).to_pylist()
+    except (OSError, KeyError, pa.ArrowException):
+        return []
 
 
 def _words(values: Sequence[float]) -> list[str]:

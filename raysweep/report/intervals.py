@@ -1,15 +1,15 @@
-"""Intervals over test units and training runs: of one cell's value, and of the paired difference of two cells.
+"""Intervals over test units and repeats: of one cell's value, and of the paired difference of two cells.
 
-The value of a cell is the mean over its runs (finals) of a metric on the same test units. Units and runs are two
-crossed sources of chance, and an interval must cover both: other units, and other runs (another draw of labels, other
-seeds, and another pretraining where a checkpoint has several). With V_u the variance due to units and V_r that due to
-runs, the variance of the value is taken as V_u + V_r; what units and runs share is counted in both, so this errs on the
-wide side (as does every resampling of both: Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 1, 2007; an exact one
-does not exist: McCullagh, Bernoulli 6, 2000).
+The value of a cell is the mean over its repeats (their finals) of a metric on the same test units. Units and repeats
+are two crossed sources of chance, and an interval must cover both: other units, and other repeats (another draw of
+labels, another search, other seeds, and another pretraining where a checkpoint has several). With V_u the variance
+due to units and V_r that due to repeats, the variance of the value is taken as V_u + V_r; what units and repeats
+share is counted in both, so this errs on the wide side (as does every resampling of both: Owen, "The pigeonhole
+bootstrap", Ann. Appl. Stat. 1, 2007; an exact one does not exist: McCullagh, Bernoulli 6, 2000).
 
-V_u: delete-one-unit jackknife of the mean over runs (Tukey 1958; Efron & Tibshirani, "An Introduction to the
+V_u: delete-one-unit jackknife of the mean over repeats (Tukey 1958; Efron & Tibshirani, "An Introduction to the
 Bootstrap", 1993, eq. 11.5). For the mean of unit values it is s^2 / n.
-V_r: variance of the mean over runs, runs of one pretraining kept together (with one pretraining or as many as runs it
+V_r: variance of the mean over repeats, those of one pretraining kept together (with one or as many as repeats it
 is s^2 / n; otherwise the one-way cluster formula with its G / (G - 1) correction: Cameron & Miller, J. Hum. Resour.
 50, 2015).
 Degrees of freedom: Satterthwaite, Biometrics Bull. 2, 1946.
@@ -29,11 +29,11 @@ _ZERO = 1e-12  # a standard error below this is rounding
 class Scores:
     """A metric of one cell, on all units and on parts of them.
 
-    values: (S,) one value per run, on all units.
+    values: (S,) one value per repeat, on all units.
     without: (S, U) the same without each unit (or block of units) in turn.
-    resampled: (B,) mean over runs on resampled units; empty when there are fewer than BOOTSTRAP_UNITS.
+    resampled: (B,) mean over repeats on resampled units; empty when there are fewer than BOOTSTRAP_UNITS.
     noise: (B,) standard normal numbers that go with `resampled`.
-    runs, pretrainings: per run, its index and the index of the pretraining it started from.
+    repeats, pretrainings: per repeat, its number and that of the pretraining it started from.
     units: names of the units, sorted. blocks: how many columns `without` has; below len(units) when there are so many
     units that they were dealt to blocks.
     unit: patient | slide | image.
@@ -43,7 +43,7 @@ class Scores:
     without: np.ndarray
     resampled: np.ndarray
     noise: np.ndarray
-    runs: tuple[int, ...]
+    repeats: tuple[int, ...]
     pretrainings: tuple[int, ...]
     units: tuple[str, ...]
     unit: str = "unit"
@@ -61,7 +61,7 @@ class Interval:
     low: float | None
     high: float | None
     n_units: int
-    n_runs: int
+    n_repeats: int
     basis: str
     reason: str = ""
 
@@ -76,7 +76,7 @@ class Difference:
 
     value: float
     n_units: int
-    n_runs: int
+    n_repeats: int
     low: float | None = None
     high: float | None = None
     p: float | None = None
@@ -92,9 +92,9 @@ def unit_variance(without: np.ndarray) -> float:
 
 
 def run_variance(values: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
-    """Variance of the mean of `values` (S,) when runs of one group (S,) are not independent; and the number of groups.
+    """Variance of the mean of `values` (S,) when those of one group (S,) are not independent; and the number of groups.
 
-    With one group nothing can be said of runs: variance 0.
+    With one group nothing can be said of repeats: variance 0.
     """
     names = np.unique(groups)
     count = len(names)
@@ -105,11 +105,11 @@ def run_variance(values: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
 
 
 def cell_interval(scores: Scores, alpha: float) -> Interval:
-    """The mean over runs with its interval at level 1 - alpha, inside [0, 1] as every metric is.
+    """The mean over repeats with its interval at level 1 - alpha, inside [0, 1] as every metric is.
 
     From BOOTSTRAP_UNITS units: quantiles of the metric on resampled units, each with a normal deviate of variance V_r
     added, deviations stretched by sqrt(n / (n - 1)) and by t / z of the degrees of freedom (the small-sample correction
-    of Hesterberg, Am. Stat. 69, 2015, there as "expanded percentile"). Resampling three or five runs instead would
+    of Hesterberg, Am. Stat. 69, 2015, there as "expanded percentile"). Resampling three or five repeats instead would
     cover far too rarely. From FEWEST_UNITS: value ± t * sqrt(V_u + V_r). Below: none.
     """
     value, n = float(scores.values.mean()), len(scores.units)
@@ -119,9 +119,9 @@ def cell_interval(scores: Scores, alpha: float) -> Interval:
     groups = _groups(scores.pretrainings, scores.pretrainings)
     error, df = _error(scores.values, scores.without, groups) if not reason else (0.0, 0.0)
     if not reason and error < _ZERO:
-        reason = "every unit and run agrees: the spread cannot be judged"
+        reason = "every unit and repeat agrees: the spread cannot be judged"
     if reason:
-        return Interval(value, None, None, n, len(scores.runs), "none", reason)
+        return Interval(value, None, None, n, len(scores.repeats), "none", reason)
     if n >= BOOTSTRAP_UNITS:
         defined = ~np.isnan(scores.resampled)
         small = np.sqrt(scores.blocks / (scores.blocks - 1))
@@ -134,20 +134,20 @@ def cell_interval(scores: Scores, alpha: float) -> Interval:
         half = stats.t.ppf(1 - alpha / 2, df) * error
         low, high, basis = value - half, value + half, "t"
     low, high = max(0.0, min(float(low), value)), min(1.0, max(float(high), value))
-    return Interval(value, low, high, n, len(scores.runs), basis)
+    return Interval(value, low, high, n, len(scores.repeats), basis)
 
 
 def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float) -> Difference:
-    """Mean over shared runs of (ours - base) on the same units: t interval at level 1 - alpha and p values.
+    """Mean over shared repeats of (ours - base) on the same units: t interval at level 1 - alpha and p values.
 
-    Run i of one checkpoint is paired with run i of the other: the same labels were drawn. For the mean of unit values
-    and one run this is the paired t test over units.
+    Repeat i of one checkpoint is paired with repeat i of the other: the same labels were drawn. For the mean of unit
+    values and one repeat this is the paired t test over units.
     """
-    shared = [i for i in ours.runs if i in base.runs]
+    shared = [i for i in ours.repeats if i in base.repeats]
     n = len(ours.units)
     if not shared:
-        return Difference(float("nan"), n, 0, reason="no run has a partner")
-    a, b = [ours.runs.index(i) for i in shared], [base.runs.index(i) for i in shared]
+        return Difference(float("nan"), n, 0, reason="no repeat has a partner")
+    a, b = [ours.repeats.index(i) for i in shared], [base.repeats.index(i) for i in shared]
     values = ours.values[a] - base.values[b]
     value = float(values.mean())
     if ours.units != base.units:
@@ -157,7 +157,7 @@ def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float
     groups = _groups([ours.pretrainings[i] for i in a], [base.pretrainings[i] for i in b])
     error, df = _error(values, without, groups) if not reason else (0.0, 0.0)
     if not reason and error < _ZERO:
-        reason = "the difference is the same in every unit and run: its spread cannot be judged"
+        reason = "the difference is the same in every unit and repeat: its spread cannot be judged"
     if reason:
         return Difference(value, n, len(shared), reason=reason)
     half = stats.t.ppf(1 - alpha / 2, df) * error
@@ -177,7 +177,7 @@ def _unusable(values: np.ndarray, without: np.ndarray, n_units: int) -> str:
 
 
 def _error(values: np.ndarray, without: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """Standard error of the mean over runs, and its degrees of freedom."""
+    """Standard error of the mean over repeats, and its degrees of freedom."""
     by_unit = unit_variance(without.mean(axis=0))
     by_run, count = run_variance(values, groups)
     total = by_unit + by_run
@@ -188,6 +188,6 @@ def _error(values: np.ndarray, without: np.ndarray, groups: np.ndarray) -> tuple
 
 
 def _groups(ours: tuple[int, ...] | list[int], base: tuple[int, ...] | list[int]) -> np.ndarray:
-    """Which runs go together: by pretraining, where there are several. If both checkpoints have several, the fewer."""
+    """Which repeats go together: by pretraining, where there are several. If both have several, the fewer."""
     several = [np.array(p) for p in (ours, base) if len(set(p)) > 1]
     return min(several, key=lambda p: len(set(p.tolist()))) if several else np.arange(len(ours))

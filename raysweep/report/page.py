@@ -22,6 +22,7 @@ from raysweep.report.spec import CompareSpec
 from raysweep.report.style import Mark, variables
 from raysweep.report.tables import Table, metric_words
 from raysweep.report.words import Answer
+from raysweep.transfer.spec import VAL_UNITS_FOR_METRIC
 
 MOST_ROWS = 60  # rows of a table on the page; the files have all
 MOST_BLOCKS_SHOWN = 30  # tasks times protocols on the page
@@ -31,10 +32,13 @@ _SIGNS = {BETTER: ("▲", "better"), WORSE: ("▼", "worse"), SAME: ("=", "same"
 
 @dataclass(frozen=True)
 class Parts:
-    """All that the page shows."""
+    """All that the page shows. changed: what of the comparison was changed later; once: one search served all."""
 
     study: str
+    question: str
     compare: CompareSpec
+    changed: Sequence[str]
+    once: bool
     baseline: str
     answer: Answer
     values: Sequence[ValueBlock]
@@ -72,6 +76,7 @@ def render(parts: Parts) -> str:
         words=metric_words,
         level=percent(1 - parts.compare.alpha),
         methods=_methods(parts),
+        missing_cells=len({tuple(row[:4]) for row in parts.missing.rows}),
         versions=_versions(parts.versions),
         most_rows=MOST_ROWS,
     )  # fmt: skip
@@ -108,7 +113,11 @@ def _methods(parts: Parts) -> dict[str, Any]:
         "blocked": any(e.interval.n_units > MOST_BLOCKS for e in parts.estimates),
         "one_pretraining": sorted({e.cell.checkpoint for e in parts.estimates if e.pretrainings == 1}),
         "image": any(e.unit == "image" for e in parts.estimates),
-        "single_run": any(e.interval.n_runs == 1 for e in parts.estimates),
+        "single_repeat": any(e.interval.n_repeats == 1 for e in parts.estimates),
+        "few_val": any(e.n_val_units < VAL_UNITS_FOR_METRIC for e in parts.estimates),
+        "val_units": VAL_UNITS_FOR_METRIC,
+        "whole_pool": any(e.cell.fraction == 1 for e in parts.estimates),
+        "folded": any(e.n_folds > 1 for e in parts.estimates),
         "family": sum(len(b.rows) for b in parts.differences),
     }
 

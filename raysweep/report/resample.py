@@ -20,12 +20,13 @@ _WEIGHTS = 2**22  # weights held at once
 def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     """What intervals of a cell are made from.
 
-    finals: the cell's rows of RESULT_SCHEMA. Units above MOST_BLOCKS are dealt to equal blocks by a stable hash (the
-    delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001). The resamples depend on the task and its units alone.
+    finals: the cell's rows of RESULT_SCHEMA for the metric, one for each repeat that has a value. Units above
+    MOST_BLOCKS are dealt to equal blocks by a stable hash (the delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001).
+    The resamples depend on the task and its units alone.
     Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
     """
-    rows = sorted(finals.to_pylist(), key=lambda row: row["seed"])
-    tables = [_predictions(cell, row["predictions"]) for row in rows]
+    rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
+    tables = [_predictions(cell, row["repeat"], row["predictions"]) for row in rows]
     names = [np.unique(table["unit"].to_numpy(zero_copy_only=False)) for table in tables]
     if any(not np.array_equal(names[0], other) for other in names[1:]):
         raise WorkError("its finals were tested on different units")
@@ -47,24 +48,23 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
         without=matrix[:, 1 : 1 + n_blocks],
         resampled=matrix[:, 1 + n_blocks :].mean(axis=0),
         noise=generator("report", "runs", cell.name).standard_normal(len(draws)),
-        runs=tuple(int(row["seed"]) for row in rows),
+        repeats=tuple(int(row["repeat"]) for row in rows),
         pretrainings=tuple(int(row["pretraining_seed"]) for row in rows),
         units=units,
         unit=cell.unit or _unit(tables[0]),
     )
 
 
-def _predictions(cell: CellRef, files: list[str]) -> pa.Table:
+def _predictions(cell: CellRef, repeat: int, file: str) -> pa.Table:
     """The rows of all folds of one final."""
-    parts = []
-    for file in files:
-        try:
-            parts.append(cell.folder.read_table(*file.split("/")).select(predictions_schema(cell.kind).names))
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise WorkError(f"predictions {file} cannot be read ({type(error).__name__})") from error
-    if not sum(part.num_rows for part in parts):
+    folder = next(r.folder for r in cell.repeats if r.number == repeat)
+    try:
+        table = folder.read_table(*file.split("/")).select(predictions_schema(cell.kind).names)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise WorkError(f"predictions of repeat {repeat} cannot be read ({type(error).__name__})") from error
+    if not table.num_rows:
         raise WorkError("its finals have no predictions")
-    return pa.concat_tables(parts)
+    return table
 
 
 def _blocks(units: tuple[str, ...]) -> np.ndarray:

@@ -6,16 +6,17 @@ import pyarrow as pa
 
 from raysweep.report.cells import CellRef, percent
 from raysweep.report.compare import Comparison, Estimate, Findings
+from raysweep.report.rows import of_metric
 from raysweep.report.tables import Table, number, p_value, with_interval
 
-_RESULTS = ("task", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "runs",
-            "pretrainings", "labelled images", "labelled units", "test images", "test units", "unit",
-            "best of column")  # fmt: skip
+_RESULTS = ("task", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "repeats",
+            "planned repeats", "pretrainings", "labelled images", "labelled units", "val images", "val units",
+            "test images", "test units", "unit", "best of column")  # fmt: skip
 _DIFFERENCES = ("task", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low", "high", "p",
-                "p Holm", "p equal", "p equal Holm", "df", "runs", "test units", "family", "verdict",
+                "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
                 "reason")  # fmt: skip
 _PER_CLASS = ("task", "protocol", "fraction", "checkpoint", "metric", "class", "value")
-_MISSING = ("checkpoint", "task", "protocol", "fraction", "status", "reason")
+_MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
 
 
 def main_table(cells: Sequence[CellRef], findings: Findings) -> Table:
@@ -35,9 +36,10 @@ def main_table(cells: Sequence[CellRef], findings: Findings) -> Table:
 
 
 def value_text(estimate: Estimate) -> str:
-    """A value with its interval, and a star when it is the best of its column."""
+    """A value with its interval, a star when it is the best of its column, and what it lacks."""
     i = estimate.interval
-    return with_interval(i.value, i.low, i.high) + (" *" if estimate.best else "")
+    text = with_interval(i.value, i.low, i.high) + (" *" if estimate.best else "")
+    return text if estimate.complete else f"{text} ({estimate.repeats})"
 
 
 def results_table(estimates: Sequence[Estimate]) -> Table:
@@ -47,35 +49,40 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
         i = e.interval
         rows.append([
             e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, e.metric, number(i.value),
-            number(i.low), number(i.high), i.reason or i.basis, str(i.n_runs), str(e.pretrainings),
-            str(e.n_images), str(e.n_train_units), str(e.n_test_images), str(i.n_units), e.unit,
+            number(i.low), number(i.high), i.reason or i.basis, str(i.n_repeats),
+            str(len(e.cell.repeats)), str(e.pretrainings), str(e.n_images), str(e.n_train_units), str(e.n_val_images),
+            str(e.n_val_units), str(e.n_test_images), str(i.n_units), e.unit,
             "yes" if e.best else "",
         ])  # fmt: skip
     numbers = frozenset(_RESULTS) - {"task", "protocol", "checkpoint", "metric", "interval", "unit", "best of column"}
     return Table("results", _RESULTS, rows, numbers)
 
 
-def differences_table(comparisons: Sequence[Comparison], baseline: str) -> Table:
-    """Every comparison with the baseline in long form; p values that were not corrected have no verdict."""
+def differences_table(comparisons: Sequence[Comparison], baseline: str, exploratory: bool = False) -> Table:
+    """Every comparison with the baseline in long form; p values that were not corrected have no verdict.
+
+    exploratory: the comparison was changed after results were there.
+    """
+    primary = "exploratory" if exploratory else "primary"
     rows = []
     for c in comparisons:
         d, v = c.difference, c.verdict
         found = [number(d.value, sign=True), number(d.low, sign=True), number(d.high, sign=True), p_value(d.p),
                  p_value(v.p_holm if v else None), p_value(d.p_equal), p_value(v.p_equal_holm if v else None),
-                 number(d.df, 1), str(d.n_runs), str(d.n_units)] if d else [""] * 10  # fmt: skip
+                 number(d.df, 1), str(d.n_repeats), str(d.n_units)] if d else [""] * 10  # fmt: skip
         rows.append([
             c.cell.task, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline, c.metric, *found,
-            "primary" if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
+            primary if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
         ])  # fmt: skip
     words = {"task", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason"}
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
 
 
-def per_class_table(estimates: Sequence[Estimate], finals: Mapping[str, pa.Table]) -> Table:
-    """Per class, the mean over runs, in the metric of the result rows."""
+def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]) -> Table:
+    """Per class, the mean over repeats, in the metric of the estimate."""
     rows = []
     for e in estimates:
-        table = finals[e.cell.path]
+        table = of_metric(found[e.cell.path], e.metric, e.cell.task)
         values = table["per_class"].to_pylist()
         for k, name in enumerate(table["classes"][0].as_py() or []):
             own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
@@ -86,8 +93,12 @@ def per_class_table(estimates: Sequence[Estimate], finals: Mapping[str, pa.Table
     return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
 
 
-def missing_table(cells: Sequence[CellRef], finals: Mapping[str, pa.Table]) -> Table:
-    """Planned cells that have no result."""
-    left = [c for c in cells if c.path not in finals]
-    rows = [[c.checkpoint, c.task, c.protocol, percent(c.fraction), c.status, c.reason] for c in left]
+def missing_table(cells: Sequence[CellRef]) -> Table:
+    """Planned repeats that have no result."""
+    rows = []
+    for c in cells:
+        left = [r for r in c.repeats if r.status != "done"]
+        for status, reason in dict.fromkeys((r.status, r.reason) for r in left):
+            numbers = ", ".join(str(r.number) for r in left if (r.status, r.reason) == (status, reason))
+            rows.append([c.checkpoint, c.task, c.protocol, percent(c.fraction), numbers, status, reason])
     return Table("missing", _MISSING, rows, frozenset({"fraction"}))

@@ -33,14 +33,23 @@ class Answer:
     lines_left: int = 0
 
 
-def answer(findings: Findings, *, protocol: str, checkpoints: Sequence[str], finished: int, planned: int) -> Answer:
+def answer(
+    findings: Findings,
+    *,
+    protocol: str,
+    checkpoints: Sequence[str],
+    finished: int,
+    planned: int,
+    exploratory: bool = False,
+) -> Answer:
     """The report's first words, from the primary family alone.
 
-    checkpoints: all of the study, in order. finished, planned: cells.
+    checkpoints: all of the study, in order. finished, planned: cells. exploratory: what is compared was changed after
+    results were there.
     """
     base, family = findings.baseline, [c for c in findings.comparisons if c.verdict]
     if not finished:
-        return Answer("There is no answer yet: no cell is finished.", f"{planned} cells are planned.", [])
+        return Answer("There is no answer yet: no repeat is finished.", f"{planned} cells are planned.", [])
     if base not in checkpoints:
         return Answer(
             f"There is no verdict: the baseline {base} is not among the checkpoints of this study.",
@@ -61,7 +70,10 @@ def answer(findings: Findings, *, protocol: str, checkpoints: Sequence[str], fin
     lines = [line for line in lines if line.parts]
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
-    return Answer(_headline(base, family, counts), totals, lines[:_LINES], max(0, len(lines) - _LINES))
+    headline = _headline(base, family, counts)
+    if exploratory:
+        headline = f"Exploratory: the comparison was changed after results were there. {headline}"
+    return Answer(headline, totals, lines[:_LINES], max(0, len(lines) - _LINES))
 
 
 def _headline(base: str, family: list[Comparison], counts: dict[str, int]) -> str:

@@ -1,7 +1,6 @@
 """Make the report of a study: results.parquet, tables, figures and one page that stands on its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 
@@ -11,6 +10,8 @@ from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.page import Parts, render
+from raysweep.report.registration import changes
+from raysweep.report.rows import read_rows
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
@@ -24,6 +25,7 @@ def write_report(
     folder: Storage,
     *,
     study: str,
+    question: str | None = None,
     compare: CompareSpec,
     patch_sets: Mapping[str, Storage],
     checkpoints: Mapping[str, Sequence[Storage]],
@@ -31,35 +33,40 @@ def write_report(
 ) -> Storage:
     """Write `results.parquet` and `report/` into the study's folder, from artefact files alone. Returns `report/`.
 
-    patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints one per pretraining seed.
-    cells: all planned cells, finished or not. Equal inputs give equal bytes; `index.html` is written last.
+    question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
+    one per pretraining. cells: all planned cells, finished or not. The study's `compare.json` says what was to be
+    compared. Equal inputs give equal bytes; `index.html` is written last.
     """
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
-    finals, cells = _read_finals(_ordered(cells, names))
-    rows = [table for _, table in sorted(finals.items())]
-    results = pa.concat_tables(rows) if rows else RESULT_SCHEMA.empty_table()
-    keys = [(k, "ascending") for k in ("task", "protocol", "fraction", "checkpoint", "seed")]
-    folder.write_table(results.sort_by(keys), "results.parquet")
+    rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)
+    results = pa.concat_tables([table for _, table in sorted(rows.items())] or [RESULT_SCHEMA.empty_table()])
+    keys = ("task", "protocol", "fraction", "checkpoint", "test_set", "metric", "repeat")
+    folder.write_table(results.sort_by([(k, "ascending") for k in keys]), "results.parquet")
 
     baseline = compare.baseline or (names[0] if names else "")
-    findings = compare_cells(cells, finals, compare, baseline=baseline)
+    compare = compare.model_copy(update={"baseline": baseline})
+    changed = changes(folder, compare)
+    findings = compare_cells(cells, rows, compare, baseline=baseline)
     estimates = [findings.estimates[c.path] for c in cells if c.path in findings.estimates]
     look = marks(names)
     sources, leaks = checkpoint_table(checkpoints, findings.test_units)
-    slides, costs = read_slides(patch_sets), read_costs(cells, finals)
+    slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     primary = [c for c in findings.comparisons if c.primary]
     parts = Parts(
         study=study,
+        question=question or f"{study}: which pretraining is worth it?",
         compare=compare,
+        changed=changed,
+        once="once" in results["search"].to_pylist(),
         baseline=baseline,
-        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names, finished=len(finals),
-                      planned=len(cells)),
+        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names, finished=len(estimates),
+                      planned=len(cells), exploratory=bool(changed)),
         values=value_blocks(cells, findings, look),
         differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
-        secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline),
+        secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, bool(changed)),
         estimates=estimates,
         marks=look,
-        missing=missing_table(cells, finals),
+        missing=missing_table(cells),
         costs=costs,
         slides=slides,
         checkpoints=sources,
@@ -68,8 +75,9 @@ def write_report(
     )  # fmt: skip
     report = folder.at("report")
     tables = [
-        main_table(cells, findings), results_table(estimates), differences_table(findings.comparisons, baseline),
-        per_class_table(estimates, finals), costs.table, slides.table, sources, parts.missing,
+        main_table(cells, findings), results_table(estimates),
+        differences_table(findings.comparisons, baseline, bool(changed)), per_class_table(estimates, rows),
+        costs.table, slides.table, sources, parts.missing,
     ]  # fmt: skip
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
@@ -89,23 +97,6 @@ def _ordered(cells: Sequence[CellRef], names: Sequence[str]) -> list[CellRef]:
     return sorted(
         cells, key=lambda c: (tasks.index(c.task), protocols.index(c.protocol), c.fraction, place[c.checkpoint])
     )
-
-
-def _read_finals(cells: list[CellRef]) -> tuple[dict[str, pa.Table], list[CellRef]]:
-    """Result rows of finished cells by path, and the cells: one whose rows cannot be read counts as failed."""
-    finals, known = {}, []
-    for cell in cells:
-        if cell.status == "done":
-            try:
-                table = cell.folder.read_table("finals.parquet").select(RESULT_SCHEMA.names).cast(RESULT_SCHEMA)
-                if table.num_rows:
-                    finals[cell.path] = table
-                else:
-                    cell = replace(cell, status="failed", reason="it has no finals")
-            except (OSError, KeyError, pa.ArrowException) as error:
-                cell = replace(cell, status="failed", reason=f"finals.parquet: {type(error).__name__}")
-        known.append(cell)
-    return finals, known
 
 
 def _replace(folder: Storage, files: Mapping[str, str]) -> None:

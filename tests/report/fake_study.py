@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from PIL import Image
 
 from raysweep.randomness import generator
-from raysweep.report.cells import CellRef
+from raysweep.report.cells import CellRef, RepeatRef
 from raysweep.report.spec import CompareSpec
 from raysweep.storage import MANIFEST, Storage
 from raysweep.transfer.metrics import per_class, score
@@ -33,7 +34,7 @@ def classification(seed: int, *, units: int, images: int, skill: float, noise: f
     scores = np.where(np.arange(2) == label[:, None], right[:, None], 1 - right[:, None])
     return pa.table(
         {"sample": [f"u{u:03d}/{i}.png" for i, u in enumerate(unit)], "unit": [f"u{u:03d}" for u in unit],
-         "label": label, "scores": list(scores.astype(np.float32))},
+         "fold": np.zeros(len(unit), np.int32), "label": label, "scores": list(scores.astype(np.float32))},
         schema=CLASSIFICATION_PREDICTIONS,
     )  # fmt: skip
 
@@ -52,38 +53,55 @@ def segmentation(seed: int, *, units: int, images: int, skill: float) -> pa.Tabl
     columns = {"tp": [total - size - fp, tp], "fp": [fn, fp], "fn": [fp, fn]}
     return pa.table(
         {"sample": [f"u{u:03d}/{i}.png" for i, u in enumerate(unit)], "unit": [f"u{u:03d}" for u in unit],
-         **{k: list(np.stack(v, axis=1)) for k, v in columns.items()}},
+         "fold": np.zeros(len(unit), np.int32), **{k: list(np.stack(v, axis=1)) for k, v in columns.items()}},
         schema=SEGMENTATION_PREDICTIONS,
     )  # fmt: skip
 
 
-def write_cell(home: Storage, cell: CellRef, tables: list[pa.Table], metric: str, *, pretrainings: int = 1) -> None:
-    """The files of a finished cell, one final for each table."""
+def write_cell(home: Storage, cell: CellRef, tables: list, *, pretrainings: int = 1, search: str = "each") -> None:
+    """The files of a cell, a finished repeat for each table; where a table is a string, that is why it has no value."""
     classes = CLASSES if cell.kind == "classification" else ["background", "gland"]
-    rows = []
-    for i, table in enumerate(tables):
-        file = f"predictions/seed{i}-fold0.parquet"
-        cell.folder.write_table(table, *file.split("/"))
-        rows.append({
-            "study": "test", "checkpoint": cell.checkpoint, "pretraining_seed": i % pretrainings, "task": cell.task,
-            "kind": cell.kind, "test_set": cell.task, "protocol": cell.protocol, "fraction": cell.fraction,
-            "n_images": round(240 * cell.fraction), "n_units": max(2, round(40 * cell.fraction)),
-            "n_test_images": table.num_rows, "n_test_units": len(set(table["unit"].to_pylist())), "draw": i, "seed": i,
-            "params": ['{"lr": 0.001}'], "metric": metric, "value": score(table, metric, cell.kind),
-            "classes": classes, "per_class": per_class(table, cell.kind, metric), "predictions": [file],
-            "cell": cell.path, "versions": VERSIONS, "search_seconds": 61.0, "train_seconds": 6.5,
-        })  # fmt: skip
-    cell.folder.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), "finals.parquet")
-    status = ["done", "done", "pruned", "failed"]
-    trials = {"status": status, "reason": [None, None, None, "OSError: image file is truncated"],
-              "trial_seconds": [20.0, 20.0, 11.0, 10.0]}  # fmt: skip
-    cell.folder.write_table(pa.table(trials), "trials.parquet")
-    cell.folder.write_json({"fingerprint": "0"}, MANIFEST)
+    for repeat, table in zip(cell.repeats, tables, strict=True):
+        failed = isinstance(table, str)
+        file = "" if failed else f"predictions/{cell.task}.parquet"
+        if not failed:
+            repeat.folder.write_table(table, *file.split("/"))
+        rows = [
+            {"study": "test", "checkpoint": cell.checkpoint, "pretraining_seed": repeat.number % pretrainings,
+             "task": cell.task, "kind": cell.kind, "test_set": cell.task, "n_folds": 1, "protocol": cell.protocol,
+             "fraction": cell.fraction, "repeat": repeat.number, "search": search,
+             "n_images": round(240 * cell.fraction), "n_units": max(2, round(40 * cell.fraction)),
+             "n_val_images": round(48 * cell.fraction), "n_val_units": max(1, round(8 * cell.fraction)),
+             "n_test_images": None if failed else table.num_rows,
+             "n_test_units": None if failed else len(set(table["unit"].to_pylist())), "params": ['{"lr": 0.001}'],
+             "metric": metric, "value": None if failed else score(table, metric, cell.kind),
+             "reason": table if failed else "", "classes": classes,
+             "per_class": None if failed else per_class(table, cell.kind, metric), "predictions": file,
+             "folder": repeat.path, "versions": VERSIONS, "search_seconds": 61.0, "train_seconds": 6.5}
+            for metric in cell.metrics
+        ]  # fmt: skip
+        repeat.folder.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), "final.parquet")
+        status = ["done", "done", "pruned", "failed"]
+        trials = {"status": status, "reason": [None, None, None, "the loss is nan"],
+                  "trial_seconds": [20.0, 20.0, 11.0, 10.0]}  # fmt: skip
+        repeat.folder.write_table(pa.table(trials), "trials.parquet")
+        repeat.folder.write_json({"fingerprint": "0"}, MANIFEST)
 
 
-def make_cell(home: Storage, checkpoint: str, task: str, kind: str, protocol: str, fraction: float, **more) -> CellRef:
-    path = f"cells/{checkpoint}/{task}/{protocol}/{fraction:g}/0a1b2c3d"
-    return CellRef(home.at(path), path, checkpoint, task, kind, protocol, fraction, **{"status": "done", **more})
+def make_cell(
+    home: Storage, checkpoint: str, task: str, kind: str, protocol: str, fraction: float, *, repeats: int = 3,
+    status: str = "done", reason: str = "", unit: str | None = None, metrics: tuple[str, ...] = (),
+) -> CellRef:  # fmt: skip
+    path = f"cells/{checkpoint}/{task}/{protocol}/{fraction:g}"
+    own = ("dice",) if kind == "segmentation" else ("balanced_accuracy",)
+    refs = [RepeatRef(i, home.at(f"{path}/0a1b2c3d/{i}"), f"{path}/0a1b2c3d/{i}", status, reason)
+            for i in range(repeats)]  # fmt: skip
+    return CellRef(path, checkpoint, task, kind, protocol, fraction, metrics or own, tuple(refs), unit)
+
+
+def with_status(cell: CellRef, status: str, reason: str = "") -> CellRef:
+    """The same cell, none of its repeats finished."""
+    return replace(cell, repeats=tuple(replace(r, status=status, reason=reason) for r in cell.repeats))
 
 
 def write_slides(folder: Storage, *, done: int, failed: int) -> None:
@@ -117,7 +135,7 @@ def write_checkpoint(folder: Storage, **info) -> None:
 SKILLS = {"imagenet": 0.9, "random": 0.2, "simclr": 1.5, "retrained": 0.93}
 
 
-def make_study(root: Path, *, fractions=(0.1, 0.5, 1.0), units: int = 24, finals: int = 3,
+def make_study(root: Path, *, fractions=(0.1, 0.5, 1.0), units: int = 24, repeats: int = 3,
                protocols=("finetune", "linear"), skills=SKILLS, tasks=("tissue", "glands")):  # fmt: skip
     """A whole study: arguments of `write_report` as attributes, all of it finished."""
     home = Storage.open(root)
@@ -127,16 +145,16 @@ def make_study(root: Path, *, fractions=(0.1, 0.5, 1.0), units: int = 24, finals
         for protocol in protocols if kind == "classification" else ["finetune"]:
             for fraction in fractions:
                 for name, skill in skills.items():
-                    cell = make_cell(home, name, task, kind, protocol, fraction, unit="patient")
+                    cell = make_cell(home, name, task, kind, protocol, fraction, unit="patient", repeats=repeats)
                     tables = []
-                    for i in range(finals):
+                    for i in range(repeats):
                         gain = 0.5 * np.log10(fraction) + generator("run", name, i, fraction).normal(0, 0.02)
                         if kind == "segmentation":
                             more = {"units": units, "images": 3, "skill": float(0.6 + 0.15 * skill + 0.1 * gain)}
                             tables.append(segmentation(i, **more))
                         else:
                             tables.append(classification(i, units=units, images=6, skill=float(skill + gain)))
-                    write_cell(home, cell, tables, "dice" if kind == "segmentation" else "balanced_accuracy")
+                    write_cell(home, cell, tables)
                     cells.append(cell)
     patches = home.at("patches/tissue112/0a1b2c3d")
     write_slides(patches, done=5, failed=2)

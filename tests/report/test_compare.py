@@ -1,12 +1,12 @@
-from dataclasses import replace
-
+import numpy as np
 import pytest
 
 from raysweep.report.compare import compare_cells
+from raysweep.report.rows import of_metric, read_rows
 from raysweep.report.spec import CompareSpec, Primary
 from raysweep.transfer.metrics import score
 
-from .fake_study import make_study
+from .fake_study import make_study, with_status, write_cell
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,13 @@ def study(tmp_path_factory):
 
 def compared(study, cells=None, compare=None, baseline="imagenet"):
     cells = cells or study.cells
-    finals = {c.path: c.folder.read_table("finals.parquet") for c in cells if c.status == "done"}
-    return compare_cells(cells, finals, compare or study.compare, baseline=baseline)
+    compare = compare or study.compare
+    rows, cells = read_rows(cells, compare.primary.metric)
+    return compare_cells(cells, rows, compare, baseline=baseline)
+
+
+def values(cell, metric):
+    return of_metric(read_rows([cell], metric)[0][cell.path], metric, cell.task)["value"].to_numpy()
 
 
 def test_known_effects_are_found(study):
@@ -38,18 +43,17 @@ def test_best_is_better_than_every_other(study):
     assert {e.cell.checkpoint for e in findings.estimates.values() if e.best} == {"simclr"}
     without = [c for c in study.cells if c.checkpoint in ("imagenet", "twin")]
     assert not any(e.best for e in compared(study, without).estimates.values())  # a lead by luck gets no star
-    open_end = [replace(c, status="running") if c.checkpoint == "twin" else c for c in study.cells]
+    open_end = [with_status(c, "running") if c.checkpoint == "twin" else c for c in study.cells]
     assert not any(e.best for e in compared(study, open_end).estimates.values())
 
 
-def test_values_are_means_over_finals(study):
+def test_values_are_means_over_repeats(study):
     findings = compared(study)
     for cell in study.cells[:3]:
-        rows = cell.folder.read_table("finals.parquet")
         interval = findings.estimates[cell.path].interval
-        assert interval.value == pytest.approx(rows["value"].to_numpy().mean())
+        assert interval.value == pytest.approx(values(cell, cell.metrics[0]).mean())
         assert interval.low < interval.value < interval.high
-        assert (interval.n_units, interval.n_runs, interval.basis) == (24, 3, "bootstrap")
+        assert (interval.n_units, interval.n_repeats, interval.basis) == (24, 3, "bootstrap")
 
 
 def test_other_protocols_are_secondary(study):
@@ -60,10 +64,10 @@ def test_other_protocols_are_secondary(study):
 
 def test_an_unfinished_baseline_leaves_a_reason_and_stays_in_the_count(study):
     lost = [c for c in study.cells if c.checkpoint == "imagenet" and c.fraction == 0.5 and c.task == "tissue"]
-    cells = [replace(c, status="failed", reason="all trials failed") if c in lost else c for c in study.cells]
+    cells = [with_status(c, "failed", "no memory") if c in lost else c for c in study.cells]
     findings = compared(study, cells)
     without = [c for c in findings.comparisons if c.primary and c.difference is None]
-    assert {c.reason for c in without} == {"baseline imagenet: failed: all trials failed"}
+    assert {c.reason for c in without} == {"baseline imagenet: repeat 0: no memory"}
     assert {c.verdict.word for c in without} == {"not compared"}
     some = next(c for c in findings.comparisons if c.primary and c.difference and c.cell.checkpoint == "twin")
     same = next(c for c in compared(study).comparisons if c.cell == some.cell)
@@ -72,12 +76,12 @@ def test_an_unfinished_baseline_leaves_a_reason_and_stays_in_the_count(study):
 
 def test_missing_predictions_keep_the_value_and_lose_the_interval(tmp_path):
     study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
-    study.cells[0].folder.remove("predictions")
+    study.cells[0].repeats[1].folder.remove("predictions")
     findings = compared(study)
     found = findings.estimates[study.cells[0].path].interval
     assert found.low is None
     assert "cannot be read" in found.reason
-    assert found.value == pytest.approx(study.cells[0].folder.read_table("finals.parquet")["value"].to_numpy().mean())
+    assert found.value == pytest.approx(values(study.cells[0], "balanced_accuracy").mean())
     assert all(c.difference is None and c.reason.startswith("baseline imagenet") for c in findings.comparisons)
 
 
@@ -87,7 +91,58 @@ def test_primary_metric_replaces_the_task_own_where_it_fits(study):
     metrics = {(e.cell.task, e.metric) for e in findings.estimates.values()}
     assert metrics == {("tissue", "auroc"), ("glands", "dice")}
     cell = study.cells[0]
-    values = [
-        score(cell.folder.read_table("predictions", f"seed{i}-fold0.parquet"), "auroc", cell.kind) for i in range(3)
-    ]
-    assert findings.estimates[cell.path].interval.value == pytest.approx(sum(values) / 3)
+    found = [score(r.folder.read_table("predictions", "tissue.parquet"), "auroc", cell.kind) for r in cell.repeats]
+    assert findings.estimates[cell.path].interval.value == pytest.approx(sum(found) / 3)
+
+
+def lacking(study, checkpoint, repeat=2):
+    """The cells, with a repeat of one checkpoint that diverged."""
+    for cell in study.cells:
+        if cell.checkpoint == checkpoint:
+            tables = [r.folder.read_table("predictions", f"{cell.task}.parquet") for r in cell.repeats]
+            tables[repeat] = "training diverged at step 30"
+            write_cell(study.folder, cell, tables)
+
+
+@pytest.mark.parametrize("lost", ["simclr", "random", "imagenet"])
+def test_a_checkpoint_that_lacks_a_repeat_is_called_neither_better_nor_equal(tmp_path, lost):
+    skills = {"imagenet": 0.9, "random": 0.1, "simclr": 1.6}
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",), skills=skills, repeats=4)
+    lacking(study, lost)
+    findings = compared(study)
+    estimate = next(e for e in findings.estimates.values() if e.cell.checkpoint == lost)
+    assert (estimate.repeats, estimate.complete) == ("3 of 4 repeats", False)
+    assert estimate.lacking == ("repeat 2: training diverged at step 30",)
+    assert estimate.interval.value == pytest.approx(np.nanmean(values(estimate.cell, "balanced_accuracy")))
+    words = {c.cell.checkpoint: (c.verdict.word, c.reason) for c in findings.comparisons}
+    said = f"{lost}: 3 of 4 repeats (repeat 2: training diverged at step 30)"
+    expected = {"simclr": ("better", ""), "random": ("worse", "")}
+    if lost == "imagenet":
+        expected = {"simclr": ("better", said), "random": ("undecided", said)}
+    elif lost == "simclr":
+        expected["simclr"] = ("undecided", said)
+    else:
+        expected["random"] = ("worse", said)  # what is missing would hardly be better
+    assert words == expected
+    assert {e.cell.checkpoint for e in findings.estimates.values() if e.best} == ({"simclr"} - {lost})
+
+
+def test_equal_is_not_said_of_what_lacks_a_repeat(tmp_path):
+    how = {"fractions": (1.0,), "tasks": ("tissue",), "protocols": ("finetune",), "repeats": 4, "units": 60}
+    compare = CompareSpec(baseline="imagenet", margin=0.2)
+    for lost, word in ((None, "no difference that matters"), ("twin", "undecided"), ("imagenet", "undecided")):
+        study = make_study(tmp_path / str(lost), skills={"imagenet": 0.9, "twin": 0.9}, **how)
+        if lost:
+            lacking(study, lost)
+        assert [c.verdict.word for c in compared(study, compare=compare).comparisons] == [word]
+
+
+def test_a_cell_without_any_value_has_no_estimate(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    cell = study.cells[2]
+    write_cell(study.folder, cell, ["all 8 trials failed; the first: the loss is nan"] * 3)
+    findings = compared(study)
+    assert cell.path not in findings.estimates
+    [comparison] = [c for c in findings.comparisons if c.cell.checkpoint == cell.checkpoint]
+    assert comparison.reason == "repeat 0: all 8 trials failed; the first: the loss is nan"
+    assert comparison.verdict.word == "not compared"

@@ -12,7 +12,7 @@ ALPHA = 0.05
 
 def plain_mean(values: np.ndarray, *, pretrainings=None, runs=None, name: str = "x", resamples: int = 400) -> Scores:
     """Scores of a metric that is the mean of unit values (U, S)."""
-    n, n_runs = values.shape
+    n, n_repeats = values.shape
     rng = generator("test", name)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) if n >= 20 else np.zeros((0, n))
     return Scores(
@@ -20,8 +20,8 @@ def plain_mean(values: np.ndarray, *, pretrainings=None, runs=None, name: str = 
         without=(values.sum(axis=0) - values).T / (n - 1),
         resampled=(drawn @ values.mean(axis=1)) / n,
         noise=rng.standard_normal(len(drawn)),
-        runs=tuple(runs or range(n_runs)),
-        pretrainings=tuple(pretrainings or [0] * n_runs),
+        repeats=tuple(runs or range(n_repeats)),
+        pretrainings=tuple(pretrainings or [0] * n_repeats),
         units=tuple(f"u{i:04d}" for i in range(n)),
     )
 
@@ -87,7 +87,7 @@ def test_runs_are_paired_by_their_index():
     assert found.value == pytest.approx(0.03, abs=2e-3)
     assert found.high - found.low < 0.01
     some = paired_difference(plain_mean(a), plain_mean(b[:, :2], runs=[1, 7]), alpha=ALPHA, margin=0.02)
-    assert some.n_runs == 1
+    assert some.n_repeats == 1
 
 
 @pytest.mark.parametrize(("units", "basis"), [(5, "none"), (6, "t"), (19, "t"), (20, "bootstrap")])

@@ -4,10 +4,11 @@ import pytest
 
 from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.costs import read_costs
+from raysweep.report.rows import read_rows
 from raysweep.report.slides import MOST_OVERLAYS, read_slides
 from raysweep.storage import Storage
 
-from .fake_study import make_cell, write_cell, write_checkpoint, write_slides
+from .fake_study import make_cell, with_status, write_cell, write_checkpoint, write_slides
 
 
 @pytest.fixture
@@ -55,15 +56,15 @@ def test_checkpoints_say_where_they_come_from(home):
 
 
 def test_costs_are_summed_over_cells(home):
-    cells = [make_cell(home, name, "t", "classification", "finetune", 1.0) for name in ("a", "b", "c")]
+    cells = [make_cell(home, name, "t", "classification", "finetune", 1.0, repeats=2) for name in ("a", "b", "c")]
     from .fake_study import classification
 
     tables = [classification(i, units=6, images=2, skill=1.0) for i in range(2)]
     for cell in cells[:2]:
-        write_cell(home, cell, tables, "accuracy")
-    finals = {c.path: c.folder.read_table("finals.parquet") for c in cells[:2]}
-    found = read_costs(cells, finals)
+        write_cell(home, cell, tables)
+    rows, known = read_rows([*cells[:2], with_status(cells[2], "waiting")], None)
+    found = read_costs(known, rows)
     assert [row[0] for row in found.table.rows] == ["a", "b"]
-    assert found.table.rows[0][4:] == ["4", "1", "1", "1.0", "2", "0.2"]
-    assert found.totals == ["8", "2", "2", "2.0", "4", "0.4"]
-    assert found.failures == [("OSError: image file is truncated", 2)]
+    assert found.table.rows[0][4:] == ["8", "2", "2", "2.0", "2", "0.2"]
+    assert found.totals == ["16", "4", "4", "4.1", "4", "0.4"]
+    assert found.failures == [("the loss is nan", 4)]

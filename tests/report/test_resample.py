@@ -5,7 +5,9 @@ import pytest
 
 from raysweep.errors import WorkError
 from raysweep.report import resample
+from raysweep.report.cells import CellRef
 from raysweep.report.resample import read_scores
+from raysweep.report.rows import read_rows
 from raysweep.storage import Storage
 from raysweep.transfer.metrics import score
 
@@ -13,9 +15,13 @@ from .fake_study import classification, make_cell, segmentation, write_cell
 
 
 def read(home: Storage, tables: list[pa.Table], kind: str, metric: str, task: str = "t", **more):
-    cell = make_cell(home, "a", task, kind, "finetune", 1.0)
-    write_cell(home, cell, tables, metric, **more)
-    return cell, read_scores(cell, cell.folder.read_table("finals.parquet"), metric)
+    cell = make_cell(home, "a", task, kind, "finetune", 1.0, repeats=len(tables), metrics=(metric,))
+    write_cell(home, cell, tables, **more)
+    return cell, read_scores(cell, rows_of(cell), metric)
+
+
+def rows_of(cell: CellRef) -> pa.Table:
+    return read_rows([cell], None)[0][cell.path]
 
 
 @pytest.mark.parametrize(
@@ -43,22 +49,23 @@ def test_resamples_are_of_units_and_the_same_for_every_checkpoint(tmp_path):
     by_unit = np.array([score(table.filter(pc.equal(table["unit"], u)), "accuracy", "classification")
                         for u in scores.units])  # fmt: skip
     assert scores.resampled.var() == pytest.approx(by_unit.var() / 22, rel=0.15)
-    other = make_cell(home, "b", "t", "classification", "linear", 0.5)
-    write_cell(home, other, [table], "accuracy")
-    again = read_scores(other, other.folder.read_table("finals.parquet"), "accuracy")
+    other = make_cell(home, "b", "t", "classification", "linear", 0.5, repeats=1, metrics=("accuracy",))
+    write_cell(home, other, [table])
+    again = read_scores(other, rows_of(other), "accuracy")
     assert np.array_equal(again.resampled, scores.resampled)
 
 
-def test_folds_are_pooled(tmp_path):
+def test_what_ranks_stays_within_its_fold(tmp_path):
     table = classification(0, units=8, images=4, skill=0.7)
-    cell, whole = read(Storage.open(tmp_path), [table], "classification", "auroc")
-    first = pc.less(table["unit"], "u004")
-    cell.folder.write_table(table.filter(first), "predictions", "seed0-fold0.parquet")
-    cell.folder.write_table(table.filter(pc.invert(first)), "predictions", "seed0-fold1.parquet")
-    rows = cell.folder.read_table("finals.parquet").to_pylist()
-    rows[0]["predictions"] = ["predictions/seed0-fold0.parquet", "predictions/seed0-fold1.parquet"]
-    scores = read_scores(cell, pa.Table.from_pylist(rows), "auroc")
-    assert np.array_equal(scores.without, whole.without)
+    fold = pc.cast(pc.greater_equal(table["unit"], "u004"), pa.int32())
+    folded = table.set_column(2, "fold", fold)
+    _, accuracy = read(Storage.open(tmp_path), [table, folded], "classification", "accuracy")
+    assert np.array_equal(accuracy.without[0], accuracy.without[1])
+    _, auroc = read(Storage.open(tmp_path), [folded], "classification", "auroc")
+    parts = [score(folded.filter(pc.equal(fold, f)), "auroc", "classification") for f in (0, 1)]
+    assert auroc.values[0] == pytest.approx(np.mean(parts))
+    left = folded.filter(pc.not_equal(folded["unit"], "u002"))
+    assert auroc.without[0, 2] == pytest.approx(score(left, "auroc", "classification"))
 
 
 def test_an_image_is_told_from_a_unit(tmp_path):
@@ -81,10 +88,10 @@ def test_many_units_are_dealt_to_blocks(tmp_path, monkeypatch, kind):
     assert scores.without[0, 5] == pytest.approx(score(table.filter(kept), metric, kind))
 
 
-def test_runs_and_pretrainings_come_from_the_rows(tmp_path):
+def test_repeats_and_pretrainings_come_from_the_rows(tmp_path):
     tables = [classification(seed, units=7, images=3, skill=0.7) for seed in range(3)]
     _, scores = read(Storage.open(tmp_path), tables, "classification", "accuracy", pretrainings=2)
-    assert (scores.runs, scores.pretrainings) == ((0, 1, 2), (0, 1, 0))
+    assert (scores.repeats, scores.pretrainings) == ((0, 1, 2), (0, 1, 0))
 
 
 def test_missing_or_disagreeing_predictions_are_said(tmp_path):
@@ -93,10 +100,10 @@ def test_missing_or_disagreeing_predictions_are_said(tmp_path):
     with pytest.raises(WorkError, match="different units"):
         read(home, tables, "classification", "accuracy")
     cell, _ = read(home, tables[:1], "classification", "accuracy")
-    finals = cell.folder.read_table("finals.parquet")
-    cell.folder.write_bytes(b"not parquet", "predictions", "seed0-fold0.parquet")
-    with pytest.raises(WorkError, match=r"predictions/seed0-fold0.parquet cannot be read"):
+    finals, folder = rows_of(cell), cell.repeats[0].folder
+    folder.write_bytes(b"not parquet", "predictions", "t.parquet")
+    with pytest.raises(WorkError, match="predictions of repeat 0 cannot be read"):
         read_scores(cell, finals, "accuracy")
-    cell.folder.remove("predictions", "seed0-fold0.parquet")
+    folder.remove("predictions", "t.parquet")
     with pytest.raises(WorkError, match="cannot be read"):
         read_scores(cell, finals, "accuracy")

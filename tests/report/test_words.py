@@ -5,9 +5,8 @@ from raysweep.report.compare import Comparison, Findings
 from raysweep.report.family import Verdict
 from raysweep.report.intervals import Difference
 from raysweep.report.words import answer
-from raysweep.storage import Storage
 
-CELL = CellRef(Storage.open("/nowhere"), "p", "a", "t", "classification", "finetune", 1.0, "done")
+CELL = CellRef("p", "a", "t", "classification", "finetune", 1.0, ("accuracy",), ())
 
 
 def comparison(checkpoint: str, word: str, task: str = "glands", fraction: float = 0.1) -> Comparison:
@@ -30,13 +29,21 @@ def test_headline_names_what_is_better_and_worse():
     assert found.lines[0].parts[0] == ("better", ["glands at 10\u00a0%\u00a0(+0.043\u00a0[+0.012,\u00a0+0.074])"])
 
 
+def test_a_comparison_that_was_changed_later_is_called_exploratory():
+    findings = Findings("imagenet", {}, [comparison("a", "better")], {})
+    found = answer(
+        findings, protocol="finetune", checkpoints=["imagenet", "a"], finished=1, planned=1, exploratory=True
+    )
+    assert found.headline.startswith("Exploratory: the comparison was changed after results were there. Better than")
+
+
 def test_undecided_is_not_called_equal():
     assert asked([comparison("a", "undecided")]).headline == "No checkpoint was found better or worse than imagenet."
     assert "no difference that matters" in asked([comparison("a", "no difference that matters")]).headline
 
 
 def test_there_is_a_sentence_when_there_is_no_verdict():
-    assert "no cell is finished" in asked([], finished=0).headline
+    assert "no repeat is finished" in asked([], finished=0).headline
     assert "not among the checkpoints" in asked([comparison("a", "better")], baseline="lost").headline
     assert "nothing could be compared" in asked([comparison("a", "not compared")]).headline
     assert "no cell uses finetune" in asked([]).headline

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
@@ -8,13 +9,15 @@ from html.parser import HTMLParser
 
 import pytest
 
+from raysweep.report.registration import record
 from raysweep.report.spec import CompareSpec, Primary
 from raysweep.report.summary import summary_rows
 from raysweep.report.write import write_report
 from raysweep.storage import Storage
+from raysweep.transfer.metrics import score
 from raysweep.transfer.schema import RESULT_SCHEMA
 
-from .fake_study import make_study
+from .fake_study import make_study, with_status, write_cell
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -111,8 +114,9 @@ def test_results_hold_every_final_in_a_fixed_order(study, written):
     results = study.folder.read_table("results.parquet")
     assert results.schema.names == RESULT_SCHEMA.names
     assert results.num_rows == 3 * len(study.cells)
+    assert set(results["repeat"].to_pylist()) == {0, 1, 2}
     keys = list(
-        zip(*(results[k].to_pylist() for k in ("task", "protocol", "fraction", "checkpoint", "seed")), strict=True)
+        zip(*(results[k].to_pylist() for k in ("task", "protocol", "fraction", "checkpoint", "repeat")), strict=True)
     )
     assert keys == sorted(keys)
 
@@ -140,7 +144,10 @@ def test_what_intervals_cover_is_said(written):
     text = written[1].text
     assert "another draw of labels" in text
     assert "it is about those very weights" in text
-    assert "It does not cover another search" in text
+    assert "another draw of labels of that number, another seed and another search" in text
+    assert "at 100 % every draw is the same pool" in text
+    assert "the loss on val chose settings, not the metric" in text
+    assert "val: 5 (1)" in text
 
 
 def test_names_and_reasons_are_escaped(tmp_path):
@@ -148,7 +155,7 @@ def test_names_and_reasons_are_escaped(tmp_path):
     study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",),
                        skills={"imagenet": 0.9, "<b>&": 1.2, "lost": 0.5})  # fmt: skip
     study.study = evil
-    study.cells = [replace(c, status="failed", reason=evil) if c.checkpoint == "lost" else c for c in study.cells]
+    study.cells = [with_status(c, "failed", evil) if c.checkpoint == "lost" else c for c in study.cells]
     page, reader = page_of(study)
     assert "<script" not in page
     assert "<b>&" not in page
@@ -159,28 +166,69 @@ def test_names_and_reasons_are_escaped(tmp_path):
 def test_failed_and_unfinished_cells_appear_as_such(tmp_path):
     study = make_study(tmp_path, fractions=(0.1, 1.0), tasks=("tissue",), protocols=("finetune",))
     done = study.cells
-    study.cells = [replace(c, status="failed", reason="all trials failed: no memory") if c.checkpoint == "simclr"
-                   else replace(c, status="running") if c.checkpoint == "random" and c.fraction == 1.0 else c
+    study.cells = [with_status(c, "failed", "no memory") if c.checkpoint == "simclr"
+                   else with_status(c, "running") if c.checkpoint == "random" and c.fraction == 1.0 else c
                    for c in done]  # fmt: skip
     _, reader = page_of(study)
-    assert "all trials failed: no memory" in reader.text
-    assert "3 planned cells have no result" in reader.text
+    assert "no memory" in reader.text
+    assert "3 planned cells lack repeats" in reader.text
     main = study.folder.read_bytes("report", "tables", "main.csv").decode()
     assert "simclr,failed,failed" in main
     assert ",running" in main
 
 
-def test_a_damaged_result_is_a_failed_cell(tmp_path):
+def test_a_damaged_result_is_a_failed_repeat(tmp_path):
     study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
-    study.cells[1].folder.write_bytes(b"no table", "finals.parquet")
+    study.cells[1].repeats[2].folder.write_bytes(b"no table", "final.parquet")
+    _, reader = page_of(study)
+    missing = study.folder.read_bytes("report", "tables", "missing.csv").decode()
+    assert "100 %,2,failed,its results cannot be read (ArrowInvalid)" in missing
+    assert "random at 100 % has 2 of 3 repeats. repeat 2: its results cannot be read (ArrowInvalid)." in reader.text
+    main = study.folder.read_bytes("report", "tables", "main.csv").decode()
+    assert "(2 of 3 repeats)" in main
+
+
+def test_a_metric_that_was_listed_later_is_counted_from_the_predictions(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    study.cells = [replace(c, metrics=("balanced_accuracy", "auroc")) for c in study.cells]
     page_of(study)
-    assert "finals.parquet: ArrowInvalid" in study.folder.read_bytes("report", "tables", "missing.csv").decode()
+    rows = study.folder.read_table("results.parquet").to_pylist()
+    assert [r["metric"] for r in rows[:6]] == ["auroc"] * 3 + ["balanced_accuracy"] * 3
+    folder = study.cells[0].repeats[0].folder
+    predictions = folder.read_table("predictions", "tissue.parquet")
+    [row] = [r for r in rows if r["folder"] == study.cells[0].repeats[0].path and r["metric"] == "auroc"]
+    assert row["value"] == pytest.approx(score(predictions, "auroc", "classification"))
+
+
+def test_one_search_for_all_and_a_changed_comparison_are_said_at_the_top(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    record(study.folder, study.compare)
+    first = study.folder.read_bytes("compare.json")
+    assert "Exploratory" not in page_of(study)[1].text
+    study.compare = CompareSpec(baseline="random", margin=0.05)
+    study.question = "Is it worth it?"
+    record(study.folder, study.compare)
+    record(study.folder, study.compare)
+    assert len(study.folder.read_json("compare.json")) == 2
+    assert study.folder.read_json("compare.json")[0] == json.loads(first)[0]
+    for cell in study.cells:
+        tables = [r.folder.read_table("predictions", f"{cell.task}.parquet") for r in cell.repeats]
+        write_cell(study.folder, cell, tables, search="once")
+    page, reader = page_of(study)
+    assert "<title>Is it worth it?</title>" in page
+    top = reader.text[: reader.text.index("Differences to")]
+    assert "Exploratory: the comparison was changed after results were there. Better than random" in top
+    assert "compare.baseline was imagenet when the first search began" in top
+    assert "compare.margin was 0.02" in top
+    assert "One search served all repeats" in top
+    assert "It does not cover another search" in reader.text
+    assert ",exploratory," in study.folder.read_bytes("report", "tables", "differences.csv").decode()
 
 
 def test_nothing_finished_still_gives_a_page(tmp_path):
     study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
-    study.cells = [replace(c, status="waiting") for c in study.cells]
-    assert "There is no answer yet: no cell is finished." in page_of(study)[1].text
+    study.cells = [with_status(c, "waiting") for c in study.cells]
+    assert "There is no answer yet: no repeat is finished." in page_of(study)[1].text
     assert study.folder.read_table("results.parquet").num_rows == 0
     study.cells, study.patch_sets, study.checkpoints = [], {}, {}
     study.compare = CompareSpec()
@@ -215,7 +263,7 @@ def test_a_baseline_or_protocol_that_was_not_run_is_said(tmp_path):
 
 def test_long_tables_are_cut_on_the_page_alone(tmp_path):
     skills = {f"grid-{i}": 0.5 for i in range(70)}
-    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",), units=6, finals=1,
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",), units=6, repeats=1,
                        skills=skills)  # fmt: skip
     page, reader = page_of(study)
     assert "The first 60 of 70" in reader.text
