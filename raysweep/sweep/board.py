@@ -104,7 +104,7 @@ class Board:
             self.fail(
                 lane.cell, lane.repeat, f"{_label(task)}: {times} attempts were lost, the last: {reason}; run again"
             )
-        elif times:
+        elif times and name not in self.failed:
             self._stage.note(f"{name}: {_label(task)} is tried again ({reason})")
 
     def _choose(self) -> Lane | None:

@@ -84,7 +84,8 @@ def _at(entry: Mapping[str, Any], u: float) -> Any:
     if entry["type"] == "int":  # every whole number has an equal share: of the range, or of its logarithm
         low, high = low - 0.5, high + 0.5
     value = math.exp(math.log(low) + u * math.log(high / low)) if entry["log"] else low + u * (high - low)
-    return min(max(round(value), entry["low"]), entry["high"]) if entry["type"] == "int" else min(value, entry["high"])
+    value = round(value) if entry["type"] == "int" else value
+    return min(max(value, entry["low"]), entry["high"])  # a logarithm and back can end just outside
 
 
 def _frozen(trial: TrialRecord, ranges: dict[str, Any], select: Select) -> optuna.trial.FrozenTrial:

@@ -32,10 +32,43 @@ def test_what_a_dead_attempt_reported_does_not_count_but_its_seconds_do() -> Non
         assert history.trials[0].seconds == 2.0 + 5.0
 
 
-def test_finals_and_counts() -> None:
-    done = {"event": "final", "final": 1, "params": {"lr": 1}, "n_images": 9, "n_units": 3,
-            "predictions": "predictions/x.parquet", "seconds": 2.5}  # fmt: skip
-    history = History([ASKED, TOLD, {"event": "asked", "final": 0}, {"event": "asked", "final": 1}, done])
-    assert history.finals[1].predictions == "predictions/x.parquet"
-    assert history.finals[1].seconds == 2.5
-    assert history.counts() == {"done": 1, "pruned": 0, "failed": 0, "asked": 0, "finals": 1, "finals_asked": 1}
+def test_the_val_loss_is_that_of_the_evaluation_that_counts() -> None:
+    history = History([ASKED, _reported(1, 1.0), _reported(2, 2.0)])
+    history.trials[0].evaluations[0]["val_loss"] = 0.1
+    assert history.trials[0].val_loss == float("inf")  # not told
+    history.apply(TOLD)
+    assert history.trials[0].val_loss == 0.4
+    failed = TOLD | {"status": "failed", "value": None, "step": None, "reason": "it diverged"}
+    assert History([ASKED, _reported(1, 1.0), failed]).trials[0].val_loss == float("inf")
+
+
+FINAL = {"event": "final", "final": 1, "params": {"lr": 1}, "evaluations": [{"step": 9}],
+         "predictions": "parts/x.parquet", "reason": "", "seconds": 2.5}  # fmt: skip
+
+
+def test_a_final_from_asked_to_done() -> None:
+    history = History([ASKED, TOLD])
+    assert history.final is None
+    history.apply({"event": "asked", "final": 1})
+    assert history.final is not None
+    assert not history.final.done
+    history.apply(FINAL)
+    final = history.final
+    assert (final.params, final.evaluations, final.predictions) == ({"lr": 1}, [{"step": 9}], "parts/x.parquet")
+    assert final.done
+    assert final.seconds == 2.5
+    history.apply({"event": "asked", "final": 1})
+    history.apply(FINAL | {"predictions": "", "reason": "the loss is nan"})
+    assert history.final.done  # there is nothing more to come
+    assert history.final.seconds == 5.0
+    assert history.counts() == {"done": 1, "pruned": 0, "failed": 0, "asked": 0}
+
+
+def test_a_final_that_was_lost_is_not_done_and_no_trial_failed() -> None:
+    history = History([ASKED, TOLD, {"event": "asked", "final": 1}, {"event": "lost", "final": 1, "reason": "gone"}])
+    assert history.final is not None
+    assert not history.final.done
+    assert history.counts() == {"done": 1, "pruned": 0, "failed": 0, "asked": 0}
+    history = History([ASKED, {"event": "lost", "trial": 0, "reason": "gone"}])
+    assert history.counts() == {"done": 0, "pruned": 0, "failed": 0, "asked": 1}
+    assert history.told() == []

@@ -22,12 +22,12 @@ from raysweep.sweep import board
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.journal import Journal
 from raysweep.sweep.run import _resources
-from raysweep.sweep.state import cell_state
+from raysweep.sweep.state import repeat_state
 from raysweep.transfer.spec import TransferSpec
-from tests.sweep.toy import outcome, simulate, toy_cells, toy_search
+from tests.sweep.toy import events, outcome, simulate, toy_cells, toy_search
 
-TRANSFER = TransferSpec(trials=7, finals=2, steps=40, evaluations=4)
-KEYS = {"checkpoints": "ab", "folds": 2, "fails_above": 0.03, "pace": 0.02}
+TRANSFER = TransferSpec(trials=7, repeats=2, steps=40, evaluations=4)
+KEYS = {"checkpoints": "a", "folds": 2, "fails_above": 0.03, "pace": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list:
     return outcome(cells)
 
 
-def _events(cell: Cell) -> list[dict]:
-    return Journal(cell.artefact.folder.at("journal"), "fold0").read()
+def _folders(cells: list[Cell]) -> list[Path]:
+    return [Path(repeat.artefact.folder.root) for cell in cells for repeat in cell.repeats]
+
+
+def _done(cells: list[Cell]) -> bool:
+    return all(repeat.artefact.done() for cell in cells for repeat in cell.repeats)
 
 
 def _lines(cells: list[Cell]) -> int:
-    files = [f for cell in cells for f in Path(cell.artefact.folder.root).glob("journal/*.jsonl")]
+    files = [f for folder in _folders(cells) for f in folder.glob("journal/*.jsonl")]
     return sum(f.read_bytes().count(b"\n") for f in files)
 
 
@@ -53,43 +57,48 @@ def test_deaths_failures_and_all_that_goes_on(
     capfd: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One search of good cells, one whose actor dies once, one whose actors always die, one that always raises."""
-    monkeypatch.setattr(board, "DEATHS", 1)
+    """One search of cells: good, with two deaths, always dying, without its data, never training to the end."""
+    monkeypatch.setattr(board, "ATTEMPTS", 2)
     marker, early = tmp_path / "die", tmp_path / "early"
     marker.touch()
     good = toy_cells(tmp_path, TRANSFER, **KEYS)
     once = toy_cells(tmp_path, TRANSFER, checkpoints="c", dies=str(marker), dies_early=str(early))
     always = toy_cells(tmp_path, TRANSFER, checkpoints="d", dies="always")
-    raises = toy_cells(tmp_path, TRANSFER, checkpoints="e", fails_above=0.0)
+    diverges = toy_cells(tmp_path, TRANSFER, checkpoints="e", fails_above=0.0)
+    without = toy_cells(tmp_path, TRANSFER, checkpoints="f", needs=str(tmp_path / "data"))
     appended = Journal.append
 
     def append(journal: Journal, event: dict) -> None:
-        if event == {"event": "asked", "final": 1} and "/c/" in journal.folder.root and not dead:
+        if event == {"event": "asked", "final": 0} and "/c/" in journal.folder.root and not dead:
             early.touch()  # its process dies before the final begins
             dead.append(event)
         appended(journal, event)
 
     dead: list[dict] = []
     monkeypatch.setattr(Journal, "append", append)
-    failed = toy_search([*always, *once, *raises, *good], TRANSFER, at_once=2, scratch=tmp_path / "scratch")
+    cells = [*always, *once, *without, *diverges, *good]
+    failed = toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch")
 
-    assert failed == ["d/toy-task/toy/1", "e/toy-task/toy/1"]
+    assert failed == [f"{name}/toy-task/toy/1 repeat {repeat}" for name in "df" for repeat in (0, 1)]
     assert outcome(good) == undisturbed
 
     assert not marker.exists()
     assert not early.exists()
-    lost = [{k: e[k] for k in e if k != "reason"} for e in _events(once[0]) if e["event"] == "lost"]
-    assert lost == [{"event": "lost", "trial": 0}, {"event": "lost", "final": 1}]
+    lost = [{k: e[k] for k in e if k != "reason"} for e in events(once[0]) if e["event"] == "lost"]
+    assert lost == [{"event": "lost", "trial": 0}, {"event": "lost", "final": 0}]
     calm = toy_cells(tmp_path / "calm", TRANSFER, checkpoints="c")
     simulate(calm, TRANSFER)
     values = [[(t["status"], t["value"], len(t["evaluations"])) for t in outcome(c)[0]] for c in (once, calm)]
     assert values[0] == values[1]  # what the dead attempt reported does not count
 
-    lost = [e for e in _events(always[0]) if e["event"] == "lost"]
-    assert [e["trial"] for e in lost] == [0, 0]
-    assert "told" not in {e["event"] for e in _events(always[0])}  # no failure of the setting
-    assert "trial 0: its process died 2 times" in cell_state(always[0].artefact.folder).reason
-    assert "all 7 trials failed; the first: ValueError: lr" in cell_state(raises[0].artefact.folder).reason
+    for cell, why in ((always[0], "its process died: "), (without[0], f"FileNotFoundError: {tmp_path}/data is gone")):
+        for repeat in (0, 1):
+            lost = [e["trial"] for e in events(cell, repeat) if e["event"] == "lost"]
+            assert lost == [0, 0]
+            assert "told" not in {e["event"] for e in events(cell, repeat)}  # no failure of the setting
+            reason = repeat_state(cell.repeats[repeat].artefact.folder).reason
+            assert reason.startswith(f"trial 0: 2 attempts were lost, the last: {why}")
+    assert {r["reason"] for r in outcome(diverges)[1]} == {"all 7 trials failed; the first: lr 0.001 is too high"}
 
     said = capfd.readouterr()
     lines = [line for line in (said.out + said.err).splitlines() if "(raylet)" not in line]  # it tells of dead workers
@@ -144,7 +153,7 @@ def test_a_killed_driver_is_followed_by_one_that_ends_at_the_same_results(
     _drive(tmp_path, _enough(45), _kill_driver)
     cells = toy_cells(tmp_path, TRANSFER, **KEYS)
     assert _lines(cells) >= 45
-    assert not all(cell.artefact.done() for cell in cells)
+    assert not _done(cells)
     assert toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch") == []
     assert outcome(cells) == undisturbed
 
@@ -156,7 +165,7 @@ def test_a_driver_killed_at_many_moments(tmp_path: Path, ray_session: None, undi
     for lines in (1, 25, 60, 90, 110):
         if _lines(cells) < lines:
             _drive(tmp_path, _enough(lines), _kill_driver)
-    assert not all(cell.artefact.done() for cell in cells)
+    assert not _done(cells)
     toy_search(cells, TRANSFER, at_once=4, scratch=tmp_path / "scratch")
     assert outcome(cells) == undisturbed
 
@@ -165,7 +174,7 @@ def test_a_driver_killed_at_many_moments(tmp_path: Path, ray_session: None, undi
 @pytest.mark.timeout(900)
 def test_killed_while_finals_are_written(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
     def predicted(cells: list[Cell]) -> bool:
-        return any(any(Path(c.artefact.folder.root).glob("predictions/*")) for c in cells)
+        return any(any(folder.glob("parts/*")) for folder in _folders(cells))
 
     _drive(tmp_path, predicted, _kill_driver)
     cells = toy_cells(tmp_path, TRANSFER, **KEYS)

@@ -4,33 +4,36 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.sweep.state import CellState, cell_state
+from raysweep.sweep.state import RepeatState, repeat_state
 from raysweep.transfer.spec import TransferSpec
 from tests.sweep.toy import Killed, simulate, toy_cells
 
-TRANSFER = TransferSpec(trials=3, finals=2, steps=10, evaluations=2, early_stopping="none")
+TRANSFER = TransferSpec(trials=3, repeats=1, steps=10, evaluations=2, early_stopping="none")
 
 
-def test_a_cell_from_waiting_to_done(tmp_path: Path) -> None:
+def test_a_repeat_from_waiting_to_done(tmp_path: Path) -> None:
     cell = toy_cells(tmp_path, TRANSFER, checkpoints="a", folds=2)[0]
-    folder = cell.artefact.folder
-    assert cell_state(folder) == CellState("waiting")
+    folder = cell.repeats[0].artefact.folder
+    assert repeat_state(folder) == RepeatState("waiting")
     with pytest.raises(Killed):
         simulate([cell], TRANSFER, events=6)  # one trial is told, the next is asked for
-    assert cell_state(folder) == CellState("started", trials=6, done=1, running=1, finals=4)
+    assert repeat_state(folder) == RepeatState("started", trials=6, done=1, running=1)
     folder.write_json({"reason": "the roof fell in"}, "failed.json")
-    assert (cell_state(folder).status, cell_state(folder).reason) == ("failed", "the roof fell in")
-    simulate([cell], TRANSFER)
-    assert cell_state(folder) == CellState("done", trials=6, done=6, finals=4, finals_done=4)
-
-
-def test_finals_under_way(tmp_path: Path) -> None:
-    cell = toy_cells(tmp_path, TRANSFER, checkpoints="a")[0]
+    assert (repeat_state(folder).status, repeat_state(folder).reason) == ("failed", "the roof fell in")
     with pytest.raises(Killed):
-        simulate([cell], TRANSFER, events=1 + 3 * 4 + 3)  # a final is done, the next is asked for
-    assert cell_state(cell.artefact.folder) == CellState(
-        "started", trials=3, done=3, finals=2, finals_done=1, finals_running=1
-    )
+        simulate([cell], TRANSFER, events=24)  # the last final is being written
+    assert repeat_state(folder) == RepeatState("started", trials=6, done=6, finals_done=1)
+    simulate([cell], TRANSFER)
+    assert repeat_state(folder) == RepeatState("done", trials=6, done=6, finals_done=2)
+
+
+def test_failed_settings_and_a_search_that_is_anothers(tmp_path: Path) -> None:
+    transfer = TRANSFER.model_copy(update={"repeats": 2, "search": "once"})
+    cell = toy_cells(tmp_path, transfer, checkpoints="a", fails_above=0.0)[0]
+    simulate([cell], transfer)
+    first, second = (repeat_state(repeat.artefact.folder) for repeat in cell.repeats)
+    assert first == RepeatState("done", trials=3, failed=3, finals_done=1)
+    assert second == RepeatState("done", finals_done=1)
 
 
 def test_reading_it_loads_nothing_heavy() -> None:

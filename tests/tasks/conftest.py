@@ -27,7 +27,7 @@ def make_card() -> Callable[..., Card]:
             "root": "toy",
             "layout": {"type": "csv", "file": "labels.csv", "label": "label", "unit": "patient", "mask": "{mask}"},
             "unit": "patient",
-            "metric": "accuracy" if kind == "classification" else "dice",
+            "metrics": ["accuracy" if kind == "classification" else "dice"],
         }
         return Card.model_validate({**plain, **keys})
 

@@ -51,6 +51,10 @@ def test_an_inline_card_is_a_card(make_card):
     assert load_card(card.model_dump(mode="json"), []) == card
 
 
+def test_the_first_metric_is_the_cards_own(make_card):
+    assert make_card(metrics=["auroc", "accuracy"]).metric == "auroc"
+
+
 @pytest.mark.parametrize(
     ("name", "near"), [("glas-grades", "glas-grade"), ("demo-tisue", "demo-tissue"), ("../datasets/glas-grade", "glas")]
 )
@@ -62,8 +66,11 @@ def test_an_unknown_name_lists_the_nearest(name, near):
 @pytest.mark.parametrize(
     ("keys", "says"),
     [
-        ({"metrics": "dice"}, "metrics: unknown key"),
-        ({"metric": "dice"}, "metric dice: a classification task is scored by one of accuracy"),
+        ({"metric": "dice"}, "metric: unknown key"),
+        ({"metrics": ["accuracy", "dice"]}, "metrics: dice: a classification task is scored by some of accuracy"),
+        ({"metrics": ["auroc", "accuracy", "auroc"]}, "metrics: every metric is listed once"),
+        ({"metrics": []}, "metrics: "),
+        ({"metrics": "accuracy"}, "metrics: "),
         ({"classes": ["a", "a"]}, "classes: every class has a name of its own"),
         ({"classes": ["a"]}, "classes: "),
         ({"at_mpp": 1.0}, "at_mpp needs mpp"),

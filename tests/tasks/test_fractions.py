@@ -53,6 +53,7 @@ def test_draws_are_nested_with_val_inside_and_no_test_unit(make_task, pairs, of,
         assert got.val
         assert got.n_images == len(now)
         assert got.n_units == len({task.samples[i].unit for i in now})
+        assert got.n_val_units == len({task.samples[i].unit for i in got.val})
         assert {task.samples[i].label for i in got.train} == {0, 1, 2}
         assert got == drawn(task, fold, fraction=fraction, fraction_of=of, val=val, draw=draw, seed=seed)
         before = now

@@ -8,6 +8,8 @@ from PIL import Image
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
+from raysweep.tasks.files import load_image
+from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Sample, Task, index_task
 
 
@@ -153,12 +155,70 @@ def test_a_saved_task_loads_equal_with_the_same_fingerprint(masked, tmp_path, ma
     task = index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
     folder = Storage.open(tmp_path / "saved")
     with pytest.raises(WorkError, match="no saved task"):
-        Task.load(folder)
+        Task.load(folder, masked)
     task.save(folder)
-    loaded = Task.load(folder)
+    loaded = Task.load(folder, masked)
     assert loaded == task
     assert loaded.inputs() == task.inputs()
     assert loaded.masks == task.masks
+
+
+@pytest.fixture
+def saved(data, tmp_path, make_card):
+    """A saved task of which one image cannot be read, and another is missing."""
+    (data / "toy" / "0.png").write_text("no picture")
+    labels = data / "toy" / "labels.csv"
+    labels.write_text(labels.read_text() + "\n4.png,a,p4,train\nx.png,b,p5,train\n")
+    Image.new("RGB", (8, 8), (7, 7, 7)).save(data / "toy" / "4.png")
+    folder = Storage.open(tmp_path / "saved")
+    index_task(make_card(), data).save(folder)
+    return folder
+
+
+def test_a_saved_task_names_no_absolute_path(saved, data):
+    assert len(Task.load(saved, data).excluded) == 2
+    for name in sorted(saved.names()):
+        content = saved.read_bytes(name)
+        if name.endswith(".parquet"):  # its pages are compressed
+            content += str(saved.read_table(name).to_pylist()).encode()
+        assert str(data).encode() not in content
+        assert b"/toy/" not in content
+
+
+def test_a_task_is_read_where_its_data_stands_now(saved, data, tmp_path):
+    before = Task.load(saved, data)
+    pixels = read_sample(before, 0)[0]
+    moved = tmp_path / "elsewhere" / "sets"
+    moved.mkdir(parents=True)
+    (data / "toy").rename(moved / "toy")
+    after = Task.load(saved, moved)
+    assert after.root == moved / "toy"
+    assert after.inputs() == before.inputs()
+    np.testing.assert_array_equal(read_sample(after, 0)[0], pixels)
+    with pytest.raises(WorkError, match="cannot be read"):
+        read_sample(before, 0)
+
+
+def test_no_file_is_opened_again_after_a_move(saved, data, tmp_path, make_card, monkeypatch):
+    opened = []
+
+    def spy(path: Path):
+        opened.append(path.name)
+        return load_image(path)
+
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (data / "toy").rename(moved / "toy")
+    monkeypatch.setattr("raysweep.tasks.examine.load_image", spy)
+    again = index_task(make_card(), moved, known=Task.load(saved, moved))
+    assert opened == ["0.png"], "only what could not be used is tried once more"
+    assert again == Task.load(saved, moved)
+
+
+def test_further_metrics_change_no_input_but_another_own_one_does(data, make_card):
+    first = index_task(make_card(metrics=["accuracy"]), data).inputs()
+    assert index_task(make_card(metrics=["accuracy", "auroc"]), data).inputs() == first
+    assert index_task(make_card(metrics=["auroc", "accuracy"]), data).inputs() != first
 
 
 def test_the_fingerprint_covers_bytes_labels_units_and_what_the_numbers_depend_on(data, make_card, write_image):

@@ -5,8 +5,9 @@ import torch
 
 from raysweep.storage import Storage
 from raysweep.transfer.batches import Batches
-from raysweep.transfer.images import Images, Picture, open_images
+from raysweep.transfer.images import Images, Picture
 from raysweep.transfer.preprocess import Preprocess
+from tests.transfer.tiny import open_saved
 
 
 class Labelled(Images):
@@ -18,7 +19,7 @@ class Labelled(Images):
 
 
 def test_a_batch_is_a_function_of_seed_and_step(saved_task: Callable[..., Storage]) -> None:
-    images = open_images(saved_task("classification", [(40, 40)] * 7))
+    images = open_saved(saved_task("classification", [(40, 40)] * 7))
     one, two = (Batches(images, range(7), batch=3, seed=5) for _ in range(2))
     later = two.at(4)  # without the steps before
     np.testing.assert_array_equal([one.at(i) for i in range(5)][4].pixels, later.pixels)
@@ -30,7 +31,7 @@ def test_a_batch_is_a_function_of_seed_and_step(saved_task: Callable[..., Storag
 
 
 def test_every_sample_comes_once_an_epoch(saved_task: Callable[..., Storage]) -> None:
-    batches = Batches(open_images(saved_task("classification", [(32, 32)] * 7)), [2, 4, 6, 1], batch=3, seed=0)
+    batches = Batches(open_saved(saved_task("classification", [(32, 32)] * 7)), [2, 4, 6, 1], batch=3, seed=0)
     drawn = [i for step in range(4) for i in batches.indices(step)]
     epochs = [drawn[i : i + 4] for i in range(0, 12, 4)]
     assert all(sorted(epoch) == [1, 2, 4, 6] for epoch in epochs)
@@ -38,7 +39,7 @@ def test_every_sample_comes_once_an_epoch(saved_task: Callable[..., Storage]) ->
 
 
 def test_labels_follow_their_images(saved_task: Callable[..., Storage]) -> None:
-    images = open_images(saved_task("classification", [(32, 32)] * 6))
+    images = open_saved(saved_task("classification", [(32, 32)] * 6))
     batches = Batches(images, range(6), batch=6, seed=0)
     batch = batches.at(0)
     assert batch.targets.tolist() == [i % 2 for i in batches.indices(0)]
@@ -47,7 +48,7 @@ def test_labels_follow_their_images(saved_task: Callable[..., Storage]) -> None:
 
 
 def test_image_and_mask_are_cut_and_turned_alike(saved_task: Callable[..., Storage]) -> None:
-    images = Labelled(open_images(saved_task("segmentation", [(48, 40)] * 2)).task)
+    images = Labelled(open_saved(saved_task("segmentation", [(48, 40)] * 2)).task)
     batches = Batches(images, [0, 1], batch=64, seed=0)
     batch = batches.at(0)
     np.testing.assert_array_equal(batch.pixels[..., 0], batch.targets)

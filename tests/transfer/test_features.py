@@ -11,13 +11,14 @@ from raysweep.storage import Artefact, Storage
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
 from raysweep.transfer.features import compute_features, features_inputs, read_features
+from tests.transfer.tiny import data_of
 
 Make = Callable[..., Storage]
 
 
 def computed(checkpoint: Storage, task: Storage, home: Path) -> Artefact:
     artefact = Artefact(Storage.open(home), features_inputs("c", "t"))
-    compute_features(checkpoint, task, artefact, threads=1, gpu=False)
+    compute_features(checkpoint, task, artefact, data=data_of(task), threads=1, gpu=False)
     return artefact
 
 
@@ -32,7 +33,7 @@ def test_features_are_the_backbones_and_of_every_sample(checkpoint: Make, saved_
     assert features.shape == (3, 96)
     assert features.dtype == np.float32
     backbone, info = load_checkpoint(folder)
-    task = Task.load(saved)
+    task = Task.load(saved, data_of(saved))
 
     def plain(pixels: np.ndarray) -> np.ndarray:
         normalised = (pixels / 255 - np.array(info.mean)) / np.array(info.std)
@@ -57,7 +58,7 @@ def test_what_cannot_be_computed_is_one_sentence(checkpoint: Make, saved_task: M
     (tmp_path / "data/images/1.png").write_bytes(b"no image")
     artefact = Artefact(Storage.open(tmp_path / "b"), features_inputs("c", "t"))
     with pytest.raises(WorkError, match=r"images/1\.png"):
-        compute_features(checkpoint("test_resnet"), task, artefact, threads=1, gpu=False)
+        compute_features(checkpoint("test_resnet"), task, artefact, data=data_of(task), threads=1, gpu=False)
     assert not artefact.done()
     with pytest.raises(WorkError, match="features have not been computed"):
         read_features(artefact.folder)

@@ -12,7 +12,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
 from raysweep.tasks.task import Task
 from raysweep.transfer.finetune_run import FinetuneRun
-from raysweep.transfer.job import Evaluation, Job, Run
+from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.metrics import score
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.schema import predictions_schema
@@ -70,14 +70,15 @@ def test_predicting_between_changes_nothing(checkpoint: Make, saved_task: Make, 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_row_per_asked_sample_in_the_order_asked(checkpoint: Make, saved_task: Make, kind: str) -> None:
-    job = make_job(checkpoint("test_resnet"), saved_task(kind, SIZES), batch=2)
+    job = make_job(checkpoint("test_resnet"), saved_task(kind, SIZES), batch=2, fold=3)
     run = start(job)
     asked = [9, 7, 6, 9, 0]
     table = run.predict(asked)
-    task = Task.load(job.task)
+    task = Task.load(job.task, job.data)
     assert table.schema.equals(predictions_schema(kind))
     assert table["sample"].to_pylist() == [task.samples[i].id for i in asked]
     assert table["unit"].to_pylist() == [task.samples[i].unit for i in asked]
+    assert table["fold"].to_pylist() == [3] * 5
     rows = [run.predict([i]) for i in asked]
     if kind == "classification":
         assert table["label"].to_pylist() == [task.samples[i].label for i in asked]
@@ -150,10 +151,31 @@ def test_only_a_better_evaluation_replaces_the_weights(checkpoint: Make, saved_t
     assert not run.predict(TEST).equals(before)
 
 
-def test_a_huge_learning_rate_is_said_to_diverge(checkpoint: Make, saved_task: Make) -> None:
-    job = make_job(checkpoint("test_resnet"), saved_task("classification", SIZES), params={"lr": 1e30}, steps=30)
-    with pytest.raises(WorkError, match=r"^training diverged at step \d+: the loss .* lower lr"):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_huge_learning_rate_diverges_which_is_the_settings_own_fault(
+    checkpoint: Make, saved_task: Make, kind: str
+) -> None:
+    job = make_job(checkpoint("test_resnet"), saved_task(kind, SIZES), params={"lr": 1e30}, steps=30)
+    with pytest.raises(Diverged, match=r"^training diverged at step \d+: the loss .* lower lr"):
         finished(job)
+
+
+def test_a_loss_on_val_that_is_no_number_is_divergence_too(
+    checkpoint: Make, saved_task: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(make_job(checkpoint("test_resnet"), saved_task("classification", SIZES)))
+    plain = run._evaluate  # type: ignore[attr-defined]
+    monkeypatch.setattr(run, "_evaluate", lambda indices: (plain(indices)[0], math.nan))
+    with pytest.raises(Diverged, match="training diverged at step 3: the loss on val is nan"):
+        run.advance()
+
+
+def test_a_missing_image_is_no_divergence(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
+    task = saved_task("classification", SIZES)
+    (tmp_path / "data/images/3.png").unlink()
+    with pytest.raises(WorkError, match=r"images/3\.png cannot be read") as caught:
+        finished(make_job(checkpoint("test_resnet"), task))
+    assert not isinstance(caught.value, Diverged)
 
 
 def test_wrong_params_and_samples_are_refused(checkpoint: Make, saved_task: Make) -> None:

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
-from raysweep.errors import WorkError
+from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
 from raysweep.tasks.task import Task
 from raysweep.transfer.job import Job, Run
@@ -60,6 +60,8 @@ def test_it_is_scikit_learns_fit_on_standardised_features(job: Job, features: np
     assert table.schema.equals(CLASSIFICATION_PREDICTIONS)
     assert table["sample"].to_pylist() == [str(i) for i in TEST]
     assert table["label"].to_pylist() == [i % 2 for i in TEST]
+    assert table["fold"].to_pylist() == [0] * 3
+    assert start(changed(job, fold=2)).predict(TEST)["fold"].to_pylist() == [2] * 3
     np.testing.assert_allclose(np.stack(table["scores"].to_pylist()), probabilities[TEST], rtol=1e-5)
 
 
@@ -72,7 +74,7 @@ def test_the_same_bits_each_time_and_another_c_another_fit(job: Job) -> None:
 
 
 def test_a_class_absent_from_train_has_probability_zero(job: Job) -> None:
-    task = Task.load(job.task)
+    task = Task.load(job.task, job.data)
     Task(task.card.model_copy(update={"classes": ["never", "dark", "bright"]}), task.root,
          [type(s)(**{**vars(s), "label": (s.label or 0) + 1}) for s in task.samples]).save(job.task)  # fmt: skip
     rows = np.stack(start(job).predict(TEST)["scores"].to_pylist())
@@ -84,9 +86,9 @@ def test_a_class_absent_from_train_has_probability_zero(job: Job) -> None:
 def test_what_it_cannot_do_is_one_sentence(job: Job) -> None:
     with pytest.raises(WorkError, match="needs features"):
         start(changed(job, features=None))
-    with pytest.raises(WorkError, match="training samples are all of one class"):
+    with pytest.raises(RequestError, match="training samples are all of one class"):
         start(changed(job, train=[0, 2, 4])).advance()
-    task = Task.load(job.task)
+    task = Task.load(job.task, job.data)
     Task(task.card, task.root, task.samples[::-1]).save(job.task)
     with pytest.raises(WorkError, match="features are of other samples than task tiny"):
         start(job)

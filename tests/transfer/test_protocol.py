@@ -4,6 +4,7 @@ import yaml
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.transfer.protocol import check_protocol, check_space, get_protocol, protocol_names, read_settings
+from raysweep.transfer.spec import TransferSpec
 
 
 def _shipped() -> list[str]:
@@ -17,6 +18,13 @@ def test_names_and_what_they_do() -> None:
     assert not get_protocol("finetune").frozen
     check_protocol("finetune", "segmentation")
     check_protocol("linear", "classification")
+
+
+def test_a_protocol_says_what_it_adapts_and_which_budget_keys_change_its_results() -> None:
+    finetune, linear = get_protocol("finetune"), get_protocol("linear")
+    assert (finetune.adaptation, linear.adaptation) == ("full", "frozen")
+    assert {"trials", "val", "select"} == linear.budget < finetune.budget
+    assert finetune.budget < set(TransferSpec.model_fields)
 
 
 def test_linear_on_segmentation_is_one_sentence() -> None:
@@ -51,7 +59,7 @@ def test_shipped_spaces_fit_their_protocol(path) -> None:
     space = yaml.safe_load(path.read_text())
     check_space(name, kind, space, where=path.name)
     assert path.read_text().startswith("# ")
-    for bound in ("low", "high"):
+    for bound in ("low", "high", "default"):
         read_settings(name, kind, {key: entry[bound] for key, entry in space.items()})
     assert all(entry["low"] < entry["high"] for entry in space.values())
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from raysweep.storage import Storage
 from raysweep.tasks.read import read_sample
-from raysweep.transfer.images import open_images
 from raysweep.transfer.windows import average_windows, stitch_windows, window_origins
+from tests.transfer.tiny import open_saved
 
 
 @given(st.integers(16, 80), st.integers(16, 80), st.integers(1, 16))
@@ -24,7 +24,7 @@ def test_windows_cover_an_image_and_stay_inside(height: int, width: int, px: int
 
 def test_stitched_windows_of_an_identity_are_the_whole_images(saved_task: Callable[..., Storage]) -> None:
     sizes = [(32, 32), (70, 45), (20, 50), (10, 7)]  # exact, larger, smaller in one edge, smaller in both
-    images = open_images(saved_task("segmentation", sizes))
+    images = open_saved(saved_task("segmentation", sizes))
     order = [1, 3, 0, 2, 1]
     calls = []
 
@@ -43,7 +43,7 @@ def test_stitched_windows_of_an_identity_are_the_whole_images(saved_task: Callab
 
 
 def test_averages_are_over_the_windows_of_each_sample(saved_task: Callable[..., Storage]) -> None:
-    images = open_images(saved_task("classification", [(32, 64), (32, 32), (64, 64)]))
+    images = open_saved(saved_task("classification", [(32, 64), (32, 32), (64, 64)]))
     result = average_windows(images, [2, 0, 1], lambda p: p.mean((1, 2)), batch=2)
     assert result.dtype == np.float32
     expected = [read_sample(images.task, i)[0].mean((0, 1)) for i in (2, 0, 1)]

@@ -10,6 +10,7 @@ from raysweep.storage import Storage
 from raysweep.tasks.card import Card
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
+from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Job
 
 PX = 32
@@ -38,14 +39,25 @@ def make_task(folder: Path, kind: str, sizes: list[tuple[int, int]], *, px: int 
     card = Card.model_validate(
         {"name": "tiny", "kind": kind, "classes": ["dark", "bright"], "source": "drawn", "licence": {"name": "CC0"},
          "root": ".", "layout": layout, "unit": "patient", "px": px,
-         "metric": "balanced_accuracy" if kind == "classification" else "dice"}
+         "metrics": ["balanced_accuracy" if kind == "classification" else "dice"]}
     )  # fmt: skip
     return Task(card, folder, samples)
 
 
+def data_of(task: Storage) -> str:
+    """The `data` folder of a task that the fixture `saved_task` saved: it stands beside the task's."""
+    return str(Path(task.root).parent / "data")
+
+
+def open_saved(task: Storage) -> Images:
+    """The samples of a task that the fixture `saved_task` saved."""
+    return open_images(task, data_of(task))
+
+
 def make_job(checkpoint: Storage, task: Storage, **changes: Any) -> Job:
     values: dict[str, Any] = {
-        "checkpoint": checkpoint, "task": task, "train": [0, 1, 2, 3, 4, 5], "val": [6, 7], "params": {"lr": 3e-3},
+        "checkpoint": checkpoint, "task": task, "data": data_of(task), "fold": 0,
+        "train": [0, 1, 2, 3, 4, 5], "val": [6, 7], "params": {"lr": 3e-3},
         "steps": 6, "evaluations": 2, "batch": 4, "select": "val_metric", "seed": 1,
     }  # fmt: skip
     return Job(**{**values, **changes})

@@ -1,0 +1,34 @@
+import pytest
+from pydantic import ValidationError
+
+from raysweep.transfer.spec import TransferSpec
+
+
+def test_with_few_units_in_val_the_loss_chooses() -> None:
+    spec = TransferSpec()
+    assert [spec.select_by(n) for n in (1, 9, 10, 500)] == ["val_loss", "val_loss", "val_metric", "val_metric"]
+
+
+@pytest.mark.parametrize("select", ["val_loss", "last"])
+def test_another_rule_that_was_asked_for_stays(select) -> None:
+    assert [TransferSpec(select=select).select_by(n) for n in (1, 10)] == [select] * 2
+
+
+def test_fractions_come_sorted_and_wrong_ones_are_refused() -> None:
+    assert TransferSpec(fractions=[1.0, 0.1, 0.5]).fractions == [0.1, 0.5, 1.0]
+    for wrong in ([], [0.0], [1.1], [0.5, 0.5]):
+        with pytest.raises(ValidationError, match="distinct fractions"):
+            TransferSpec(fractions=wrong)
+
+
+def test_protocols_are_a_list_or_a_list_for_each_kind() -> None:
+    assert TransferSpec(protocols=["linear"]).protocols_for("segmentation") == ["linear"]
+    by_kind = TransferSpec(protocols={"classification": ["linear", "finetune"]})
+    assert by_kind.protocols_for("classification") == ["linear", "finetune"]
+    assert by_kind.protocols_for("segmentation") == []
+
+
+@pytest.mark.parametrize("key", ["finals", "parallel_per_cell"])
+def test_keys_of_old_are_unknown(key: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        TransferSpec.model_validate({key: 2})
