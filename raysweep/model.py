@@ -1,9 +1,65 @@
 """The base of every typed model that a YAML file is parsed into."""
 
-from pydantic import BaseModel, ConfigDict
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from raysweep.yaml_file import WrittenFloat, WrittenInt
 
 
 class Model(BaseModel):
-    """Frozen; an unknown key is an error, and so are inf and nan."""
+    """Frozen; an unknown key is an error, and so are inf and nan.
+
+    Where a name is meant, a number is the text that it was in its file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_as_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cls.model_fields
+        return {k: _named(k, v, fields[k].annotation) if k in fields else v for k, v in data.items()}
+
+
+def word(key: str, value: Any) -> str:
+    """A name: a number as the text it was. Raises ValueError for `true`, `false` and `null`, which are no names."""
+    if value is None or isinstance(value, bool):
+        shown = "null" if value is None else str(value).lower()
+        raise ValueError(f"{key}: {shown} is a value of its own in YAML; where it is a name, write it in quotes")
+    return value.text if isinstance(value, WrittenInt | WrittenFloat) else str(value)
+
+
+def _named(key: str, value: Any, annotation: Any) -> Any:
+    """The value with every number that stands where only a name can be as its text."""
+    arms = _arms(annotation)
+    if isinstance(value, list | tuple):
+        inner = next((typing.get_args(a)[0] for a in arms if typing.get_origin(a) is list), None)
+        return value if inner is None else [_named(key, v, inner) for v in value]
+    if isinstance(value, dict):
+        inner = next((typing.get_args(a) for a in arms if typing.get_origin(a) is dict), None)
+        if inner is None:
+            return value
+        return {_key(key, k, inner[0]): _named(f"{key}.{k}", v, inner[1]) for k, v in value.items()}
+    takes_text = any(a is str or (typing.get_origin(a) is typing.Literal) for a in arms)
+    takes_other = any(a in (int, float, bool, Any) for a in arms)
+    if not takes_text or takes_other or isinstance(value, str) or (value is None and type(None) in arms):
+        return value
+    return word(key, value)
+
+
+def _key(key: str, name: Any, annotation: Any) -> Any:
+    return word(key, name) if annotation is str and not isinstance(name, str) else name
+
+
+def _arms(annotation: Any) -> list[Any]:
+    """The alternatives of a union, without `Annotated`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _arms(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [arm for part in typing.get_args(annotation) for arm in _arms(part)]
+    return [annotation]

@@ -7,7 +7,6 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.model import Model
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.tissue.spec import TissueSpec
-from raysweep.slides.words import word
 
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
@@ -58,13 +57,6 @@ class PatchSetSpec(Model):
     def patch_mpp(self) -> float | None:
         """um per pixel of the stored patches; None: each slide's own."""
         return None if self.um is None else self.um / self.px
-
-    @field_validator("where", mode="before")
-    @classmethod
-    def _as_words(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {k: [word(k, x) for x in v] if isinstance(v, list) else word(k, v) for k, v in value.items()}
 
     @field_validator("tissue", mode="before")
     @classmethod

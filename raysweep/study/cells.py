@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
-from raysweep.storage import Artefact, Storage, shipped
+from raysweep.storage import Artefact, Storage
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
@@ -46,13 +46,12 @@ def plan_cells(
 
 class _Planner:
     def __init__(self, file: StudyFile, home: Storage) -> None:
-        self._study, self._folder, self._home = file.study, file.folder, home
+        self._study, self._folders, self._home = file.study, file.folders, home
         self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
-        folders = [self._folder, self._folder / "search_spaces", shipped("search_spaces")]
-        space = load_space(protocol, kind, self._study.transfer.spaces, folders)
+        space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, ())
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
         return Cell(**{**vars(cell), "repeats": repeats})

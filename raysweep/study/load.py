@@ -1,4 +1,4 @@
-"""Read a study file and its `key=value` overrides into a checked Study."""
+"""Read a study file, what it extends and its `key=value` overrides into a checked Study."""
 
 import difflib
 import types
@@ -8,43 +8,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.storage import shipped
+from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
+from raysweep.yaml_file import load_yaml, parse_yaml
+
+_KEEP = {"allow_objects": True}  # numbers that remember how they were written
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study and the folder that its relative slide tables, cards and search spaces are looked up in."""
+    """A study and where its cards and search spaces are looked up: its own folder, then those of what it extends."""
 
     study: Study
-    folder: Path
+    folders: tuple[Path, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The study file's own, which its relative paths start from."""
+        return self.folders[0]
 
 
 def load_study(ref: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
     """Read a study.
 
-    `ref` is a file, or the name of a study that ships with raysweep. Overrides are OmegaConf dot-list items such
-    as `transfer.trials=8` or `transfer.fractions=[0.1,1.0]`. Relative `storage` and `data` start from the current
-    directory; every other relative path from the study's own folder.
+    `ref` is a file, or the name of a study that ships with raysweep. Overrides are items such as `transfer.trials=8`
+    or `transfer.fractions=[0.1,1.0]`, their values YAML. Relative `storage` and `data` start from the current
+    directory; every other relative path from the folder of the file that it stands in.
 
     Raises RequestError with one sentence that names the key.
     """
-    path = _find(ref)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: not a YAML file ({' '.join(str(error).split())[:150]})") from error
-    if not isinstance(raw, dict):
-        raise RequestError(f"{path}: a study is a mapping of keys such as name, patches, checkpoints and tasks")
+    path = _find(ref, Path())
+    raw, folders = _read(path, ())
     config = _resolve(raw, overrides, path)
     try:
-        return StudyFile(Study.model_validate(config), path.parent)
+        return StudyFile(Study.model_validate(config), tuple(folders))
     except ValidationError as error:
         raise RequestError(f"{path.name}: {explain(error, Study)}") from error
 
@@ -66,8 +68,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return (f"{where}: " if where else "") + f"{message[0].lower() + message[1:]}{shown}"
 
 
-def _find(ref: str | Path) -> Path:
-    path = Path(ref).expanduser()
+def _find(ref: str | Path, folder: Path) -> Path:
+    path = folder / Path(ref).expanduser()
     if path.is_file():
         return path.absolute()
     named = shipped("studies") / f"{Path(ref).name.removesuffix('.yaml')}.yaml"
@@ -77,20 +79,85 @@ def _find(ref: str | Path) -> Path:
     raise RequestError(f"{ref}: no such study file; studies that ship with raysweep: {', '.join(names) or 'none'}")
 
 
+def _read(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], list[Path]]:
+    """A file's keys with those that it extends, and the folders of both. `chain`: the files that led here."""
+    raw = load_yaml(path)
+    if not isinstance(raw, dict):
+        raise RequestError(f"{path}: a study is a mapping of keys such as name, patches, checkpoints and tasks")
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw, [path.parent]
+    if not isinstance(parent, str):
+        raise RequestError(f"{path.name}: extends: name one study, or the path of its file")
+    if not raw.get("name"):
+        raise RequestError(f"{path.name}: name is missing; a study that extends another has a name of its own")
+    try:
+        above = _find(parent, path.parent).resolve()
+    except RequestError as error:
+        raise RequestError(f"{path.name}: extends: {error}") from error
+    if above in (*chain, path.resolve()):
+        loop = " -> ".join(p.name for p in (*chain, path, above))
+        raise RequestError(f"{path.name}: extends: the studies extend each other in a loop ({loop})")
+    inherited, folders = _read(above, (*chain, path.resolve()))
+    if above.parent != path.parent.resolve():
+        inherited = _from_its_folder(inherited, above.parent)
+    return _merged(inherited, raw), list(dict.fromkeys([path.parent, *folders]))
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Mappings merge, lists and scalars replace, and null removes."""
+    merged = dict(below)
+    for key, value in above.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merged(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _from_its_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The keys of a file that is extended from another folder, its relative paths made absolute."""
+
+    def moved(value: Any, *, always: bool) -> Any:
+        if isinstance(value, list):
+            return [moved(v, always=always) for v in value]
+        plain = isinstance(value, str) and not is_address(value) and not value.startswith(("${", "/", "~"))
+        looks = plain and ("/" in value or (folder / value).is_file()) and ":" not in value
+        return (folder / value).as_posix() if plain and (always or looks) else value
+
+    raw = dict(raw)
+    for room, keys, always in (("patches", ("slides", "root", "coords"), True),
+                               ("checkpoints", ("init", "patches"), False)):  # fmt: skip
+        entries = raw.get(room)
+        if isinstance(entries, dict):
+            raw[room] = {
+                name: {k: moved(v, always=always) if k in keys else v for k, v in entry.items()}
+                if isinstance(entry, dict)
+                else entry
+                for name, entry in entries.items()
+            }
+    return raw
+
+
 def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
     for item in overrides:
         if "=" not in item:
             raise RequestError(f"{item}: not an override; write key=value, such as transfer.trials=8")
     try:
-        config = OmegaConf.merge(OmegaConf.create(raw), OmegaConf.from_dotlist(list(overrides)))
+        config = OmegaConf.create(raw, flags=_KEEP)
         assert isinstance(config, DictConfig)
+        for item in overrides:
+            key, _, text = item.partition("=")
+            OmegaConf.update(config, key, parse_yaml(text, item), merge=True, force_add=True)
         for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
         if config.get("data") and "://" not in str(config.data):
             config.data = Path(str(config.data)).expanduser().absolute().as_posix()
         return OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+    except OmegaConfBaseException as error:
         raise RequestError(f"{path.name}: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -28,9 +28,9 @@ class TaskPlan:
     n_folds: int
 
 
-def card_folders(folder: Path) -> list[Path]:
-    """Where a study's cards are looked up before those that ship with raysweep."""
-    return [folder, folder / "datasets", shipped("datasets")]
+def card_folders(*folders: Path) -> list[Path]:
+    """Where cards are looked up: in these folders, in their `datasets`, then among those that ship with raysweep."""
+    return [*(place for folder in folders for place in (folder, folder / "datasets")), shipped("datasets")]
 
 
 def load_cards(file: StudyFile) -> list[Card]:
@@ -70,7 +70,7 @@ def save_index(plan: TaskPlan) -> None:
 
 def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
     try:
-        card = load_card(ref, card_folders(file.folder))
+        card = load_card(ref, card_folders(*file.folders))
     except ValidationError as error:
         raise RequestError(f"tasks: {explain(error, Card)}") from error
     protocols = file.study.transfer.protocols_for(card.kind)

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.transfer.protocol import check_space
+from raysweep.yaml_file import load_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -86,10 +85,7 @@ def _find(name: str, spaces: Mapping[str, Any], folders: Iterable[Path]) -> tupl
     own = [path for folder in folders for path in (folder / file, folder / "search_spaces" / file)]
     for path in [*own, shipped("search_spaces") / file]:
         if path.is_file():
-            try:
-                return str(path), yaml.safe_load(path.read_text())
-            except yaml.YAMLError as error:
-                raise RequestError(f"{path}: not a YAML file ({' '.join(str(error).split())[:120]})") from error
+            return str(path), load_yaml(path)
     raise RequestError(f"transfer.spaces: there is no search space {name}; write {file} beside the study")
 
 

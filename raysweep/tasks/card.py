@@ -46,6 +46,16 @@ class Card(Model):
     n_images: int | None = Field(None, description="what the original holds; a different count is refused")
     notes: str = Field("", description="what a reader of results must know")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_metric(cls, data: Any) -> Any:
+        """`metric: dice` is `metrics: [dice]`."""
+        if not isinstance(data, dict) or "metric" not in data:
+            return data
+        if "metrics" in data:
+            raise ValueError("metric and metrics are both given; keep metrics")
+        return {k: v for k, v in data.items() if k != "metric"} | {"metrics": [data["metric"]]}
+
     @field_validator("classes")
     @classmethod
     def _distinct(cls, value: list[str]) -> list[str]:

@@ -5,12 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.tasks.card import Card
 from raysweep.tasks.parse import parse
+from raysweep.yaml_file import load_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -57,17 +56,14 @@ def _files(folders: list[Path]) -> list[Path]:
 
 def _is_card(path: Path) -> bool:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        value = load_yaml(path)
+    except RequestError:  # it cannot be told what it is: `load_card` says what is wrong with it when it is asked for
         return False
     return isinstance(value, dict) and {"kind", "classes", "layout"} <= set(value)
 
 
 def _read(path: Path) -> Card:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+    value = load_yaml(path)
     if not isinstance(value, dict):
         raise RequestError(f"{path}: a card is a mapping of keys to values")
     card = parse(Card, value, str(path))

@@ -10,6 +10,7 @@ from raysweep.errors import RequestError
 from raysweep.tasks.card import Card
 
 SPLITS = ("train", "val", "test")
+_OTHER_VALUES = ("yes", "no", "on", "off", "y", "n")  # other readers of YAML take these for true and false
 
 
 def class_index(card: Card, name: str, where: str, key: str) -> int:
@@ -19,7 +20,11 @@ def class_index(card: Card, name: str, where: str, key: str) -> int:
     near = difflib.get_close_matches(name, card.classes, n=1)
     hint = f" (nearest: {near[0]})" if near else ""
     known = ", ".join(card.classes)
-    raise RequestError(f"card {card.name}: {where}: {name!r} is none of the classes {known}{hint}; map it in {key}")
+    odd = [c for c in card.classes if c.lower() in _OTHER_VALUES]
+    quotes = f"; {odd[0]} is taken as the word, as if it stood in quotes" if odd else ""
+    raise RequestError(
+        f"card {card.name}: {where}: {name!r} is none of the classes {known}{hint}; map it in {key}{quotes}"
+    )
 
 
 def split_name(card: Card, value: str, splits: Mapping[str, str], where: str) -> str | None:

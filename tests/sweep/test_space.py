@@ -99,7 +99,7 @@ def test_wrong_settings_spaces_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no search space linear_segmentation; write linear_segmentation\.yaml"):
         load_space("linear", "segmentation", {}, [tmp_path])
     (tmp_path / "linear_classification.yaml").write_text("C: {low\n")
-    with pytest.raises(RequestError, match=r"linear_classification\.yaml: not a YAML file"):
+    with pytest.raises(RequestError, match=r"linear_classification\.yaml, line 2: not YAML"):
         load_space("linear", "classification", {}, [tmp_path])
 
 

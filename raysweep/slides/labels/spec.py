@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from raysweep.model import Model
-from raysweep.slides.words import word
+from raysweep.model import Model, word
 
 IGNORE = "ignore"  # under `values`: the values that are no class
 _RULE = re.compile(r"area\s*>=\s*(\d*\.?\d+)")

@@ -61,9 +61,9 @@ def test_names_may_be_numbers_and_lists_may_be_left_out():
     ("keys", "says"),
     [
         (CAMELYON | {"rule": None}, "the source regions needs a `rule`"),
-        (CAMELYON | {"background_from": {"tumor": False}}, r"background_from\.tumor: YAML reads the words yes, no, "),
-        (CAMELYON | {"classes": {True: ["_0"]}}, "classes: YAML reads the words"),
-        (CAMELYON | {"ignore": [None]}, "ignore: YAML reads the words"),
+        (CAMELYON | {"background_from": {"tumor": False}}, r"background_from\.tumor: false is a value of its own"),
+        (CAMELYON | {"classes": {True: ["_0"]}}, "classes: true is a value of its own"),
+        (CAMELYON | {"ignore": [None]}, "ignore: null is a value of its own"),
         (CAMELYON | {"rule": "area > 0.1"}, "is none of center, any and area >= a fraction"),
         (CAMELYON | {"rule": "area >= 0"}, "above 0 and at most 1"),
         (CAMELYON | {"rule": "area >= 1.5"}, "above 0 and at most 1"),

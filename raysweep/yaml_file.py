@@ -1,0 +1,104 @@
+"""The one way in which YAML files of ours are read: studies, cards and search spaces.
+
+Plain words mean what they do in YAML 1.2: `true` and `null` are values of their own, `no`, `on` and `2020-01-01` are
+words, and `1e-4` is a number. Numbers remember how they were written, so that a model that wants a name can have `0` or
+`010` as it stands in the file (see `raysweep.model`). Keys are always names. A key given twice is refused.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysweep.errors import RequestError
+
+
+class WrittenInt(int):
+    """A whole number, and the text it was in a file."""
+
+    text: str
+
+
+class WrittenFloat(float):
+    """A number, and the text it was in a file."""
+
+    text: str
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema in place of PyYAML's 1.1; nothing is ever constructed but plain values."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise _error("the key is a list or a mapping, where only a name can stand", key)
+            if key.value in seen:
+                raise _error(f"the key {key.value} is given twice, also in line {seen[key.value]}; keep one", key)
+            seen[key.value] = line
+        self.flatten_mapping(node)  # what `<<` brings in: keys of the mapping itself win
+        return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> WrittenInt:
+    digits = node.value.lower()
+    base = 16 if "0x" in digits else 8 if "0o" in digits else 10
+    number = WrittenInt(digits, base)
+    number.text = node.value
+    return number
+
+
+def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> WrittenFloat:
+    number = WrittenFloat(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    number.text = node.value
+    return number
+
+
+_CORE = {  # YAML 1.2.2, section 10.3.2
+    "null": (r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),
+}
+for _name, (_pattern, _first) in _CORE.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+
+
+def load_yaml(path: Path) -> Any:
+    """What a file holds. Raises RequestError naming the file, and the line of what is wrong with it."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path}: not a YAML file in UTF-8 ({error.reason} at byte {error.start})") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a text means; `where` is what the sentence of a RequestError begins with."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        said = error.problem or error.context or ""
+        raise RequestError(f"{where}{line}: {said if said.startswith('the key') else f'not YAML: {said}'}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RequestError(f"{where}: not a YAML file ({' '.join(str(error).split())[:150]})") from error
