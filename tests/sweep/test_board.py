@@ -253,6 +253,23 @@ def test_a_death_after_a_loss_was_said_counts_once(tmp_path: Path) -> None:
     assert drive.lanes[0].losses == {0: 1}
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_what_was_lost_starts_again_before_its_first_actor_is_free(tmp_path: Path, dies: bool) -> None:
+    drive = Driven(tmp_path, places=2, checkpoints="a")
+    assert drive.start() == "a0 trial 0"
+    key, lane = drive.working.pop("a0 trial 0")
+    assert drive.board.result(key, TRIAL | {"evaluation": None, "lost": GONE})
+    assert drive.start() == "a0 trial 0"
+    if dies:
+        drive.board.lost(key, "killed")
+    else:
+        drive.board.release(key)
+    assert drive.start() is None  # the second attempt is under way
+    assert lane.losses == {0: 1}
+    drive.say("a0 trial 0")
+    drive.search("a0 trial 1")
+
+
 def test_with_one_search_the_others_wait_for_it_and_are_given_up_with_it(tmp_path: Path) -> None:
     drive = Driven(tmp_path, 3, checkpoints="ab", transfer=ONCE)
     assert [drive.start() for _ in range(3)] == ["a0 trial 0", "b0 trial 0", None]

@@ -135,8 +135,8 @@ def test_a_job_is_the_repeats_own_draw_and_the_folds_own_weights(tmp_path: Path,
     actor = _actor([cell], _work(cell), half)
     for repeat in (0, 1):
         for fold in (0, 1):
-            for kind in ("trial", "final"):
-                actor.reset_config(_work(cell, repeat=repeat, fold=fold, **{kind: repeat}))
+            for work in ({"trial": 1}, {"final": repeat}):
+                actor.reset_config(_work(cell, repeat=repeat, fold=fold, **work))
                 _said(actor)
                 job = jobs[-1]
                 wanted = draw_fraction(task, folds(task, 0)[fold], fraction=0.5, fraction_of="images", val=0.3,
