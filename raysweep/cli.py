@@ -1,8 +1,6 @@
 """The `raysweep` command: parse, call one function, print."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +8,27 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from typer.core import TyperGroup
 
 import raysweep
 from raysweep.errors import RequestError, WorkError
+from raysweep.stopping import exit_code, stoppable
+
+
+class _StoppedError(Exception):
+    """A command was interrupted: in a form that Typer lets through."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, typer.Abort) as error:
+            raise _StoppedError from error
+
 
 app = typer.Typer(
+    cls=_Commands,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     add_completion=False,
@@ -22,7 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
     "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
-    "2 the request was wrong; 3 done, but some slides or trials failed.",
+    "2 the request was wrong; 3 done, but some slides or trials failed; 130 and 143 stopped by Ctrl-C or SIGTERM: run "
+    "the same command again.",
 )
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 app.add_typer(datasets, name="datasets")
@@ -58,9 +73,7 @@ def demo(
     """The whole chain on slides and tasks that it draws itself: minutes on two cores, no GPU, no download."""
     from raysweep.demo.run import run_demo
 
-    with _stoppable():
-        outcome = run_demo(folder, progress=_progress())
-    _finish(outcome)
+    _finish(run_demo(folder, progress=_progress()))
 
 
 @app.command()
@@ -225,11 +238,14 @@ def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = 
 def main() -> None:
     """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
     try:
-        app()
+        with stoppable():
+            app()
     except RequestError as error:
         sys.exit(_say(error, 2))
     except WorkError as error:
         sys.exit(_say(error, 1))
+    except (KeyboardInterrupt, _StoppedError):
+        sys.exit(_say("stopped; run the same command again to go on", exit_code()))
     except Exception as error:
         if _state["debug"]:
             raise
@@ -242,9 +258,7 @@ def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, o
     from raysweep.study.run import STAGES, run_study
 
     file = load_study(study, overrides or [])
-    with _stoppable():
-        outcome = run_study(file, stages=stages or STAGES, only=only, progress=_progress())
-    _finish(outcome)
+    _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
 
 
 def _ships(name: str) -> bool:
@@ -252,14 +266,6 @@ def _ships(name: str) -> bool:
     from raysweep.storage import shipped
 
     return "/" not in name and (shipped("studies") / f"{name}.yaml").is_file()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise WorkError("stopped; run the same command again to go on") from None
 
 
 def _finish(outcome: Any) -> None:

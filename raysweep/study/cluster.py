@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raysweep
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
+from raysweep.stopping import take_signals
 from raysweep.storage import Storage
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
@@ -49,6 +50,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
         else:
             ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
             progress.say(f"Ray on this machine: {_size()}")
+        take_signals()  # Ray has just taken SIGTERM for itself
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"cluster {address}" if address else "a local Ray"
         raise WorkError(f"{where} could not be reached or started: {' '.join(str(error).split())[:200]}") from error
