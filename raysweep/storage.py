@@ -262,12 +262,13 @@ def shown(path: str | Path) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
 
 
-def file_identity(path: str | Path) -> dict[str, Any]:
+def file_identity(path: str | Path | tuple[pafs.FileSystem, str]) -> dict[str, Any]:
     """What makes a large file itself: its name, size in bytes and a hash of its first and last MiB.
 
-    `path` may be an address; how the file is reached is no part of its identity. Raises OSError when it cannot be read.
+    `path` may be an address, or a filesystem with its own name of the file; how the file is reached is no part of its
+    identity. Raises OSError when it cannot be read.
     """
-    fs, inside = locate(path)
+    fs, inside = path if isinstance(path, tuple) else locate(path)
     digest = hashlib.blake2b(digest_size=16)
     with fs.open_input_file(inside) as file:
         size = file.size()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-FORMAT = 3  # part of every fingerprint: raise it when stored bytes change their meaning
+FORMAT = 4  # part of every fingerprint: raise it when stored bytes change their meaning
 
 _HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
@@ -20,7 +20,7 @@ def patch_schema(classes: Sequence[str] = ()) -> pa.Schema:
     """
     words = pa.dictionary(pa.int32(), pa.string())
     fields = [
-        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]), nullable=False),
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),  # as `datasets` wants it
         pa.field("slide", words, nullable=False),
         pa.field("patient", words),
         pa.field("x", pa.int32(), nullable=False),

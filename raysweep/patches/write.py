@@ -1,15 +1,19 @@
 """Patch rows to Parquet shards: globally shuffled by key, the same bytes whoever writes them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from raysweep.patches.schema import classes_of, patch_schema
-from raysweep.storage import Artefact, Storage
+from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
 
 ROW_GROUP = 128  # rows: small, so that training can read row groups in random order
 SHARD_BYTES = 256 * 10**6
@@ -28,11 +32,12 @@ _COMPRESSION = {
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of a patch set."""
+    """One Parquet file of a patch set; `hash` is of all its bytes (blake2b, 128 bits)."""
 
     name: str
     rows: int
     bytes: int
+    hash: str
 
 
 def shard_count(patches: int, size: int) -> int:
@@ -69,16 +74,42 @@ def write_shard(folder: Storage, index: int, count: int, rows: pa.Table) -> Shar
         rows = rows.set_column(rows.schema.get_field_index(name), name, words)
     rows = rows.cast(schema)
     name = shard_name(index, count)
-    folder.write_table(
+    sink = pa.BufferOutputStream()
+    pq.write_table(
         rows,
-        "shards",
-        name,
+        sink,
         row_group_size=ROW_GROUP,
         compression=_COMPRESSION,
         use_dictionary=[*_WORDS, "mpp", "source_mpp", "label"],
         write_statistics=["slide", "label", "split", "key"],
     )
-    return Shard(name, rows.num_rows, folder.size("shards", name))
+    data = memoryview(sink.getvalue())
+    folder.write_bytes(data, "shards", name)
+    return Shard(name, rows.num_rows, len(data), blake2b(data, digest_size=16).hexdigest())
+
+
+def read_shard(folder: Storage, index: int, count: int) -> Shard | None:
+    """A shard that is there already; None when there is none, or not all of it."""
+    name = shard_name(index, count)
+    if not folder.exists("shards", name):
+        return None
+    with suppress(pa.ArrowException, OSError), folder.fs.open_input_file(folder.path("shards", name)) as file:
+        rows = pq.read_metadata(file).num_rows
+        file.seek(0)
+        digest = hashlib.file_digest(file, lambda: blake2b(digest_size=16))
+        return Shard(name, rows, file.size(), digest.hexdigest())
+    return None
+
+
+def contents(folder: Storage) -> str:
+    """What a complete patch set holds, for the fingerprints of what is made from it: the bytes of its shards.
+
+    Not how it came to be: an export, a slide that was skipped for another reason or a key that touched no patch make
+    another patch set, and the same contents.
+    """
+    config, index = folder.read_json(MANIFEST)["config"], folder.read_json(INDEX)
+    shards = [[shard["rows"], shard["hash"]] for shard in index["shards"]]
+    return fingerprint({"px": config["px"], "um": config["um"], "classes": index["classes"], "shards": shards})
 
 
 def write_index(folder: Storage, shards: Sequence[Shard], classes: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from raysweep.errors import WorkError
 from raysweep.slides.coordinates.write import clam_bytes, trident_bytes
 from raysweep.slides.geojson import kept_grid
 from raysweep.slides.grid import Grid
+from raysweep.slides.outcomes import WRITTEN, written_exports
 from raysweep.slides.parallel import in_parallel
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
@@ -32,8 +33,11 @@ def export_places(
     """
     if not spec.export:
         return {}
+    if sorted(spec.export) == written_exports(folder):
+        return {}
     calls = [(spec, folder, spool, slide, dict(outcome), list(classes)) for slide, outcome in outcomes.items()]
     missing = dict(in_parallel(_export, calls, workers, "writing coordinates"))
+    folder.write_json(sorted(spec.export), WRITTEN)
     return {slide: missing[slide] for slide in outcomes if missing[slide]}
 
 

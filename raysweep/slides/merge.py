@@ -8,18 +8,16 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 
 from raysweep.patches.schema import patch_schema
-from raysweep.patches.write import Shard, shard_count, shard_edges, shard_name, write_shard
+from raysweep.patches.write import Shard, read_shard, shard_count, shard_edges, write_shard
 from raysweep.slides.parallel import in_parallel
 from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
 from raysweep.storage import Storage, fingerprint
@@ -116,11 +114,9 @@ def _begin(folder: Storage, plan: dict[str, Any]) -> None:
 def _merge_shard(
     folder: Storage, index: int, count: int, low: int, high: int, part: _Range, common: tuple[dict, list[str]]
 ) -> Shard:
-    name = shard_name(index, count)
-    if folder.exists("shards", name):
-        not_whole = (pa.ArrowException, OSError)  # then it is written anew
-        with suppress(*not_whole), folder.fs.open_input_file(folder.path("shards", name)) as file:
-            return Shard(name, pq.read_metadata(file).num_rows, folder.size("shards", name))
+    there = read_shard(folder, index, count)  # of a run that was killed
+    if there is not None:
+        return there
     return write_shard(folder, index, count, _full_rows(_read(part.storage, part.pieces, low, high), *common))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.slides.table import SlideEntry, file_stem
+from raysweep.storage import Storage
 
 _TABLE = pa.schema([
     ("slide", pa.string()), ("path", pa.string()), ("patient", pa.string()), ("site", pa.string()),
@@ -16,6 +17,14 @@ _TABLE = pa.schema([
     ("dropped", pa.string()), ("tissue_area_um2", pa.float64()),
     ("overlay", pa.string()), ("export_missing", pa.string()), ("tile_seconds", pa.float64()),
 ])  # fmt: skip
+
+
+WRITTEN = "exports.json"  # below the patch set: the exports that were written
+
+
+def written_exports(folder: Storage) -> list[str]:
+    """The exports that were written for a patch set, as far as its slides allow."""
+    return list(folder.read_json(WRITTEN)) if folder.exists(WRITTEN) else []
 
 
 def overlay_path(slide: str) -> str:
@@ -79,7 +88,12 @@ def same_outcomes(table: pa.Table, outcomes: Mapping[str, dict[str, Any]]) -> bo
     return statuses == {slide: outcome["status"] for slide, outcome in outcomes.items()}
 
 
-def with_reasons(table: pa.Table, outcomes: Mapping[str, dict[str, Any]]) -> pa.Table:
-    """A table of slides with the reasons of now: a slide may fail again for another one."""
-    reasons = pa.array([outcomes[slide]["reason"] for slide in table["slide"].to_pylist()], pa.string())
-    return table.set_column(table.schema.get_field_index("reason"), "reason", reasons)
+def with_reasons(table: pa.Table, outcomes: Mapping[str, dict[str, Any]], missing: Mapping[str, str]) -> pa.Table:
+    """A table of slides with the reasons of now: a slide may fail again for another one, or lack a further export."""
+    slides = table["slide"].to_pylist()
+    reasons = pa.array([outcomes[slide]["reason"] for slide in slides], pa.string())
+    table = table.set_column(table.schema.get_field_index("reason"), "reason", reasons)
+    if not missing:
+        return table
+    lacking = pa.array([missing.get(slide) for slide in slides], pa.string())
+    return table.set_column(table.schema.get_field_index("export_missing"), "export_missing", lacking)

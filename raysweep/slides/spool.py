@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from raysweep.storage import Storage, fingerprint
 
 OVERLAY = "overlay.jpg"
-FORMAT = 3  # of the files in the spool: part of the fingerprint of a slide's folder
+FORMAT = 4  # of the files in the spool: part of the fingerprint of a slide's folder
 _DONE = "slide.json"  # written last
+_RESCUES = ("slide_mpp", "max_upsample")  # keys that leave most slides as they are
+_KIN = "kin"  # folder of the spool: where to look for a slide when one of those keys has changed
 
 
 # x, y: the corner in level-0 pixels. left, top, right, bottom: what was read, in pixels of the level that is read.
@@ -121,9 +123,11 @@ class SlideSpool:
     """The folder of one slide's patches, `spool/<fingerprint>/`: an Arrow file per region, then `slide.json`.
 
     The fingerprint covers all that the patches depend on, so a file that is there is right, whoever wrote it.
+    `inputs` is what it covers.
     """
 
     folder: Storage
+    inputs: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -132,7 +136,23 @@ class SlideSpool:
 
     @classmethod
     def below(cls, spool: Storage, inputs: dict[str, Any]) -> "SlideSpool":
-        return cls(spool.at(fingerprint(inputs)[:16]))
+        return cls(spool.at(fingerprint(inputs)[:16]), inputs)
+
+    @classmethod
+    def find(cls, spool: Storage, inputs: dict[str, Any]) -> "SlideSpool":
+        """The slide's folder: its own, or one that was made with another `slide_mpp` or `max_upsample`, if the slide
+        is complete there and these keys did not touch it: they are for slides without a scale, or of too coarse a one.
+        """
+        own = cls.below(spool, inputs)
+        if own.folder.exists(_DONE) or not spool.exists(*_pointer(inputs)):
+            return own
+        known = spool.read_json(*_pointer(inputs))
+        other = cls(spool.at(known["folder"]), inputs)
+        same_scale = known["mpp_source"] != "study" or known["slide_mpp"] == inputs["slide_mpp"]
+        same_limit = known["max_upsample"] == inputs["max_upsample"] or (
+            known["enlarged"] is not None and known["enlarged"] <= inputs["max_upsample"]
+        )
+        return other if same_scale and same_limit and other.folder.exists(_DONE) else own
 
     def outcome(self) -> dict[str, Any] | None:
         """What `finish` wrote, or None when the slide is not complete."""
@@ -147,7 +167,21 @@ class SlideSpool:
             elif name.endswith(_PIECE):
                 self.folder.remove(name)
         self.folder.write_json(outcome, _DONE)
+        survey = outcome["survey"] or {}
+        by_box = self.inputs["labels"]["box"]  # then each patch has a scale of its own
+        grid = survey.get("grid") if outcome["status"] == "done" and not by_box else None
+        known = {
+            "folder": self.name,
+            "mpp_source": survey.get("mpp_source"),
+            "enlarged": None if grid is None else max(1.0, 1 / grid["factor"]),
+            **{key: self.inputs[key] for key in _RESCUES},
+        }
+        Storage(self.folder.fs, self.folder.root.rpartition("/")[0]).write_json(known, *_pointer(self.inputs))
 
     def discard(self) -> None:
         """Remove all that was kept of the slide."""
         self.folder.remove()
+
+
+def _pointer(inputs: Mapping[str, Any]) -> tuple[str, str]:
+    return _KIN, f"{fingerprint({key: value for key, value in inputs.items() if key not in _RESCUES})[:16]}.json"

@@ -19,7 +19,7 @@ from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.labels.whole_slide import label_of_slide
 from raysweep.slides.merge import Piece, SlideFacts, merge
 from raysweep.slides.meter import Meter
-from raysweep.slides.outcomes import same_outcomes, slide_table, with_reasons, words_of
+from raysweep.slides.outcomes import WRITTEN, same_outcomes, slide_table, with_reasons, words_of
 from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.scale import Scale, native_scale
@@ -61,9 +61,9 @@ def tile(
         limits: what a worker and a node may hold. The result does not depend on them.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
-    nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again; it stays as it
-    is until one of them gives another outcome. Raises NothingTiled when no slide gives a patch, and WorkError when
-    something cannot be written.
+    nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again; it stays as
+    it is until one of them gives another outcome, and exports are written beside it. Raises NothingTiled when no
+    slide gives a patch, and WorkError when something cannot be written.
     """
     name = artefact.home.root.rsplit("/", 1)[-1]
     folder = artefact.folder
@@ -77,7 +77,7 @@ def tile(
 
     mpp = spec.patch_mpp or scale.mpp
     config = {
-        **spec.model_dump(mode="json"),
+        **spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords", "export"}),
         "mpp": mpp,
         "um": None if mpp is None else mpp * spec.px,
         "classes": classes,
@@ -85,20 +85,22 @@ def tile(
         "kernel": "none: the slides' own JPEG tiles" if scale.copy else KERNEL,
         "chroma": "the slides' own" if scale.copy else CHROMA,
     }
-    if artefact.done():
-        table = folder.read_table("slides.parquet")
-        if artefact.manifest()["config"] == config and same_outcomes(table, outcomes):
-            table = with_reasons(table, outcomes)
-            folder.write_table(table, "slides.parquet")
-            return table
-        folder.remove(MANIFEST)  # before anything of it changes
-
-    splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
     done = [slide for slide in slides if outcomes[slide.name]["status"] == "done"]
+    table = folder.read_table("slides.parquet") if artefact.done() else None
+    same = table is not None and artefact.manifest()["config"] == config and same_outcomes(table, outcomes)
+    if not same:
+        folder.remove(MANIFEST)  # before anything of it changes
+        folder.remove(WRITTEN)
     missing = export_places(spec, folder, spool, {s.name: outcomes[s.name] for s in done}, classes, workers)
     for slide, reason in list(missing.items())[:1]:
         progress.say(f"{name}: {len(missing)} of {len(done)} slides lack an export, which the column export_missing of "
                      f"slides.parquet tells, such as {slide}: {reason}")  # fmt: skip
+    if same and table is not None:
+        table = with_reasons(table, outcomes, missing)
+        folder.write_table(table, "slides.parquet")
+        return table
+
+    splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
     table = slide_table(slides, outcomes, splits, missing)
     with progress.stage(f"draw {name}", len(table) - table["overlay"].null_count, "slides") as stage:
         for _ in draw_overlays(folder, spool, outcomes, workers):
@@ -163,7 +165,7 @@ def _read_all(
     ignored = {slide.name for slide in slides if labels.source == "slide" and slide.label in labels.ignore}
     how: dict[str, Any] = {"classes": cutting.classes, "copy": cutting.copy}
     folders = {
-        slide.name: SlideSpool.below(spool, spool_inputs(cutting.spec, identified[slide.name], cutting.seed, **how))
+        slide.name: SlideSpool.find(spool, spool_inputs(cutting.spec, identified[slide.name], cutting.seed, **how))
         for slide in slides
         if "identity" in identified[slide.name] and slide.name not in ignored.union(scale.skipped)
     }

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.patches.write import INDEX
+from raysweep.patches.write import INDEX, contents
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.progress import Progress
@@ -19,7 +19,7 @@ from raysweep.study.families import Pool, pools_of
 from raysweep.study.inits import WORDS, Start, find_starts, inherit
 from raysweep.study.load import explain
 from raysweep.study.model import Study
-from raysweep.study.patch_sets import PatchSetPlan, contents
+from raysweep.study.patch_sets import PatchSetPlan
 from raysweep.study.tasks import TaskPlan
 
 

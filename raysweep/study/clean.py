@@ -26,11 +26,12 @@ def unused(file: StudyFile) -> list[tuple[str, int]]:
 def _spools(graph: Graph) -> set[str]:
     """Tiling results that the study's slides would take from the spool."""
     spool, seed = graph.home.at("spool"), graph.study.seed
-    used = {spool.path("native")} if any(p.spec.mpp == "native" for p in graph.patch_sets.values()) else set()
+    used = {spool.path("kin")}
+    used |= {spool.path("native")} if any(p.spec.mpp == "native" for p in graph.patch_sets.values()) else set()
     for plan in graph.patch_sets.values():
         classes = classes_of(plan.spec.labels, [s.label for s in plan.slides if s.label is not None])
         used |= {
-            SlideSpool.below(spool, spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)).folder.root
+            SlideSpool.find(spool, spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)).folder.root
             for slide in plan.artefact.inputs["slides"]
             if "identity" in slide
             for copy in (False, True)  # only tiling finds out which

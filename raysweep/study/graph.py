@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from raysweep.errors import RequestError
 from raysweep.report.spec import CompareSpec
+from raysweep.slides.identity import Identities
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cells import FeaturesPlan, plan_cells
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
@@ -25,6 +26,7 @@ class Graph:
     tasks: dict[str, TaskPlan]
     features: list[FeaturesPlan]
     cells: list[Cell]
+    identities: Identities  # of the slides' files, remembered
 
     @property
     def study(self) -> Study:
@@ -58,7 +60,8 @@ def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = No
     home = study_folder(study)
     _check_primary(study)
     cards = load_cards(file)
-    patch_sets = plan_patch_sets(file, home) if patch_sets is None else patch_sets
+    identities = Identities(home)
+    patch_sets = plan_patch_sets(file, home, identities) if patch_sets is None else patch_sets
     tasks = {card.name: plan_task(card, study, home) for card in cards}
     checkpoints = plan_checkpoints(study, home, patch_sets, tasks, file.folder)
     if study.compare.baseline and study.compare.baseline not in checkpoints:
@@ -67,7 +70,7 @@ def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = No
             f"they are {', '.join(checkpoints)}"
         )
     cells, features = plan_cells(file, home, checkpoints, tasks)
-    return Graph(file, home, patch_sets, checkpoints, tasks, features, cells)
+    return Graph(file, home, patch_sets, checkpoints, tasks, features, cells, identities)
 
 
 def study_folder(study: Study) -> Storage:

@@ -1,14 +1,18 @@
 """The patch sets of a study: what they are made from, what of them is there, and making them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysweep.errors import RequestError
+from raysweep.patches.write import contents
 from raysweep.progress import Progress
+from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
+from raysweep.slides.outcomes import written_exports
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry, read_slides
 from raysweep.slides.wants import check_wants
-from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
+from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Compute
 
@@ -24,12 +28,12 @@ class PatchSetPlan:
 
     @property
     def contents(self) -> str:
-        """What it holds by now, or would hold if no slide failed."""
+        """What it holds by now; before it is there, a name for it."""
         return contents(self.artefact.folder) if self.artefact.done() else self.artefact.fingerprint
 
 
-def plan_patch_sets(file: StudyFile, home: Storage) -> dict[str, PatchSetPlan]:
-    """The patch sets of a study. Reads slide tables and the ends of slide files.
+def plan_patch_sets(file: StudyFile, home: Storage, identities: Identities) -> dict[str, PatchSetPlan]:
+    """The patch sets of a study. Reads slide tables, and the ends of slide files that are not known yet.
 
     Raises RequestError for a slide table that cannot be used.
     """
@@ -40,7 +44,7 @@ def plan_patch_sets(file: StudyFile, home: Storage) -> dict[str, PatchSetPlan]:
             check_wants(spec, slides)
         except RequestError as error:
             raise RequestError(f"patches.{name}: {error}") from error
-        inputs = patch_set_inputs(spec, slides, file.study.seed)
+        inputs = patch_set_inputs(spec, slides, file.study.seed, identities)
         plans[name] = PatchSetPlan(name, spec, slides, Artefact(home.at("patches", name), inputs))
     return plans
 
@@ -54,12 +58,12 @@ def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Com
          progress=progress, limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
 
 
-def to_tile(artefact: Artefact) -> bool:
-    """Whether a patch set is not complete, or has slides that failed and that could be read this time.
+def to_tile(artefact: Artefact, exports: Sequence[str] = ()) -> bool:
+    """Whether a patch set is not complete, lacks exports, or has slides that failed and that could be read this time.
 
     A slide whose file was missing is no such slide: with its file the set has another fingerprint.
     """
-    if not artefact.done():
+    if not artefact.done() or not set(exports) <= set(written_exports(artefact.folder)):
         return True
     there = {slide["name"] for slide in artefact.inputs["slides"] if "identity" in slide}
     return not there.isdisjoint(failed_slides(artefact.folder))
@@ -71,16 +75,3 @@ def failed_slides(folder: Storage) -> dict[str, str]:
         return {}
     table = folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
     return {row["slide"]: row["reason"] for row in table.to_pylist() if row["status"] == "failed"}
-
-
-def contents(folder: Storage) -> str:
-    """What a complete patch set holds, for the fingerprints of what is made from it.
-
-    That is its own fingerprint, unless slides failed: what is made without them is another thing than what is made
-    once they can be read. All or none of a set are stored as the slides' own tiles, which such a slide may decide too.
-    """
-    manifest = folder.read_json(MANIFEST)
-    failed = sorted(failed_slides(folder))
-    if not failed:
-        return str(manifest["fingerprint"])
-    return fingerprint([manifest["fingerprint"], failed, manifest["config"]["mpp"], manifest["config"]["kernel"]])

@@ -57,7 +57,7 @@ def _state(artefact: Artefact) -> str:
 def _patch_set(plan: PatchSetPlan, totals: _Totals, stage_bytes: int) -> tuple[int, str]:
     if plan.artefact.done():
         n = int(plan.artefact.manifest()["counts"]["patches"])
-        failed = len(failed_slides(plan.artefact.folder)) if to_tile(plan.artefact) else 0
+        failed = len(failed_slides(plan.artefact.folder)) if to_tile(plan.artefact, plan.spec.export) else 0
         again = f"; {failed} slide{'s' * (failed > 1)} that failed: tried again" if failed else ""
         return n, f"{n:,} patches{again}"
     n = slide_patches(plan.spec, plan.slides, stage_bytes)

@@ -60,6 +60,7 @@ def run_study(
         _check_only(graph, only)
     with lease(home), ExitStack() as stack:
         home.write_json(file.study, "study.json")
+        graph.identities.save()
         _drop_notes(graph.artefacts())
         work = _Work(graph, only, progress, stack, some_stages=tuple(stages) != STAGES)
         work.index()
@@ -88,7 +89,7 @@ class _Work:
         graph = self.graph
         seen = [plan.contents for plan in graph.patch_sets.values()]
         for plan in self._narrowed(graph.patch_sets):
-            if to_tile(plan.artefact):
+            if to_tile(plan.artefact, plan.spec.export):
                 work = partial(make_patch_set, plan, graph.home, seed=graph.study.seed, compute=graph.study.compute,
                                progress=self.progress)  # fmt: skip
                 self._attempt(f"patch set {plan.name}", plan.artefact, work)

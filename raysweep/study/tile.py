@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from raysweep.errors import RequestError
 from raysweep.lease import lease
 from raysweep.progress import Progress
+from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import check_slides, read_slides
@@ -65,11 +66,13 @@ def tile_slides(
     check_wants(spec, slides)
     home = Storage.open(out)
     home.check_writable()
-    artefact = Artefact(home, patch_set_inputs(spec, slides, _SEED))
-    if to_tile(artefact):
+    identities = Identities(home)
+    artefact = Artefact(home, patch_set_inputs(spec, slides, _SEED, identities))
+    if to_tile(artefact, spec.export):
         from raysweep.slides.tile import NothingTiled, tile
 
         with lease(home), cluster(progress, cpus=workers), suppress(NothingTiled):
+            identities.save()
             check_nodes(home, [s.path for s in slides[:100]])
             tile(spec, slides, artefact, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
             home.write_bytes(f"{artefact.fingerprint[:8]}\n".encode(), "current")

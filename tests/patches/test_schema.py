@@ -20,7 +20,7 @@ def test_types():
     types = {name: str(schema.field(name).type) for name in ("x", "y", "mpp", "tissue", "label", "mask", "key")}
     assert types == {"x": "int32", "y": "int32", "mpp": "double", "tissue": "float", "label": "int32",
                      "mask": "binary", "key": "uint64"}  # fmt: skip
-    assert [field.name for field in schema if field.nullable] == ["patient", "label", "mask", "split"]
+    assert [field.name for field in schema if field.nullable] == ["image", "patient", "label", "mask", "split"]
     for name in ("slide", "patient", "split"):
         assert pa.types.is_dictionary(schema.field(name).type)
 

@@ -2,14 +2,16 @@
 
 import os
 from dataclasses import replace
-from shutil import copy
+from shutil import copy, copytree
 
 import pytest
 
+from raysweep.slides import identity
+from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import SlideEntry
-from raysweep.storage import file_identity, fingerprint
+from raysweep.storage import Storage, file_identity, fingerprint
 
 
 @pytest.fixture
@@ -39,12 +41,75 @@ def test_keys_table_columns_and_contents_matter(slides, tmp_path):
     changed = [{"um": 65}, {"px": 32}, {"min_tissue": 0.4}, {"tissue": "all"}, {"per_slide": 3}, {"quality": 80},
                {"max_upsample": 1.2}, {"split": {"val": 0.5}}]  # fmt: skip
     found |= {fingerprint(patch_set_inputs(spec(**keys), slides, 0)) for keys in changed}
-    for column in ("name", "patient", "label", "site", "split"):
+    for column in ("name", "patient", "label", "split"):
         found.add(fingerprint(patch_set_inputs(spec(), [replace(slides[0], **{column: "q"}), slides[1]], 0)))
     found.add(fingerprint(patch_set_inputs(spec(), [replace(slides[0], mpp=0.5), slides[1]], 0)))
     (tmp_path / "a.svs").write_bytes(b"z" * 100)
     found.add(fingerprint(patch_set_inputs(spec(), slides, 0)))
-    assert len(found) == 2 + len(changed) + 5 + 1 + 1
+    assert len(found) == 2 + len(changed) + 4 + 1 + 1
+
+
+def test_what_no_key_reads_does_not_matter(slides, tmp_path):
+    for name in ("a.xml", "a.png"):
+        (tmp_path / name).write_bytes(b"x")
+    beside = {"annotations": str(tmp_path / "a.xml"), "mask": str(tmp_path / "a.png"), "site": "AB"}
+    more = [slides[0], replace(slides[1], **beside)]
+    assert patch_set_inputs(spec(), more, 0) == patch_set_inputs(spec(), slides, 0)
+    assert patch_set_inputs(spec(export=["geojson"]), slides, 0) == patch_set_inputs(spec(), slides, 0)
+    regions = {"source": "regions", "rule": "any", "classes": {"t": ["t"]}}
+    relabelled = [slides[0], replace(slides[1], label="y")]
+    assert patch_set_inputs(spec(labels=regions), relabelled, 0) == patch_set_inputs(spec(labels=regions), slides, 0)
+    for keys in ({"labels": regions}, {"tissue": "annotations"}, {"tissue": "mask"}, {"split_by": "site"}):
+        assert patch_set_inputs(spec(**keys), more, 0) != patch_set_inputs(spec(**keys), slides, 0)
+
+
+def test_all_files_of_a_slide_make_its_identity(tmp_path):
+    data = tmp_path / "m" / "Data0000.dat"
+    data.parent.mkdir()
+    data.write_bytes(b"1" * 50)
+    for name in ("m.mrxs", "d/1.dcm", "d/2.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"stub")
+    slides = [SlideEntry("m", str(tmp_path / "m.mrxs")), SlideEntry("d", str(tmp_path / "d/1.dcm"))]
+    before = patch_set_inputs(spec(), slides, 0)
+    assert [f["name"] for s in before["slides"] for f in s["identity"]["files"]] == ["2.dcm", "m/Data0000.dat"]
+    data.write_bytes(b"2" * 50)
+    after = patch_set_inputs(spec(), slides, 0)
+    assert [a == b for a, b in zip(before["slides"], after["slides"], strict=True)] == [True, False]
+    (tmp_path / "d/2.dcm").write_bytes(b"other")
+    assert patch_set_inputs(spec(), slides, 0)["slides"][0] != after["slides"][0]
+    (tmp_path / "elsewhere").mkdir()
+    moved = [replace(s, path=s.path.replace(str(tmp_path), f"{tmp_path}/elsewhere/x")) for s in slides]
+    copytree(tmp_path / "m", tmp_path / "elsewhere/x/m"), copytree(tmp_path / "d", tmp_path / "elsewhere/x/d")
+    copy(tmp_path / "m.mrxs", tmp_path / "elsewhere/x")
+    assert patch_set_inputs(spec(), moved, 0) == patch_set_inputs(spec(), slides, 0), "wherever they lie"
+
+
+def test_a_file_is_read_again_only_when_its_size_or_time_has_changed(slides, tmp_path, monkeypatch):
+    read: list[str] = []
+
+    def counted(path):
+        read.append(str(path))
+        return file_identity(path)
+
+    monkeypatch.setattr(identity, "file_identity", counted)
+    home = Storage.open(tmp_path / "home")
+    first = Identities(home)
+    inputs = patch_set_inputs(spec(), slides, 0, first)
+    assert len(read) == 2
+    assert patch_set_inputs(spec(), slides, 0, first) == inputs
+    first.save()
+    assert patch_set_inputs(spec(), slides, 0, Identities(home)) == inputs
+    assert len(read) == 2, "neither in this process nor in the next"
+    assert str(tmp_path).encode() not in home.read_bytes("identities.json")
+    os.utime(slides[0].path, ns=(1, 1))
+    again = Identities(home)
+    assert patch_set_inputs(spec(), slides, 0, again) == inputs
+    assert read[2:] == [slides[0].path]
+    again.save()
+    home.write_bytes(b"damaged", "identities.json")
+    assert patch_set_inputs(spec(), slides, 0, Identities(home)) == inputs
+    assert len(read) == 5
 
 
 def test_a_missing_file_is_said_to_be_missing(slides, tmp_path):
@@ -91,7 +156,7 @@ def test_the_order_of_classes_matters(slides):
 @pytest.mark.parametrize("name", [os.fsdecode(b"odd\xff.svs"), "with\0nul.svs"])
 def test_a_name_that_cannot_be_opened_is_as_good_as_missing(slides, tmp_path, name):
     odd = [replace(slides[0], path=f"{tmp_path}/{name}"), replace(slides[1], mask=f"{tmp_path}/{name}")]
-    a, b = patch_set_inputs(spec(), odd, 0)["slides"]
+    a, b = patch_set_inputs(spec(tissue="mask"), odd, 0)["slides"]
     assert b["missing"] is True
     assert "identity" not in b
     assert a["identity"]["size"] == 100
@@ -103,11 +168,12 @@ def test_a_change_in_the_middle_of_a_file_beside_the_slide_is_noticed(slides, tm
     path = tmp_path / f"a.{kind}"
     path.write_bytes(bytes(5 * 2**20))
     entry = replace(slides[1], **{kind: str(path)})
-    before = patch_set_inputs(spec(), [entry], 0)
+    keys = {"tissue": kind} if kind != "coords" else {}
+    before = patch_set_inputs(spec(**keys), [entry], 0)
     with open(path, "r+b") as file:
         file.seek(2**21)
         file.write(b"x")
-    after = patch_set_inputs(spec(), [entry], 0)
+    after = patch_set_inputs(spec(**keys), [entry], 0)
     assert (before["slides"][0]["name"], before["slides"][0][kind]["size"]) == ("a", 5 * 2**20)
     assert fingerprint(before) != fingerprint(after)
 
@@ -117,10 +183,11 @@ def test_of_a_large_mask_only_the_ends_are_read(slides, tmp_path):
     with open(path, "wb") as file:
         file.truncate(17 * 2**20)
     entry = replace(slides[1], mask=str(path))
-    assert patch_set_inputs(spec(), [entry], 0)["slides"][0]["mask"] == file_identity(path)
+    assert patch_set_inputs(spec(tissue="mask"), [entry], 0)["slides"][0]["mask"] == file_identity(path)
 
 
 def test_the_identity_of_a_small_file_beside_the_slide_is_that_of_any_file(slides, tmp_path):
     (tmp_path / "a.xml").write_bytes(b"x" * 1_500_000)
     entry = replace(slides[1], annotations=str(tmp_path / "a.xml"))
-    assert patch_set_inputs(spec(), [entry], 0)["slides"][0]["annotations"] == file_identity(tmp_path / "a.xml")
+    found = patch_set_inputs(spec(tissue="annotations"), [entry], 0)["slides"][0]["annotations"]
+    assert found == file_identity(tmp_path / "a.xml")

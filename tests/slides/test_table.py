@@ -162,9 +162,7 @@ def test_one_file_of_one_patient_is_in_one_split(tmp_path):
 
 @pytest.mark.parametrize("where", [{"use": [True, "maybe"]}, {"use": False}, {"use": None}, {"use": ["x", None]}])
 def test_a_word_that_yaml_takes_for_another_is_refused(where):
-    with pytest.raises(
-        ValidationError, match=r"where\.use: (true|false|null) is a value of its own in YAML"
-    ):
+    with pytest.raises(ValidationError, match=r"where\.use: (true|false|null) is a value of its own in YAML"):
         spec("slides.csv", where=where)
     assert spec("slides.csv", where={"use": ["yes", 1], "n": 2}).where == {"use": ["yes", "1"], "n": "2"}
 

@@ -87,7 +87,7 @@ def test_a_damaged_slide_leaves_no_patch_and_others_are_complete(made):
     assert all(n > 30 for n in found.values())
     assert made.row("hurt")["n_patches"] == 0
     kept = [folder for folder in made.spool.names() if made.spool.exists(folder, "slide.json")]
-    assert made.spool.names() == kept  # nothing lies around of those that failed
+    assert made.spool.names() == [*kept, "kin"]  # nothing lies around of those that failed
     assert len(kept) == len(GOOD) + 2
 
 
@@ -280,7 +280,7 @@ def test_what_another_cut_left_is_not_taken_for_a_region_of_this_one(tmp_path):
     slides = read_slides(spec, tmp_path)
     spool = Storage.open(tmp_path / "spool")
     first = make(spec, slides, Storage.open(tmp_path / "first"), spool, limits=Limits(region_mpx=2))
-    (name,) = spool.names()
+    name = next(name for name in spool.names() if name != "kin")
     two = [file for file in spool.names(name) if file.endswith(".arrow")]
     spool.remove(name, "slide.json")
     spool.remove(name, two[1])
@@ -290,3 +290,30 @@ def test_what_another_cut_left_is_not_taken_for_a_region_of_this_one(tmp_path):
     assert not set(two) & set(three)
     assert again.rows.num_rows == first.rows.num_rows == 3600
     assert again.shards == first.shards
+
+
+def test_keys_that_rescue_some_slides_leave_the_others_in_the_spool(tmp_path):
+    for name, mpp in (("fine", 0.5), ("none", None), ("coarse", 1.1)):
+        write_slide(tmp_path / f"{name}.svs", tissue(192, 192), mpp)
+    slides = read_slides(PatchSetSpec(slides="*.svs", um=64, px=64), tmp_path)
+    spool = Storage.open(tmp_path / "spool")
+
+    def ends(out: str, **keys) -> tuple[dict[str, str], set[str]]:
+        before = {path: path.stat().st_mtime_ns for path in Path(spool.root).rglob("region-*")}
+        made = make(PatchSetSpec(slides="*.svs", um=64, px=64, **keys), slides, Storage.open(tmp_path / out), spool)
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+        read = {p.parent.name for p in Path(spool.root).rglob("region-*") if p not in before}
+        slide_of = {Path(spool.root, name, "slide.json").parent.name for name in read}
+        assert slide_of == read
+        return dict(zip(made.table["slide"].to_pylist(), made.table["status"].to_pylist(), strict=True)), read
+
+    first, read = ends("a")
+    assert (first, len(read)) == ({"fine": "done", "none": "failed", "coarse": "skipped"}, 1)
+    rescued, read = ends("b", slide_mpp=0.5)
+    assert (rescued, len(read)) == ({"fine": "done", "none": "done", "coarse": "skipped"}, 1)
+    enlarged, read = ends("c", slide_mpp=0.5, max_upsample=1.2)
+    assert (enlarged, len(read)) == ({"fine": "done", "none": "done", "coarse": "done"}, 1)
+    other, read = ends("d", slide_mpp=0.4, max_upsample=1.2)
+    assert (other, len(read)) == ({"fine": "done", "none": "done", "coarse": "done"}, 1)  # of another scale now
+    fewer, read = ends("e", slide_mpp=0.4)
+    assert (fewer, len(read)) == ({"fine": "done", "none": "done", "coarse": "skipped"}, 0)

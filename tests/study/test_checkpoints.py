@@ -116,7 +116,7 @@ def test_checkpoints_and_patch_sets_of_another_study_are_named_by_path(tmp_path:
     spec = {"init": path, "method": "simclr", "patches": patches.folder.root, "batch": 4}
     with pytest.raises(RequestError, match="no finished patch set in this folder"):
         _plan(tmp_path, {"a": spec})
-    patches.commit(config={}, counts={"failed": 0}, timings={})
+    patches.commit(config={"px": 64, "um": 64}, counts={"failed": 0}, timings={})
     with pytest.raises(RequestError, match="no finished patch set in this folder"):
         _plan(tmp_path, {"a": spec})  # as a folder of another kind
     write_index(patches.folder, [], [])

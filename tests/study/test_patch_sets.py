@@ -180,16 +180,37 @@ def test_what_was_made_without_a_slide_is_not_what_is_made_with_it(
     assert beside == {artefact.folder.root.removeprefix(f"{study.home}/") for artefact in stale}
 
 
-def test_what_is_made_names_the_slides_it_lacks(study: Study, tmp_path: Path) -> None:
-    """A set of which a slide failed in its first run gives the same checkpoints as one that lost it in a later one."""
-    lacking = study.graph.checkpoints["trained"].artefacts[0].fingerprint
-    [never] = build_graph(load_study(study.path, [f"storage={tmp_path}/never"])).checkpoints["trained"].artefacts
-    assert never.fingerprint != lacking, "not tiled yet: as if no slide failed"
-    outside = build_graph(load_study(study.path, [f"checkpoints.trained.patches={study.artefact.folder.root}"]))
-    assert outside.checkpoints["trained"].artefacts[0].fingerprint == lacking
+def test_what_is_made_depends_on_what_a_set_holds_and_not_on_how_it_came_to_be(study: Study, tmp_path: Path) -> None:
+    def trained(*overrides: str) -> str:
+        [artefact] = build_graph(load_study(study.path, overrides)).checkpoints["trained"].artefacts
+        return artefact.fingerprint
+
+    lacking = trained()
+    assert trained(f"checkpoints.trained.patches={study.artefact.folder.root}") == lacking
     study.heal()
     study.tile()
-    assert study.graph.checkpoints["trained"].artefacts[0].fingerprint == never.fingerprint
+    assert trained() != lacking
+    fresh = f"storage={tmp_path}/never"
+    run_study(load_study(study.path, [fresh]), stages=["tile"], progress=_QUIET)
+    assert trained(fresh) == trained(), "one that lost a slide on the way is one that never did"
+    wider = "patches.tissue.max_upsample=1.1"  # another set, of the same patches
+    spooled = {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("region-*")}
+    run_study(load_study(study.path, [wider]), stages=["tile"], progress=_QUIET)
+    assert trained(wider) == trained()
+    assert {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("region-*")} == spooled
+
+
+def test_an_export_is_written_beside_a_finished_set_and_changes_nothing_else(study: Study) -> None:
+    study.heal()
+    study.tile()
+    made, shards = study.pretend(), study.shards
+    study.path.write_text(study.path.read_text().replace("um: 32", "export: [geojson]\n    um: 32"))
+    assert study.tile().failures == []
+    folder = study.artefact.folder
+    assert folder.names("geojson") == ["a.geojson", "b.geojson", "hurt.geojson"]
+    assert study.shards == shards
+    assert all(artefact.done() for artefact in chain.from_iterable(made.values()))
+    assert {a.folder.root for a in study.graph.artefacts()} >= {a.folder.root for m in made.values() for a in m}
 
 
 def test_a_set_that_failed_is_told_though_another_one_has_changed(study: Study, tmp_path: Path) -> None:
