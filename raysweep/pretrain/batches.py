@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from raysweep.errors import RequestError
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.order import Order
 from raysweep.patches.read import PatchSet
 from raysweep.patches.recipe import Recipe

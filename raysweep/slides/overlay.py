@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from raysweep.patches.shuffle.parallel import in_parallel
+from raysweep.patches.shuffle.spool import BOX, OVERLAY, read_piece
 from raysweep.slides.grid import Grid
 from raysweep.slides.outcomes import overlay_path
-from raysweep.slides.parallel import in_parallel
-from raysweep.slides.spool import BOX, OVERLAY, read_piece
 from raysweep.slides.survey import Survey
 from raysweep.storage import Storage
 

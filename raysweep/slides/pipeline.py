@@ -18,13 +18,13 @@ from ray.data import DataContext, ExecutionResources
 from ray.exceptions import RayError, RayTaskError
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.patches.shuffle.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
 from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
 from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import Storage

@@ -11,7 +11,8 @@ import pyarrow as pa
 from PIL import Image, ImageCms
 
 from raysweep.errors import WorkError
-from raysweep.patches.decode import encode_jpeg
+from raysweep.patches.codec import encode_jpeg
+from raysweep.patches.shuffle.spool import PIECE_SCHEMA
 from raysweep.randomness import stable_hash
 from raysweep.slides.grid import Grid
 from raysweep.slides.native import native_tiles
@@ -19,7 +20,6 @@ from raysweep.slides.places import Places
 from raysweep.slides.resample import resample
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.spool import PIECE_SCHEMA
 from raysweep.slides.tissue.flaws import Judge
 
 _TOGETHER, _TOGETHER_BYTES = 32, 2**22

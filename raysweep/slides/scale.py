@@ -6,9 +6,9 @@ from statistics import median_low
 from typing import Any
 
 from raysweep.errors import reason_of
+from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.progress import Progress
 from raysweep.slides.native import may_copy, native_tile
-from raysweep.slides.parallel import in_parallel
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.errors import WorkError
+from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.patches.write import shard_count, write_index
 from raysweep.progress import Progress, Stage
 from raysweep.slides.exports import export_places
@@ -17,7 +19,6 @@ from raysweep.slides.inputs import spool_inputs
 from raysweep.slides.labels.classes import classes_of
 from raysweep.slides.labels.mask_classes import mask_classes_of
 from raysweep.slides.labels.whole_slide import label_of_slide
-from raysweep.slides.merge import Piece, SlideFacts, merge
 from raysweep.slides.meter import Meter
 from raysweep.slides.outcomes import WRITTEN, same_outcomes, slide_table, with_reasons, words_of
 from raysweep.slides.overlay import draw_overlays
@@ -25,7 +26,6 @@ from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_int
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.splits import deal_splits
-from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
 

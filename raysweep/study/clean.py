@@ -4,9 +4,9 @@ import pyarrow.fs as pafs
 
 from raysweep.errors import RequestError
 from raysweep.lease import lease
+from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.slides.inputs import spool_inputs
 from raysweep.slides.labels.classes import classes_of
-from raysweep.slides.spool import SlideSpool
 from raysweep.storage import Storage
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile

@@ -67,7 +67,7 @@ def _openslide() -> Check:
 def _jpeg() -> Check:
     import numpy as np
 
-    from raysweep.patches.decode import decode, encode_jpeg
+    from raysweep.patches.codec import decode, encode_jpeg
 
     grey = np.full((16, 16, 3), 128, np.uint8)
     off = int(np.abs(decode(encode_jpeg(grey, 90)).astype(int) - 128).max())

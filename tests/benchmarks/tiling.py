@@ -38,9 +38,9 @@ _SLIDES = 12
 
 def _ours(path: str, keys: dict[str, Any]) -> float:
     """Patches per second from the closed slide to files in a spool."""
+    from raysweep.patches.shuffle.spool import write_piece
     from raysweep.slides.region import read_region
     from raysweep.slides.slide import Slide
-    from raysweep.slides.spool import write_piece
     from raysweep.storage import Storage
 
     spec, grid, copy, regions = prepared(path, keys)
@@ -130,7 +130,7 @@ def _quality(path: str, keys: dict[str, Any]) -> dict[str, float]:
     import openslide
     from PIL import Image
 
-    from raysweep.patches.decode import decode
+    from raysweep.patches.codec import decode
     from raysweep.slides.region import read_region
     from raysweep.slides.slide import Slide
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from raysweep.patches.decode import encode_jpeg
+from raysweep.patches.codec import encode_jpeg
 from raysweep.patches.schema import patch_schema
 from raysweep.randomness import stable_hash
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.errors import RequestError
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet, RowGroup
 from raysweep.patches.write import write_patch_set
 from raysweep.storage import Artefact, Storage

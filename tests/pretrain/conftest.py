@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from raysweep.patches.decode import encode_jpeg
+from raysweep.patches.codec import encode_jpeg
 from raysweep.patches.schema import patch_schema
 from raysweep.patches.write import write_patch_set
 from raysweep.randomness import stable_hash

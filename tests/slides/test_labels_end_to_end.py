@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.randomness import stable_hash
 from raysweep.slides.spec import PatchSetSpec

@@ -22,7 +22,7 @@ DRIVER = """
 import hashlib, json, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, ray
-import raysweep.patches.write, raysweep.slides.merge
+import raysweep.patches.write, raysweep.patches.shuffle.merge
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table import read_slides
 from raysweep.storage import Storage

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.patches.decode import decode, encode_jpeg
+from raysweep.patches.codec import decode, encode_jpeg
 from raysweep.patches.read import PatchSet
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec

@@ -8,7 +8,7 @@ from PIL import ImageCms
 from scipy.ndimage import gaussian_filter
 
 from raysweep.errors import WorkError
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.randomness import stable_hash
 from raysweep.slides.grid import lay_grid
 from raysweep.slides.region import read_region

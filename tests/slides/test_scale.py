@@ -8,7 +8,7 @@ import simplejpeg
 import tifffile
 from PIL import Image
 
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec

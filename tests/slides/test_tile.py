@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysweep.errors import WorkError
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
+from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.patches.write import shard_edges
 from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.spool import SlideSpool
 from raysweep.slides.table import SlideEntry, read_slides
 from raysweep.storage import Storage
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from raysweep.errors import RequestError
-from raysweep.patches.decode import decode
+from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.progress import Progress
 from raysweep.slides.splits import deal_splits

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from raysweep.errors import WorkError
-from raysweep.patches.jpeg import decode_jpeg
+from raysweep.patches.codec import decode_jpeg
 from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.complete import check_page
 from raysweep.slides.readers.jpeg_stream import JpegTiles

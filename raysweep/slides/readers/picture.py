@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from raysweep.errors import WorkError, reason_of
-from raysweep.patches.decode import as_rgb
+from raysweep.patches.codec import as_rgb
 from raysweep.slides.readers.reader import NotMine
 
 _MOST_PIXELS = 178 * 10**6  # held in memory as a whole; Pillow opens hardly more

@@ -8,7 +8,7 @@ import simplejpeg
 import tifffile
 
 from raysweep.errors import WorkError
-from raysweep.patches.jpeg import without_padding
+from raysweep.patches.codec import without_padding
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 
 from ..slidemaker import tissue

@@ -8,7 +8,7 @@ import pytest
 from ray.exceptions import OutOfMemoryError
 
 from raysweep.errors import WorkError
-from raysweep.slides.parallel import in_parallel
+from raysweep.patches.shuffle.parallel import in_parallel
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

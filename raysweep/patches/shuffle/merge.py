@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import ray
 
 from raysweep.patches.schema import patch_schema
+from raysweep.patches.shuffle.parallel import in_parallel
+from raysweep.patches.shuffle.spool import PIECE_SCHEMA, read_piece, write_piece
 from raysweep.patches.write import Shard, read_shard, shard_count, shard_edges, write_shard
-from raysweep.slides.parallel import in_parallel
-from raysweep.slides.spool import PIECE_SCHEMA, read_piece, write_piece
 from raysweep.storage import Storage, fingerprint
 
 _SHARDS_AT_ONCE = 16  # that may read from the same pieces

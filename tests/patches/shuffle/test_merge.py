@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import WorkError
+from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.spool import PIECE_SCHEMA, piece_facts, read_piece, write_piece
 from raysweep.randomness import stable_hash
-from raysweep.slides.merge import Piece, SlideFacts, merge
-from raysweep.slides.spool import PIECE_SCHEMA, piece_facts, read_piece, write_piece
 from raysweep.storage import Storage
 
 FACTS = {"a": SlideFacts("p", 1, "train", 0.5, 0.25), "b": SlideFacts(None, None, "test", 0.5, 0.5)}

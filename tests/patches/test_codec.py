@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raysweep.errors import WorkError
-from raysweep.patches.decode import decode, encode_jpeg
+from raysweep.patches.codec import decode, encode_jpeg
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:
