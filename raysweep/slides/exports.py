@@ -15,7 +15,7 @@ from raysweep.slides.grid import Grid
 from raysweep.slides.outcomes import WRITTEN, written_exports
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import file_stem
+from raysweep.slides.table_entries_tmp import file_stem
 from raysweep.storage import Storage
 
 

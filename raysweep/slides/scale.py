@@ -12,7 +12,7 @@ from raysweep.slides.native import may_copy, native_tile
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from raysweep.storage import Storage, fingerprint
 
 _SAME = 1.05  # mpp of two slides that count as one scale, at most this ratio

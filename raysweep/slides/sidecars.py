@@ -20,7 +20,7 @@ from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.stage import staged_together
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
 _QUPATH = (".geojson", ".json")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from raysweep.randomness import stable_hash
-from raysweep.slides.table import SlideEntry, SplitBy
+from raysweep.slides.table_entries_tmp import SlideEntry, SplitBy
 
 
 def deal_splits(

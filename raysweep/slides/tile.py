@@ -26,7 +26,7 @@ from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_int
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.splits import deal_splits
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
 
 _THREADS = 16  # small files that are read at once

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from raysweep.errors import RequestError
 from raysweep.slides.labels.classes import classes_of
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 
 
 def check_wants(spec: PatchSetSpec, slides: Sequence[SlideEntry]) -> None:

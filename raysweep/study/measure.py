@@ -4,7 +4,7 @@ import functools
 import time
 
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from raysweep.storage import is_address
 
 _OPENED, _FETCHED = 20, 2  # slides whose size is read, here and on object storage; the others count as their mean

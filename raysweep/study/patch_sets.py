@@ -10,7 +10,7 @@ from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.outcomes import written_exports
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry, read_slides
+from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
 from raysweep.slides.wants import check_wants
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.load import StudyFile

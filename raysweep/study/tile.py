@@ -18,7 +18,7 @@ from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import check_slides, read_slides
+from raysweep.slides.table_entries_tmp import check_slides, read_slides
 from raysweep.slides.wants import check_wants
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster

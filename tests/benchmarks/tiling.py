@@ -168,7 +168,7 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
     from raysweep.progress import Progress
     from raysweep.slides.inputs import patch_set_inputs
     from raysweep.slides.spec import PatchSetSpec
-    from raysweep.slides.table import read_slides
+    from raysweep.slides.table_entries_tmp import read_slides
     from raysweep.slides.tile import tile
     from raysweep.storage import Artefact, Storage
 

@@ -21,7 +21,7 @@ import yaml
 
 from raysweep.cli import main
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import read_slides
+from raysweep.slides.table_entries_tmp import read_slides
 from raysweep.storage import Storage
 
 from .labels.makers import polygon, square, write_mask, write_qupath

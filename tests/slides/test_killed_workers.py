@@ -11,7 +11,7 @@ import pytest
 
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import read_slides
+from raysweep.slides.table_entries_tmp import read_slides
 from raysweep.storage import Storage
 
 from .making import make

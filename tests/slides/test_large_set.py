@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np, ray
 import raysweep.patches.write, raysweep.patches.shuffle.merge
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import read_slides
+from raysweep.slides.table_entries_tmp import read_slides
 from raysweep.storage import Storage
 from tests.slides.making import make
 

@@ -8,7 +8,7 @@ import pytest
 
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import read_slides
+from raysweep.slides.table_entries_tmp import read_slides
 from raysweep.storage import locate
 from tests.bucket import serve_bucket
 

@@ -9,7 +9,7 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
-from raysweep.slides.table import SlideEntry, read_slides
+from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
 from raysweep.storage import Storage
 
 from .making import make

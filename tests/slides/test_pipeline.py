@@ -13,7 +13,7 @@ from ray import cloudpickle
 from raysweep.errors import WorkError
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from raysweep.storage import Storage
 
 from . import slidemaker

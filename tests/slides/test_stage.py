@@ -16,7 +16,7 @@ from raysweep.errors import WorkError
 from raysweep.slides import stage
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.stage import staged, staged_together
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 from tests.bucket import Bucket, Gate, serve_bucket
 
 MIB = 2**20

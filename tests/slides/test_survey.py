@@ -7,7 +7,7 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
-from raysweep.slides.table import SlideEntry
+from raysweep.slides.table_entries_tmp import SlideEntry
 
 from .labels.makers import square, write_asap
 from .slidemaker import glass, slide_with_tissue, tissue, write_slide

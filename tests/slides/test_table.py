@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry, file_stem, read_slides
+from raysweep.slides.table_entries_tmp import SlideEntry, file_stem, read_slides
 
 
 def spec(slides: str, **keys) -> PatchSetSpec:

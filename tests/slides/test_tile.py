@@ -18,7 +18,7 @@ from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table import SlideEntry, read_slides
+from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
 from raysweep.storage import Storage
 
 from .making import Made, make

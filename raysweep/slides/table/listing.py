@@ -1,0 +1,284 @@
+"""Rows of slides as a table, a folder or a glob gives them, and what names of files tell."""
+
+import csv
+import glob
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import translate
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.fs as pafs
+
+from raysweep.errors import RequestError
+from raysweep.slides.spec import PatchSetSpec
+from raysweep.storage import is_address, join, locate, shown
+
+Row = dict[str, str]
+
+_NAMED = 5  # rows of which one sentence tells
+# What a folder is searched for. Not .dcm: a slide in DICOM is many files, and each of them would open as all of it.
+_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
+             ".jpg", ".jpeg", ".bmp", ".webp")  # fmt: skip
+
+
+def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
+    """What to call the list in messages, the folder or address that its paths start from, and its rows.
+
+    A row maps the columns to their cells, without the spaces around them, and `#` to its line number. Rows of a folder
+    or a glob have a `path`, and that in `#`; the columns that stand in braces (see `PathPattern`); and a `slide` where
+    the file's stem is that of another file, too: the path below the last folder that is not wild, without suffix. What
+    is there under the very name is meant, even if it looks like a glob. `base` is the folder of the study file. Raises
+    RequestError when the table cannot be read or is malformed, when the glob is, or when there is no row.
+    """
+    root = join(base.as_posix(), spec.root) if spec.root is not None else None
+    if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
+        table = join(base.as_posix(), spec.slides)
+        where = f"slide table {shown(table)}"
+        return where, root or _folder_of(table), _read_table(table, where)
+    start, where = root or base.as_posix(), f"slides {shown(spec.slides)}"
+    if is_address(spec.slides) or is_address(start):
+        return where, start, _glob_address(join(start, spec.slides), where)
+    return where, start, _glob(spec.slides, Path(start), where)
+
+
+def _path_of(address: str) -> str:
+    return urlsplit(address, allow_fragments=False).path if is_address(address) else address
+
+
+def _folder_of(table: str) -> str:
+    if not is_address(table):
+        return Path(table).parent.as_posix()
+    parts = urlsplit(table, allow_fragments=False)
+    return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
+
+
+def _read_table(table: str, where: str) -> list[Row]:
+    """Byte order mark, spaces around cells and empty lines do not matter."""
+    fs, inside = locate(table)
+    try:
+        with fs.open_input_file(inside) as file:
+            text = file.read().decode("utf-8-sig")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise RequestError(f"{where}: cannot be read ({reason}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
+    try:
+        return _rows(lines, where, unclosed=text.count('"') % 2 == 1)
+    except csv.Error as error:
+        raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
+
+
+def _separator(text: str) -> str:
+    """Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text."""
+    header = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
+    header = [cell.strip() for cell in next(lines, [])]
+    if "path" not in header:
+        raise RequestError(f"{where}: has no column `path`; name the slide files in one")
+    double = [name for name, n in Counter(header).items() if n > 1 and name]
+    if double:
+        raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")
+    rows, wide = [], []
+    for cells in lines:
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if unclosed and any("\n" in cell for cell in cells):
+            raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
+        if any(cells[len(header) :]):
+            wide.append((lines.line_num, len(cells)))
+        named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+        rows.append({**dict.fromkeys(filter(None, header), ""), **named, "#": str(lines.line_num)})
+    if wide:
+        told = ", ".join(f"line {line}: has {n} cells for {len(header)} columns" for line, n in wide[:_NAMED])
+        more = f"; and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
+        raise RequestError(f"{where}, {told}; quote a cell that holds a comma{more}")
+    if not rows:
+        raise RequestError(f"{where}: has no row; list one slide a line")
+    return rows
+
+
+def _glob(text: str, root: Path, where: str) -> list[Row]:
+    name = Path(text).expanduser()
+    if text and os.path.isdir(root / name):
+        try:
+            names = [file for file in os.listdir(root / name) if _is_slide(root / name / file)]
+        except OSError as error:
+            raise RequestError(f"{where}: cannot be listed ({error.strerror}); check the folder") from error
+        return _in_folder({file: (name / file).as_posix() for file in names}, where)
+    if _is_slide(root / name):
+        return [_row(name.as_posix())]
+    pattern = PathPattern(name.as_posix(), where)
+    found = glob.glob(pattern.glob, root_dir=root, recursive=True)
+    files = sorted({name for name in found if _is_slide(root / name)})
+    rows = _found(files, files, pattern)
+    if not rows:
+        raise RequestError(
+            f"{where}: no such file below {root}; name a slide table (.csv), a folder or a glob of slides"
+        )
+    return rows
+
+
+def _is_slide(path: Path) -> bool:
+    """Whether this is a file, or a link to nothing: a slide that cannot be read, and as such is told."""
+    return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
+
+
+def _in_folder(paths: Mapping[str, str], where: str) -> list[Row]:
+    """Rows of the slides and pictures among the files of a folder; `paths` say how they are to be reached, by name."""
+    kinds = {name: PurePosixPath(name).suffix.lower() for name in paths if not name.startswith(".")}
+    wanted = set(_SUFFIXES)
+    if ".vms" in kinds.values():
+        wanted -= {".jpg"}  # the parts of that slide
+    rows = [_row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted]
+    if not rows:
+        raise RequestError(
+            f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)}); name one that holds "
+            "some, a glob or a slide table (.csv)"
+        )
+    return rows
+
+
+def _row(path: str) -> Row:
+    return {"path": path, "#": shown(path)}
+
+
+def _glob_address(address: str, where: str) -> list[Row]:
+    """One listing of the folder above the first wildcard, whatever the number of slides."""
+    fs, inside = locate(address)
+    try:
+        (found,) = fs.get_file_info([inside])
+        if found.type == pafs.FileType.File:
+            return [_row(address)]
+        if found.type == pafs.FileType.Directory:
+            infos = fs.get_file_info(pafs.FileSelector(inside))
+            names = [info.base_name for info in infos if info.type == pafs.FileType.File]
+            return _in_folder({name: join(address, name) for name in names}, where)
+        pattern, parts = PathPattern(inside, where), inside.split("/")
+        fixed = pattern.fixed
+        top = "/".join(parts[:fixed])
+        infos = []
+        if fixed < len(parts):
+            infos = fs.get_file_info(pafs.FileSelector(top, recursive=fixed + 1 < len(parts) or "**" in parts))
+    except OSError as error:
+        raise RequestError(f"{where}: cannot be listed ({error.strerror or error}); check the address") from error
+    files = sorted(info.path for info in infos if info.type == pafs.FileType.File)
+    folder = urlsplit(address, allow_fragments=False)
+    folder = folder._replace(path="/".join(folder.path.split("/")[: fixed - len(parts) or None]))
+    names = [path[len(top) :].lstrip("/") for path in files]
+    rows = _found(files, [join(folder.geturl(), name) for name in names], pattern)
+    if not rows:
+        raise RequestError(f"{where}: no such file; name a slide table (.csv), a folder or a glob of slides")
+    return rows
+
+
+def _found(names: Sequence[str], paths: Sequence[str], pattern: PathPattern) -> list[Row]:
+    """Rows of those files whose names match; `paths` say how they are to be reached."""
+    told = [(name, path, pattern.columns(name)) for name, path in zip(names, paths, strict=True)]
+    matching = [(PurePosixPath(name), path, columns) for name, path, columns in told if columns is not None]
+    stems = Counter(name.stem for name, _, _ in matching)
+    rows = []
+    for name, path, columns in matching:
+        row = {**_row(path), **columns}
+        if stems[name.stem] > 1:
+            below = name.as_posix().split("/")[pattern.fixed :]
+            row.setdefault("slide", PurePosixPath(*below).with_suffix("").as_posix())
+        rows.append(row)
+    return rows
+
+
+_TOKEN = re.compile(r"\*|\?|\[!?\]?[^\]]*\]|\{[^{}]*\}|[^][*?{}]+|.", re.DOTALL)
+_WILD = re.compile(r"[*?[{]")
+_COLUMN = re.compile(r"\w[\w -]*")
+_ANY = ["*", "*"]
+_SHOWN = r"(?!\.)[^/]+"  # the name of a folder or file that is not hidden
+
+
+class PathPattern:
+    """A glob of `*`, `?`, `[abc]`, `**` (any number of folders) and `{column}`: one character or more of one folder's
+    or file's name, as few as will do. A column that stands twice has the same text in both places.
+
+    Attributes:
+        fixed: how many leading parts have no wildcard.
+        glob: the same pattern with `*` in place of columns.
+    """
+
+    def __init__(self, pattern: str, where: str) -> None:
+        """`where` begins the messages. Raises RequestError when a brace is malformed."""
+        parts = pattern.split("/")
+        self.fixed = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+        self._columns: list[str] = []
+        tokens = [_TOKEN.findall(part) for part in parts]
+        folders = "".join(self._name(part, where) + "/" if part != _ANY else f"(?:{_SHOWN}/)*?" for part in tokens[:-1])
+        file = self._name(tokens[-1], where) if tokens[-1] != _ANY else f"(?:{_SHOWN}/)*{_SHOWN}"
+        self._expression = re.compile(folders + file, re.DOTALL)
+        self.glob = "/".join("".join("*" if token[0] == "{" else token for token in part) for part in tokens)
+
+    def columns(self, path: str) -> dict[str, str] | None:
+        """What the path tells, by column; None when it does not match. As glob does, hidden names are not meant."""
+        found = self._expression.fullmatch(path)
+        return dict(zip(self._columns, found.groups(), strict=True)) if found else None
+
+    def _name(self, tokens: list[str], where: str) -> str:
+        """A regular expression for the name of a folder or file; its columns are noted."""
+        expression = "" if tokens and tokens[0].startswith(".") else r"(?!\.)"
+        for token in tokens:
+            if token in ("{", "}"):
+                raise RequestError(
+                    f"{where}: a brace has no partner between the same two slashes; write {{label}} for a part of the "
+                    "path that tells the column `label`, and [{] for a brace that is part of a name"
+                )
+            if token[0] == "{":
+                expression += self._column(token[1:-1], where)
+            elif token in ("*", "?"):
+                expression += "[^/]*" if token == "*" else "[^/]"
+            else:
+                expression += "(?!/)" + translate(token)[:-2]  # without the end of the text
+        return expression
+
+    def _column(self, name: str, where: str) -> str:
+        if not _COLUMN.fullmatch(name) or name == "path":
+            raise RequestError(
+                f"{where}: {{{name}}} names no column that a path can tell; write a name, as in {{label}}"
+            )
+        if name in self._columns:
+            return rf"(?:\{self._columns.index(name) + 1})"
+        self._columns.append(name)
+        return "([^/]+?)"
+
+
+# TCGA-<site>-<participant>-<sample type><vial>-<portion>-<slide>: GDC documentation, "TCGA Barcode"; later parts may
+# be left out, and file names go on with a dot and a UUID.
+_BARCODE = re.compile(
+    r"(?P<patient>TCGA-(?P<site>[A-Z0-9]{2})-[A-Z0-9]{4})"
+    r"(?:-(?P<code>\d{2})[A-Z]?(?:-\d{2}[A-Z]?(?:-(?P<slide>DX|TS|BS|MS)[A-Z0-9]*)?)?)?(?![A-Z0-9])",
+    re.IGNORECASE,
+)
+_PREPARATION = {"DX": "ffpe", "TS": "frozen", "BS": "frozen", "MS": "frozen"}  # diagnostic; top, bottom, middle
+_COLUMNS = ("patient", "site", "sample_type", "sample_code", "preparation")
+
+
+def tcga_columns(name: str) -> dict[str, str]:
+    """Columns of the slide table that a TCGA barcode tells; none for another name.
+
+    `patient` is the barcode's first 12 characters, `site` the tissue source site (characters 6 and 7), `sample_type`
+    tumor (codes 01 to 09), normal (10 to 19; 11 is solid tissue) or control (20 to 29), `sample_code` the code itself
+    and `preparation` ffpe (slides DX) or frozen (TS, BS, MS).
+    """
+    found = _BARCODE.match(name)
+    if found is None:
+        return {}
+    code, slide = found["code"] or "", (found["slide"] or "").upper()
+    kind = {"0": "tumor", "1": "normal", "2": "control"}.get(code[:1], "") if code != "00" else ""
+    told = (found["patient"].upper(), found["site"].upper(), kind, code, _PREPARATION.get(slide, ""))
+    return {column: cell for column, cell in zip(_COLUMNS, told, strict=True) if cell}
