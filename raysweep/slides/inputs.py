@@ -7,9 +7,9 @@ from typing import Any
 from raysweep.patches.schema import FORMAT
 from raysweep.patches.shuffle.spool import FORMAT as SPOOL_FORMAT
 from raysweep.slides.identity import MASK_BYTES, Identities
-from raysweep.slides.labels.mask_classes import mask_classes_of
+from raysweep.slides.labels.classes import mask_classes_of
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 
 _THREADS = 16  # two MiB are read of each slide: waiting, not computing
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysweep.slides.table_entries_tmp import SlideEntry, file_stem
+from raysweep.slides.table.entries import SlideEntry, file_stem
 from raysweep.storage import Storage
 
 _TABLE = pa.schema([

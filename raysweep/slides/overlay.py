@@ -32,8 +32,8 @@ def draw_survey(survey: Survey) -> bytes:
         pixels[_outline(_shrunk(survey.tissue.mask, image.size))] = _TISSUE
     image = Image.fromarray(pixels)
     if survey.grid is not None:
-        for region in survey.regions:
-            _draw(image, region.rects(survey.grid.downsample), survey.size, _REJECTED)
+        for cut in survey.cuts:
+            _draw(image, cut.rects(survey.grid.downsample), survey.size, _REJECTED)
     return _jpeg(image, 95)
 
 

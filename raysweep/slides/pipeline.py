@@ -1,4 +1,4 @@
-"""Slides to spooled patches, spread over the cluster by Ray Data: slides -> regions -> pieces in the spool."""
+"""Slides to spooled patches, spread over the cluster by Ray Data: slides -> cuts -> pieces in the spool."""
 
 import json
 import logging
@@ -26,20 +26,20 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import Survey, survey
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage
 
 _TRIES = 3
-_REGIONS_PER_TASK = 2
+_CUTS_PER_TASK = 2
 _ADVICE = " Failed to apply "  # begins what Ray Data adds to the message of a task's error
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
-_REGION = pa.schema([
-    *_TASK, ("region", pa.int32()), ("regions", pa.int32()), ("places", pa.binary()), ("survey", pa.string()),
+_CUT = pa.schema([
+    *_TASK, ("cut", pa.int32()), ("cuts", pa.int32()), ("places", pa.binary()), ("survey", pa.string()),
     ("error", pa.string()), ("seconds", pa.float64()),
 ])  # fmt: skip
 _RESULT = pa.schema([
-    ("slide", pa.string()), ("region", pa.int32()), ("piece", pa.string()), ("patches", pa.int64()),
+    ("slide", pa.string()), ("cut", pa.int32()), ("piece", pa.string()), ("patches", pa.int64()),
     ("bytes", pa.int64()), ("rejected", pa.string()), ("survey", pa.string()), ("error", pa.string()),
     ("seconds", pa.float64()),
 ])  # fmt: skip
@@ -49,16 +49,16 @@ _RESULT = pa.schema([
 class Limits:
     """What a worker and a node may hold. They change nothing of the result.
 
-    region_mpx: megapixels of patches that a worker reads before it writes them: its memory. stage_gb: gigabytes of
+    cut_mpx: megapixels of patches that a worker reads before it writes them: its memory. fetch_gb: gigabytes of
     slides from object storage that are kept on the disk of a node.
     """
 
-    region_mpx: int = 128
-    stage_gb: float = 50.0
+    cut_mpx: int = 128
+    fetch_gb: float = 50.0
 
     @property
-    def stage_bytes(self) -> int:
-        return int(self.stage_gb * 1e9)
+    def fetch_bytes(self) -> int:
+        return int(self.fetch_gb * 1e9)
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class SlideTask:
 def read_slides_into(
     spool: Storage, tasks: Sequence[SlideTask], cutting: Cutting, *, workers: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Read slides into the spool; yields a result for each region, or one for a slide without regions, as they come.
+    """Read slides into the spool; yields a result for each cut, or one for a slide without cuts, as they come.
 
-    A result holds `slide`, `region` (-1: none), `piece` (its file below the spool), `patches`, `bytes`, `rejected`
+    A result holds `slide`, `cut` (-1: none), `piece` (its file below the spool), `patches`, `bytes`, `rejected`
     (JSON: patches by reason), `survey` (JSON, see `_facts`), `error` and `seconds`; `survey` or `error` is null. A
     damaged slide gives an error, and so does one that kills its readers.
 
@@ -99,15 +99,15 @@ def read_slides_into(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised and told below
     rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder} for task in tasks]
     how: dict[str, Any] = {"spool": spool, "cutting": cutting, "run": uuid.uuid4().hex}
-    look, read = partial(_survey_slides, **how), partial(_read_regions, **how)
+    look, read = partial(_survey_slides, **how), partial(_read_cuts, **how)
     try:
         with DataContext.current(context):
             slides = ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows])
-            regions = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
-            # A few regions a task, so that a large slide spreads over workers, which wait a fifth of a second between
+            cuts = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
+            # A few cuts a task, so that a large slide spreads over workers, which wait a fifth of a second between
             # two tasks; Ray would fuse all three steps if not strict.
-            regions = regions.repartition(target_num_rows_per_block=_REGIONS_PER_TASK, strict=True)
-            results = regions.map_batches(read, batch_size=None, batch_format="pyarrow")
+            cuts = cuts.repartition(target_num_rows_per_block=_CUTS_PER_TASK, strict=True)
+            results = cuts.map_batches(read, batch_size=None, batch_format="pyarrow")
         yield from results.iter_rows()
     except RayTaskError as error:  # not the slides' fault: that was caught in the task
         raise WorkError(f"tiling stopped: {reason_of(error.cause or error).partition(_ADVICE)[0]}") from error
@@ -116,7 +116,7 @@ def read_slides_into(
 
 
 def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
-    """Rows of `_REGION` for rows of `_TASK`: one for each region, or one that says why there is none."""
+    """Rows of `_CUT` for rows of `_TASK`: one for each cut, or one that says why there is none."""
     spec, limits = cutting.spec, cutting.limits
     for task in batch.to_pylist():
         started = time.monotonic()
@@ -126,61 +126,59 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
             if reason is None:
                 try:
                     with (
-                        Sidecars.of(entry, limits.stage_bytes) as sidecars,
+                        Sidecars.of(entry, limits.fetch_bytes) as sidecars,
                         Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
                     ):
-                        found = survey(
-                            slide, sidecars, spec, cutting.classes, cutting.seed, region_mpx=limits.region_mpx
-                        )
+                        found = survey(slide, sidecars, spec, cutting.classes, cutting.seed, cut_mpx=limits.cut_mpx)
                 except Exception as error:  # whatever it is, it concerns this slide alone
                     reason = reason_of(error)
             if found is not None and found.thumbnail is not None:
                 spool.write_bytes(draw_survey(found), task["folder"], OVERLAY)
         facts = json.dumps(_facts(found)) if found else None
-        regions = found.regions if found else []
-        row = {**task, "region": -1, "regions": len(regions), "survey": facts, "error": reason}
+        cuts = found.cuts if found else []
+        row = {**task, "cut": -1, "cuts": len(cuts), "survey": facts, "error": reason}
         row["seconds"] = time.monotonic() - started
-        for number, places in enumerate(regions):
-            yield _rows(_REGION, [{**row, "region": number, "places": places.pack()}])
+        for number, places in enumerate(cuts):
+            yield _rows(_CUT, [{**row, "cut": number, "places": places.pack()}])
             row["seconds"] = 0.0  # the survey counts once
-        if not regions:
-            yield _rows(_REGION, [row])
+        if not cuts:
+            yield _rows(_CUT, [row])
 
 
-def _read_regions(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
-    """Rows of `_RESULT` for rows of `_REGION`; the patches go into the spool."""
-    from raysweep.slides.region import read_region  # brings torch: a process that only surveys does without
+def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
+    """Rows of `_RESULT` for rows of `_CUT`; the patches go into the spool."""
+    from raysweep.slides.cut import read_cut  # brings torch: a process that only surveys does without
 
     spec = cutting.spec
     for row in batch.to_pylist():
         started = time.monotonic()
         entry = SlideEntry(**json.loads(row["entry"]))
         reason, facts, piece = row["error"], PieceFacts(0, 0, {}), ("", "")
-        if row["region"] >= 0:
-            piece = (row["folder"], piece_name(row["region"], row["places"]))
+        if row["cut"] >= 0:
+            piece = (row["folder"], piece_name(row["cut"], row["places"]))
             known = piece_facts(spool, *piece)
             if known is not None:  # it was written before the program was killed
                 facts = known
             else:
                 with _attempt(run, "-".join(piece)) as reason:
-                    region = None
+                    cut = None
                     if reason is None:
                         try:
                             grid = Grid(**json.loads(row["survey"])["grid"])
                             with (
-                                Sidecars.of(entry, cutting.limits.stage_bytes) as sidecars,
+                                Sidecars.of(entry, cutting.limits.fetch_bytes) as sidecars,
                                 Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
                                 sidecars.mask_patches(slide, spec) as mask,
                             ):
-                                region = read_region(
+                                cut = read_cut(
                                     slide, entry.name, Places.unpack(row["places"]), grid, spec, cutting.seed,
                                     stain=entry.stain, copy=cutting.copy, mask=mask,
                                 )  # fmt: skip
                         except Exception as error:
                             reason = reason_of(error)
-                    if region is not None:
-                        facts = write_piece(spool, region.rows, *piece, rejected=region.rejected)
-        result = {"slide": entry.name, "region": row["region"], "piece": "/".join(piece)}
+                    if cut is not None:
+                        facts = write_piece(spool, cut.rows, *piece, rejected=cut.rejected)
+        result = {"slide": entry.name, "cut": row["cut"], "piece": "/".join(piece)}
         result |= {"patches": facts.rows, "bytes": facts.bytes}
         result |= {"rejected": json.dumps(facts.rejected), "survey": row["survey"], "error": reason}
         yield _rows(_RESULT, [{**result, "seconds": row["seconds"] + time.monotonic() - started}])
@@ -204,7 +202,7 @@ def _attempt(run: str, work: str) -> Iterator[str | None]:
 
 
 def _facts(found: Survey) -> dict[str, Any]:
-    """A survey without its pixels and cells: what the slide table and the readers of regions need."""
+    """A survey without its pixels and cells: what the slide table and the readers of cuts need."""
     return {
         "size": found.size,
         "mpp": found.mpp,
@@ -217,8 +215,8 @@ def _facts(found: Survey) -> dict[str, Any]:
         "grid": asdict(found.grid) if found.grid else None,
         "n_tissue": found.n_tissue,
         "tissue_area_um2": found.tissue_area_um2,
-        "regions": len(found.regions),
-        "places": sum(map(len, found.regions)),
+        "cuts": len(found.cuts),
+        "places": sum(map(len, found.cuts)),
         "overlay": found.thumbnail is not None,
     }
 

@@ -64,3 +64,38 @@ class Places:
     def unpack(cls, data: bytes) -> "Places":
         packed = np.frombuffer(data, _PACKED)
         return cls(*(np.ascontiguousarray(packed[name]) for name in _PACKED.names or ()))
+
+
+_PATCHES = 4096  # at most, however small: what a killed worker repeats
+
+
+def into_cuts(
+    places: Places, downsample: tuple[float, float], step: tuple[float, float], px: int, cut_mpx: int
+) -> list[Places]:
+    """The places in cuts, pieces of work of at most `cut_mpx` megapixels (2**20) of patches of `px` pixels.
+
+    Each is in an order in which a reader decodes little twice.
+
+    A cut is about as wide as it is high, for only what lies on its border is decoded for a neighbour as well, and
+    inside it places come row by row. Where places are few, a cut takes those of several squares of the slide.
+    """
+    most = max(1, min(_PATCHES, cut_mpx * 2**20 // px**2))
+    wide = int(most**0.5)
+    left, top = places.box[:, 0], places.box[:, 1]
+    column, row = (
+        np.floor((start + 0.5) * down / (wide * step)).astype(int)
+        for start, down, step in zip((left, top), downsample, step, strict=True)
+    )
+    order = np.lexsort((left, top, column, row))
+    square = row * (int(column.max()) + 1) + column
+    starts = np.flatnonzero(np.diff(square[order], prepend=-1))
+    cuts: list[list[np.ndarray]] = [[]]
+    filled = 0
+    for together in np.split(order, starts[1:]):
+        for part in np.split(together, range(most, len(together), most)):
+            if filled and filled + len(part) > most:
+                cuts.append([])
+                filled = 0
+            cuts[-1].append(part)
+            filled += len(part)
+    return [places.pick(np.concatenate(parts)) for parts in cuts]

@@ -12,7 +12,7 @@ from raysweep.slides.native import may_copy, native_tile
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage, fingerprint
 
 _SAME = 1.05  # mpp of two slides that count as one scale, at most this ratio
@@ -37,7 +37,7 @@ def native_scale(
     inputs: Mapping[str, Any],
     spool: Storage,
     workers: int | None,
-    stage_bytes: int,
+    fetch_bytes: int,
     progress: Progress,
 ) -> Scale:
     """Look at every slide's resolution and tiles, if the patch set asks for native scale; its pixels are not read.
@@ -58,7 +58,7 @@ def native_scale(
         if spool.exists(*kept):
             found[slide.name] = spool.read_json(*kept)
         else:
-            calls.append((spec, slide, stage_bytes, spool, kept))
+            calls.append((spec, slide, fetch_bytes, spool, kept))
     with progress.stage("scale", len(slides), "slides") as stage:
         stage.resume(len(slides) - len(calls))
         for name, look in in_parallel(_look, calls, workers, "looking at slides"):
@@ -79,11 +79,11 @@ def native_scale(
 
 
 def _look(
-    spec: PatchSetSpec, entry: SlideEntry, stage_bytes: int, spool: Storage, kept: tuple[str, str]
+    spec: PatchSetSpec, entry: SlideEntry, fetch_bytes: int, spool: Storage, kept: tuple[str, str]
 ) -> tuple[str, dict[str, Any]]:
     try:
         with (
-            Sidecars.of(entry, stage_bytes) as sidecars,
+            Sidecars.of(entry, fetch_bytes) as sidecars,
             Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
         ):
             look: dict[str, Any] = {"mpp": slide.mpp, "tile": native_tile(slide)}

@@ -11,16 +11,16 @@ import shapely
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.rasterize import rasterize
 from raysweep.slides.annotations.read import read_annotations
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape
+from raysweep.slides.fetch import fetched_together
 from raysweep.slides.labels.choose import Labelled
-from raysweep.slides.labels.mask import MaskSlide
-from raysweep.slides.labels.mask_classes import mask_classes_of
+from raysweep.slides.labels.classes import mask_classes_of
 from raysweep.slides.labels.mask_patches import MaskPatches
 from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.readers.mask_image import MaskSlide
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.stage import staged_together
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
 _QUPATH = (".geojson", ".json")
@@ -38,11 +38,11 @@ class Sidecars:
 
     @classmethod
     @contextmanager
-    def of(cls, entry: SlideEntry, stage_bytes: int) -> Iterator["Sidecars"]:
-        """Fetch what is not on this machine, of which at most `stage_bytes` are kept here. Raises WorkError."""
+    def of(cls, entry: SlideEntry, fetch_bytes: int) -> Iterator["Sidecars"]:
+        """Fetch what is not on this machine, of which at most `fetch_bytes` are kept here. Raises WorkError."""
         beside = (entry.mask, entry.annotations, entry.coords)
         given = [entry.path, *(path for path in beside if path is not None)]
-        with staged_together(given, limit_bytes=stage_bytes) as paths:
+        with fetched_together(given, limit_bytes=fetch_bytes) as paths:
             left = iter(paths)
             yield cls(entry, next(left), *(None if path is None else next(left) for path in beside))
 

@@ -1,4 +1,4 @@
-"""The first look at a slide: its resolution, its tissue, which patches to keep, and the regions to read them in."""
+"""The first look at a slide: its resolution, its tissue, which patches to keep, and the cuts to read them in."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +11,11 @@ import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
-from raysweep.slides.coordinates.read import read_coordinates
+from raysweep.slides.given_places import read_coordinates
 from raysweep.slides.grid import Grid, TooCoarse, lay_grid
 from raysweep.slides.labels.choose import choose
 from raysweep.slides.outcomes import words_of
-from raysweep.slides.places import Places
-from raysweep.slides.regions import cut_regions
+from raysweep.slides.places import Places, into_cuts
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
@@ -45,13 +44,13 @@ class Survey:
     n_tissue: int = 0  # places that hold enough tissue
     tissue_area_um2: float = 0.0
     dropped: dict[str, int] = field(default_factory=dict)  # places with enough tissue that are not read, by reason
-    regions: list[Places] = field(default_factory=list)
+    cuts: list[Places] = field(default_factory=list)
     thumbnail: np.ndarray | None = None
     tissue: Tissue | None = None
 
 
 def survey(
-    slide: Slide, sidecars: Sidecars, spec: PatchSetSpec, classes: Sequence[str], seed: int, *, region_mpx: int
+    slide: Slide, sidecars: Sidecars, spec: PatchSetSpec, classes: Sequence[str], seed: int, *, cut_mpx: int
 ) -> Survey:
     """Look at a whole slide. Raises WorkError when it or a sidecar is damaged.
 
@@ -60,7 +59,7 @@ def survey(
     Args:
         sidecars: what else is known of the slide.
         classes: names of the labels, in the order of their ids.
-        region_mpx: megapixels of patches in a region, at most.
+        cut_mpx: megapixels of patches in a cut, at most.
     """
     known: dict[str, Any] = {
         "size": slide.size,
@@ -115,7 +114,7 @@ def survey(
     if len(kept) == 0:
         told = words_of(dropped)
         return Survey(**known, reason=f"no patch is left ({told})" if told else "no tissue")
-    return Survey(**known, regions=cut_regions(kept, grid, spec.px, region_mpx))
+    return Survey(**known, cuts=into_cuts(kept, grid.downsample, grid.step, spec.px, cut_mpx))
 
 
 def _measured(places: Places, grid: Grid, tissue: np.ndarray, scale: tuple[float, float]) -> Places:

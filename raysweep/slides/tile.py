@@ -16,17 +16,15 @@ from raysweep.patches.write import shard_count, write_index
 from raysweep.progress import Progress, Stage
 from raysweep.slides.exports import export_places
 from raysweep.slides.inputs import spool_inputs
-from raysweep.slides.labels.classes import classes_of
-from raysweep.slides.labels.mask_classes import mask_classes_of
-from raysweep.slides.labels.whole_slide import label_of_slide
+from raysweep.slides.labels.classes import classes_of, label_of_slide, mask_classes_of
 from raysweep.slides.meter import Meter
 from raysweep.slides.outcomes import WRITTEN, same_outcomes, slide_table, with_reasons, words_of
 from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
-from raysweep.slides.splits import deal_splits
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.columns import deal_splits
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
 
 _THREADS = 16  # small files that are read at once
@@ -70,7 +68,7 @@ def tile(
     slides = sorted(slides, key=lambda slide: slide.name)
     classes = classes_of(spec.labels, [slide.label for slide in slides if slide.label is not None])
     started = time.monotonic()
-    scale = native_scale(spec, slides, artefact.inputs, spool, workers, limits.stage_bytes, progress)
+    scale = native_scale(spec, slides, artefact.inputs, spool, workers, limits.fetch_bytes, progress)
     cutting = Cutting(spec, tuple(classes), seed, scale.copy, limits)
     outcomes = _read_all(name, cutting, slides, artefact.inputs, spool, scale, workers=workers, progress=progress)
     tile_seconds = time.monotonic() - started
@@ -199,39 +197,39 @@ def _read_all(
 def _gather(
     results: Iterable[dict[str, Any]], folders: Mapping[str, SlideSpool], stage: Stage, meter: Meter
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each slide and its outcome as soon as all its regions are read; what is not failed is kept in the spool."""
-    regions: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    """Each slide and its outcome as soon as all its cuts are read; what is not failed is kept in the spool."""
+    cuts: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     failed = set()
     for result in results:
-        slide, number = result["slide"], result["region"]
+        slide, number = result["slide"], result["cut"]
         if slide in failed:
             continue
-        if number not in regions[slide]:
+        if number not in cuts[slide]:
             stage.advance(0, patches=result["patches"], bytes=result["bytes"])
             meter.count(patches=result["patches"], bytes=result["bytes"])
-        regions[slide][number] = result
+        cuts[slide][number] = result
         if result["error"] is not None:
             failed.add(slide)
             yield slide, _without_patches("failed", result["error"])
             continue
         survey = json.loads(result["survey"])
-        if len(regions[slide]) == max(1, survey["regions"]):
-            outcome = _outcome(survey, regions.pop(slide), folders[slide].name)
+        if len(cuts[slide]) == max(1, survey["cuts"]):
+            outcome = _outcome(survey, cuts.pop(slide), folders[slide].name)
             if outcome["status"] == "failed":
                 failed.add(slide)
             else:
                 folders[slide].finish(outcome)
             yield slide, outcome
-    for slide in failed:  # only now: other regions of the slide may have been under way
+    for slide in failed:  # only now: other cuts of the slide may have been under way
         folders[slide].discard()
 
 
-def _outcome(survey: dict[str, Any], regions: Mapping[int, dict[str, Any]], folder: str) -> dict[str, Any]:
+def _outcome(survey: dict[str, Any], cuts: Mapping[int, dict[str, Any]], folder: str) -> dict[str, Any]:
     pieces = [
-        {"path": r["piece"], "rows": r["patches"], "bytes": r["bytes"]} for n, r in sorted(regions.items()) if n >= 0
+        {"path": r["piece"], "rows": r["patches"], "bytes": r["bytes"]} for n, r in sorted(cuts.items()) if n >= 0
     ]
     rejected: Counter[str] = Counter()
-    for result in regions.values():
+    for result in cuts.values():
         rejected.update(json.loads(result["rejected"]))
     read = sum(piece["rows"] for piece in pieces) + rejected.total()
     if read != survey["places"]:
@@ -247,7 +245,7 @@ def _outcome(survey: dict[str, Any], regions: Mapping[int, dict[str, Any]], fold
         "dropped": dict(sorted(dropped.items())),
         "folder": folder,
         "pieces": pieces,
-        "tile_seconds": sum(result["seconds"] for result in regions.values()),
+        "tile_seconds": sum(result["seconds"] for result in cuts.values()),
     }
 
 

@@ -4,7 +4,7 @@ import functools
 import time
 
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import is_address
 
 _OPENED, _FETCHED = 20, 2  # slides whose size is read, here and on object storage; the others count as their mean
@@ -32,14 +32,14 @@ def seconds_per_image(backbone: str, px: int) -> float:
         torch.set_num_threads(threads)
 
 
-def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], stage_bytes: int) -> int:
+def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], fetch_bytes: int) -> int:
     """An upper bound of the patches of a slide set: whole grids, tissue or not, and at most `per_slide` of each.
 
-    Of slides on object storage only a few are fetched, and at most `stage_bytes` kept on this machine.
+    Of slides on object storage only a few are fetched, and at most `fetch_bytes` kept on this machine.
     """
+    from raysweep.slides.fetch import fetched
     from raysweep.slides.grid import lay_grid
     from raysweep.slides.slide import Slide
-    from raysweep.slides.stage import staged
 
     counts = []
     near = [entry for entry in slides if not is_address(entry.path)]
@@ -47,7 +47,7 @@ def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], stage_bytes: int
     for entry in sample:
         try:
             with (
-                staged(entry.path, limit_bytes=stage_bytes) as path,
+                fetched(entry.path, limit_bytes=fetch_bytes) as path,
                 Slide(path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
             ):
                 grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)

@@ -23,12 +23,12 @@ class Compute(Model):
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
-    region_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
-    stage_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
+    cut_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
+    fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
 
     @property
-    def stage_bytes(self) -> int:
-        return int(self.stage_gb * 1e9)
+    def fetch_bytes(self) -> int:
+        return int(self.fetch_gb * 1e9)
 
 
 class Study(Model):

@@ -10,8 +10,8 @@ from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.outcomes import written_exports
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
-from raysweep.slides.wants import check_wants
+from raysweep.slides.table.columns import check_wants
+from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Compute
@@ -55,7 +55,7 @@ def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Com
     from raysweep.slides.tile import tile
 
     tile(plan.spec, plan.slides, plan.artefact, home.at("spool"), seed=seed, workers=compute.tile_workers,
-         progress=progress, limits=Limits(compute.region_mpx, compute.stage_gb))  # fmt: skip
+         progress=progress, limits=Limits(compute.cut_mpx, compute.fetch_gb))  # fmt: skip
 
 
 def to_tile(artefact: Artefact, exports: Sequence[str] = ()) -> bool:

@@ -32,7 +32,7 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     totals, rows = _Totals(), []
     patches: dict[str, int] = {}
     for name, plan in graph.patch_sets.items():
-        patches[name], work = _patch_set(plan, totals, file.study.compute.stage_bytes)
+        patches[name], work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
         rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
     for name, checkpoint in graph.checkpoints.items():
         for seed, artefact in enumerate(checkpoint.artefacts):
@@ -54,13 +54,13 @@ def _state(artefact: Artefact) -> str:
     return "exists" if artefact.done() else "to do"
 
 
-def _patch_set(plan: PatchSetPlan, totals: _Totals, stage_bytes: int) -> tuple[int, str]:
+def _patch_set(plan: PatchSetPlan, totals: _Totals, fetch_bytes: int) -> tuple[int, str]:
     if plan.artefact.done():
         n = int(plan.artefact.manifest()["counts"]["patches"])
         failed = len(failed_slides(plan.artefact.folder)) if to_tile(plan.artefact, plan.spec.export) else 0
         again = f"; {failed} slide{'s' * (failed > 1)} that failed: tried again" if failed else ""
         return n, f"{n:,} patches{again}"
-    n = slide_patches(plan.spec, plan.slides, stage_bytes)
+    n = slide_patches(plan.spec, plan.slides, fetch_bytes)
     totals.patches += n
     totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX
     return n, f"{len(plan.slides)} slides, at most {n:,} patches"

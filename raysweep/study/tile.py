@@ -18,8 +18,8 @@ from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import check_slides, read_slides
-from raysweep.slides.wants import check_wants
+from raysweep.slides.table.columns import check_wants
+from raysweep.slides.table.entries import check_slides, read_slides
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
 from raysweep.study.load import explain

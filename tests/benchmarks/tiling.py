@@ -39,7 +39,7 @@ _SLIDES = 12
 def _ours(path: str, keys: dict[str, Any]) -> float:
     """Patches per second from the closed slide to files in a spool."""
     from raysweep.patches.shuffle.spool import write_piece
-    from raysweep.slides.region import read_region
+    from raysweep.slides.cut import read_region
     from raysweep.slides.slide import Slide
     from raysweep.storage import Storage
 
@@ -131,7 +131,7 @@ def _quality(path: str, keys: dict[str, Any]) -> dict[str, float]:
     from PIL import Image
 
     from raysweep.patches.codec import decode
-    from raysweep.slides.region import read_region
+    from raysweep.slides.cut import read_region
     from raysweep.slides.slide import Slide
 
     spec, grid, copy, regions = prepared(path, keys)
@@ -168,7 +168,7 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
     from raysweep.progress import Progress
     from raysweep.slides.inputs import patch_set_inputs
     from raysweep.slides.spec import PatchSetSpec
-    from raysweep.slides.table_entries_tmp import read_slides
+    from raysweep.slides.table.entries import read_slides
     from raysweep.slides.tile import tile
     from raysweep.storage import Artefact, Storage
 

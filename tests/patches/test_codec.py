@@ -91,6 +91,6 @@ def test_junk_is_refused(junk, start):
 def test_a_huge_picture_is_refused_before_it_is_decoded(kind, monkeypatch):
     data = encoded(Image.new("RGB", (300, 200)), kind)
     assert decode(data).shape == (200, 300, 3)
-    monkeypatch.setattr("raysweep.patches.decode.MAX_PIXELS", 300 * 200 - 1)
+    monkeypatch.setattr("raysweep.patches.codec.MAX_PIXELS", 300 * 200 - 1)
     with pytest.raises(WorkError, match="300 x 200 pixels is larger than"):
         decode(data)

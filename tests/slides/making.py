@@ -9,7 +9,7 @@ from raysweep.progress import Progress
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.slides.tile import tile
 from raysweep.storage import Artefact, Storage
 

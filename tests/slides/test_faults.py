@@ -21,7 +21,7 @@ import yaml
 
 from raysweep.cli import main
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
 from .labels.makers import polygon, square, write_mask, write_qupath
@@ -157,7 +157,7 @@ def folder(tmp_path_factory) -> Path:
         "storage": str(folder / "runs"),
         "patches": {"tissue": {"slides": "slides.csv", **KEYS}},
         "checkpoints": {"random": {"backbone": "resnet10t"}},
-        "compute": {"region_mpx": 1},
+        "compute": {"cut_mpx": 1},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     return folder
@@ -212,7 +212,7 @@ def test_nothing_of_the_bad_slides_is_kept_and_good_ones_are_as_if_alone(home, f
     there = patch_set(home)
     assert {name: there.read_bytes("shards", name) for name in there.names("shards")} == alone.shards
     folders = [name for name in home.names("spool") if home.exists("spool", name, "slide.json")]
-    assert home.names("spool") == folders
+    assert home.names("spool") == [*folders, "kin"]
     assert len(folders) == len(GOOD)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from raysweep.errors import WorkError
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
 from .making import make

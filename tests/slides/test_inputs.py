@@ -10,7 +10,7 @@ from raysweep.slides import identity
 from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage, file_identity, fingerprint
 
 

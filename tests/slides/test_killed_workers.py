@@ -11,7 +11,7 @@ import pytest
 
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
 from .making import make
@@ -25,7 +25,7 @@ def busy_workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if re.match(r"ray::.*_read_regions", " ".join(process.cmdline())):
+            if re.match(r"ray::.*_read_cuts", " ".join(process.cmdline())):
                 found.append(process)
     return found
 
@@ -61,7 +61,7 @@ def test_workers_killed_by_pid_leave_no_trace(tmp_path):
     for seed in range(4):
         write_slide(tmp_path / f"s{seed}.svs", tissue(1600, 1600, seed), compression="jpeg", downsamples=(4,))
     spec = PatchSetSpec(slides="*.svs", um=16, px=32)
-    slides, limits = read_slides(spec, tmp_path), Limits(region_mpx=1)
+    slides, limits = read_slides(spec, tmp_path), Limits(cut_mpx=1)
     calm = make(spec, slides, Storage.open(tmp_path / "calm"), limits=limits)
     killed: list[int] = []
 

@@ -14,7 +14,7 @@ from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.randomness import stable_hash
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
 from .labels.makers import polygon, square, write_asap, write_mask, write_qupath

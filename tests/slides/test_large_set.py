@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np, ray
 import raysweep.patches.write, raysweep.patches.shuffle.merge
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 from tests.slides.making import make
 
 folder, store = Path(sys.argv[1]), int(sys.argv[2])
 raysweep.patches.write.SHARD_BYTES = 12 * 10**6
-raysweep.slides.merge._GROUP_BYTES = 100 * 10**6
-partitioned, partition = [], raysweep.slides.merge._partition
+raysweep.patches.shuffle.merge._GROUP_BYTES = 100 * 10**6
+partitioned, partition = [], raysweep.patches.shuffle.merge._partition
 
 
 def noted(part, *rest):
@@ -39,7 +39,7 @@ def noted(part, *rest):
     return partition(part, *rest)
 
 
-raysweep.slides.merge._partition = noted
+raysweep.patches.shuffle.merge._partition = noted
 context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=store)
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from raysweep.errors import WorkError
+from raysweep.slides.cut import read_cut
 from raysweep.slides.grid import lay_grid
 from raysweep.slides.native import native_tiles
 from raysweep.slides.places import Places
-from raysweep.slides.region import read_region
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 
@@ -27,15 +27,15 @@ def half(tmp_path_factory):
 def copied(slide, **tissue):
     spec = PatchSetSpec(slides="x", mpp="native", px=128, tissue=tissue)
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-    return read_region(slide, "a", grid.all(), grid, spec, 0, copy=True)
+    return read_cut(slide, "a", grid.all(), grid, spec, 0, copy=True)
 
 
 def tiles_of(slide) -> dict[tuple[int, int], bytes]:
     return {(x * 128, y * 128): slide.reader.tile_jpeg(0, y * 4 + x) for x in range(4) for y in range(2)}
 
 
-def stored(region) -> dict[tuple[int, int], bytes]:
-    rows = region.rows
+def stored(cut) -> dict[tuple[int, int], bytes]:
+    rows = cut.rows
     return dict(
         zip(zip(rows["x"].to_pylist(), rows["y"].to_pylist(), strict=True), rows["image"].to_pylist(), strict=True)
     )
@@ -44,24 +44,24 @@ def stored(region) -> dict[tuple[int, int], bytes]:
 @pytest.mark.parametrize("tissue", [{}, {"reject": None}, {"reject": []}, {"method": "all"}])
 def test_tiles_are_stored_undecoded(half, monkeypatch, tissue):
     monkeypatch.setattr(half.reader, "crops", None)
-    region = copied(half, **tissue)
-    assert region.rejected == {}
-    assert stored(region) == tiles_of(half)
+    cut = copied(half, **tissue)
+    assert cut.rejected == {}
+    assert stored(cut) == tiles_of(half)
 
 
 def test_tiles_are_judged_where_the_study_says_what_to_reject(half):
     tiles = tiles_of(half)
-    region = copied(half, reject=["blank", "dark"])
-    assert region.rejected == {"blank": 4, "dark": 1}
-    assert stored(region) == {at: tiles[at] for at in ((0, 128), (128, 0), (128, 128))}
+    cut = copied(half, reject=["blank", "dark"])
+    assert cut.rejected == {"blank": 4, "dark": 1}
+    assert stored(cut) == {at: tiles[at] for at in ((0, 128), (128, 0), (128, 128))}
     assert copied(half, reject=["dark"]).rejected == {"dark": 1}
     assert copied(half, method="all", reject=["blank"]).rejected["blank"] >= 4
 
 
 def test_glass_alone_gives_nothing(tmp_path):
     with Slide(write_slide(tmp_path / "a.svs", glass(256, 128), tile=128, compression="jpeg", downsamples=())) as slide:
-        region = copied(slide, reject=["blank", "blurred"])
-    assert (region.rows.num_rows, region.rejected) == (0, {"blank": 2})
+        cut = copied(slide, reject=["blank", "blurred"])
+    assert (cut.rows.num_rows, cut.rejected) == (0, {"blank": 2})
 
 
 def places(*corners: tuple[int, int]) -> Places:

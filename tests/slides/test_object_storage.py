@@ -18,7 +18,7 @@ from raysweep.patches.read import PatchSet
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
+from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import Storage
 from tests.bucket import Bucket, serve_bucket
 
@@ -153,7 +153,7 @@ def test_slides_larger_together_than_the_disk(bucket, tmp_path):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        limits = Limits(region_mpx=1, stage_gb=limit / 1e9)
+        limits = Limits(cut_mpx=1, fetch_gb=limit / 1e9)
         made = make(spec, read_slides(spec, tmp_path), Storage.open(bucket.address("bounded")), limits=limits)
     finally:
         done.set()

@@ -9,7 +9,7 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
-from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
+from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import Storage
 
 from .making import make
@@ -18,7 +18,7 @@ from .slidemaker import slide_with_tissue, write_slide
 
 def surveyed(path, um: float = 32, px: int = 64, **keys) -> np.ndarray:
     with Slide(path) as slide, Sidecars.of(SlideEntry("a", str(path)), 0) as sidecars:
-        found = survey(slide, sidecars, PatchSetSpec(slides="x", um=um, px=px, **keys), (), 0, region_mpx=64)
+        found = survey(slide, sidecars, PatchSetSpec(slides="x", um=um, px=px, **keys), (), 0, cut_mpx=64)
     return decode(draw_survey(found)).astype(int)
 
 

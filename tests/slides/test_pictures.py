@@ -13,7 +13,7 @@ from raysweep.patches.codec import decode, encode_jpeg
 from raysweep.patches.read import PatchSet
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 from tests.bucket import serve_bucket
 

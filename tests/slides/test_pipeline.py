@@ -13,7 +13,7 @@ from ray import cloudpickle
 from raysweep.errors import WorkError
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage
 
 from . import slidemaker
@@ -30,7 +30,7 @@ def cutting(spec: PatchSetSpec = SPEC, **limits) -> Cutting:
 class Objects(pafs.FSSpecHandler):
     """Object storage: no folder has to be made, and a file appears when its stream is closed.
 
-    Writing the first region of `poison` kills the process, `times` times.
+    Writing the first cut of `poison` kills the process, `times` times.
     """
 
     def __init__(self, poison: str = "", times: int = 0, tally: str = "") -> None:
@@ -41,7 +41,7 @@ class Objects(pafs.FSSpecHandler):
         return Objects, (self.poison, self.times, self.tally)
 
     def open_output_stream(self, path, metadata):
-        if self.poison and f"{self.poison}/region-00000" in path:
+        if self.poison and f"{self.poison}/cut-00000" in path:
             tally = Path(self.tally)
             died = tally.stat().st_size if tally.exists() else 0
             if died < self.times:
@@ -71,7 +71,7 @@ def tasks(tmp_path_factory) -> list[SlideTask]:
 
 def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
     results = list(read_slides_into(spool, tasks, cutting(), workers=None))
-    found = {(result["slide"], result["region"]): result for result in results}
+    found = {(result["slide"], result["cut"]): result for result in results}
     assert len(found) == len(results)
     return found
 
@@ -83,10 +83,10 @@ def test_object_storage_gets_the_same_files(tasks, tmp_path):
     timeless = [{**result, "seconds": 0} for result in results.values()]
     assert sorted([{**r, "seconds": 0} for r in read(objects, tasks).values()], key=str) == sorted(timeless, key=str)
     for task in tasks:
-        overlay, region = plain.names(task.folder)
+        cut, overlay = plain.names(task.folder)
         assert overlay == "overlay.jpg"
-        assert region.startswith("region-00000-")
-        assert objects.names(task.folder) == [overlay, region]
+        assert cut.startswith("cut-00000-")
+        assert objects.names(task.folder) == [cut, overlay]
         for name in plain.names(task.folder):
             assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
 
@@ -119,13 +119,13 @@ def test_a_large_slide_spreads_over_tasks(tmp_path):
     spec = PatchSetSpec(slides="x", um=32, px=64, stride=0.5)
     task = SlideTask(SlideEntry("big", str(path)), "of-big")
     spool = Storage(pafs.PyFileSystem(Noted()), str(tmp_path / "spool"))
-    results = list(read_slides_into(spool, [task], cutting(spec, region_mpx=1), workers=None))
-    regions = -(-63 * 31 // 256)
-    assert sorted(result["region"] for result in results) == list(range(len(results)))
-    assert len(results) >= regions
+    results = list(read_slides_into(spool, [task], cutting(spec, cut_mpx=1), workers=None))
+    cuts = -(-63 * 31 // 256)
+    assert sorted(result["cut"] for result in results) == list(range(len(results)))
+    assert len(results) >= cuts
     assert sum(result["patches"] for result in results) == 63 * 31
     wrote = {Path(name).suffix for name in os.listdir(tmp_path / "spool" / "tasks")}
-    assert len(wrote) == 1 + -(-len(results) // 2)  # the survey's overlay, and two regions a task
+    assert len(wrote) == 1 + -(-len(results) // 2)  # the survey's overlay, and two cuts a task
 
 
 class Noted(Objects):

@@ -12,7 +12,7 @@ from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
 from .making import make

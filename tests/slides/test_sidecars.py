@@ -7,7 +7,7 @@ from PIL import Image
 
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
 from .slidemaker import tissue, write_slide

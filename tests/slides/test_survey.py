@@ -1,4 +1,4 @@
-"""Which patches a slide gives, and in which regions they are read."""
+"""Which patches a slide gives, and in which cuts they are read."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 
 from .labels.makers import square, write_asap
 from .slidemaker import glass, slide_with_tissue, tissue, write_slide
@@ -19,15 +19,15 @@ def spec(**keys) -> PatchSetSpec:
 
 def look(path, seed: int = 0, name: str = "a", **keys):
     with Slide(path) as slide, Sidecars.of(SlideEntry(name, str(path)), 0) as sidecars:
-        return survey(slide, sidecars, spec(**keys), (), seed, region_mpx=64)
+        return survey(slide, sidecars, spec(**keys), (), seed, cut_mpx=64)
 
 
 def places(found) -> set[tuple[int, int]]:
     """Columns and rows of the kept squares."""
     return {
         (round(x / found.grid.step[0]), round(y / found.grid.step[1]))
-        for region in found.regions
-        for x, y in region.corner.tolist()
+        for cut in found.cuts
+        for x, y in cut.corner.tolist()
     }
 
 
@@ -44,16 +44,16 @@ def test_patches_are_kept_by_their_tissue(boxed):
     half = look(boxed, min_tissue=0.4)
     assert places(half) == inner | {(1, r) for r in (1, 2, 3)}  # columns at x = 64: half glass
     assert half.n_tissue == 12
-    tissues = {round(float(t), 1) for cells in half.regions for t in cells.tissue}
+    tissues = {round(float(t), 1) for cells in half.cuts for t in cells.tissue}
     assert tissues == {0.5, 1.0}
     assert half.tissue_area_um2 == pytest.approx(224 * 192 * 0.25, rel=0.06)
     assert len(places(look(boxed, min_tissue=0))) == 8 * 6
 
 
 def test_a_grid_that_is_measured_in_parts_keeps_the_same(boxed, monkeypatch):
-    (whole,) = look(boxed, min_tissue=0.4).regions
+    (whole,) = look(boxed, min_tissue=0.4).cuts
     monkeypatch.setattr("raysweep.slides.survey._PLACES_AT_ONCE", 5)
-    (parts,) = look(boxed, min_tissue=0.4).regions
+    (parts,) = look(boxed, min_tissue=0.4).cuts
     assert parts.pack() == whole.pack()
 
 
@@ -64,12 +64,12 @@ def test_every_patch_counts_when_tissue_is_all(boxed, tmp_path):
 
 def test_slides_that_give_nothing_say_why(boxed, tmp_path):
     bare = look(write_slide(tmp_path / "g.svs", glass(256, 256)))
-    assert (bare.reason, bare.regions, bare.n_tissue) == ("no tissue", [], 0)
+    assert (bare.reason, bare.cuts, bare.n_tissue) == ("no tissue", [], 0)
     assert look(boxed, um=500, px=64).reason == "smaller than one patch"
     coarse = look(boxed, um=16, px=64)
     assert coarse.reason == "too coarse: the slide has 0.5 um per pixel and the patches need 0.25, " \
         "2 times enlarged (at most 1.05)"  # fmt: skip
-    assert not coarse.regions
+    assert not coarse.cuts
 
 
 def test_objects_by_their_boxes_need_no_square_of_the_grid(tmp_path):
@@ -83,11 +83,11 @@ def test_objects_by_their_boxes_need_no_square_of_the_grid(tmp_path):
             Slide(path) as slide,
             Sidecars.of(SlideEntry("a", str(path), annotations=str(annotations)), 0) as sidecars,
         ):
-            found = survey(slide, sidecars, spec(um=um, px=px, labels=labels), ["cell"], 0, region_mpx=64)
-            [region] = found.regions
-            assert region.box.tolist() == [[10, 10, 50, 50]]
+            found = survey(slide, sidecars, spec(um=um, px=px, labels=labels), ["cell"], 0, cut_mpx=64)
+            [cut] = found.cuts
+            assert cut.box.tolist() == [[10, 10, 50, 50]]
             assert found.dropped["objects smaller than 30.48 pixels"] == 1
-            larger = survey(slide, sidecars, spec(um=um, px=64, labels=labels), ["cell"], 0, region_mpx=64)
+            larger = survey(slide, sidecars, spec(um=um, px=64, labels=labels), ["cell"], 0, cut_mpx=64)
             assert "2 objects smaller than 60.95 pixels" in larger.reason
 
 

@@ -18,7 +18,7 @@ from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import SlideEntry, read_slides
+from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import Storage
 
 from .making import Made, make
@@ -158,9 +158,9 @@ def test_many_shards_are_filled_by_key_whatever_the_way(made, folder, tmp_path, 
         keys = pq.read_table(io.BytesIO(data))["key"].to_pylist()
         assert keys == sorted(keys)
         assert all(edges[index] <= key < edges[index + 1] and key * n >> 64 == index for key in keys)
-    monkeypatch.setattr("raysweep.slides.merge._SHARDS_AT_ONCE", 2)
-    monkeypatch.setattr("raysweep.slides.merge._RANGES_AT_ONCE", 2)
-    monkeypatch.setattr("raysweep.slides.merge._GROUP_BYTES", 50_000)
+    monkeypatch.setattr("raysweep.patches.shuffle.merge._SHARDS_AT_ONCE", 2)
+    monkeypatch.setattr("raysweep.patches.shuffle.merge._RANGES_AT_ONCE", 2)
+    monkeypatch.setattr("raysweep.patches.shuffle.merge._GROUP_BYTES", 50_000)
     ranges = make(SPEC, made.slides, Storage.open(tmp_path / "ranges"), made.spool)
     assert ranges.shards == direct.shards
     assert not ranges.artefact.folder.exists("merge")
@@ -185,22 +185,22 @@ def test_a_kill_before_the_shards_costs_no_reading(made, tmp_path):
 def test_a_kill_within_a_slide_costs_only_what_was_under_way(folder, tmp_path):
     slides = [slide for slide in read_slides(SPEC, folder) if slide.name in ("a1", "b")]
     spec = SPEC.model_copy(update={"um": 32.0, "px": 64, "stride": 0.25})
-    limits = Limits(region_mpx=1)  # several regions a slide
+    limits = Limits(cut_mpx=1)  # several cuts a slide
     first = make(spec, slides, Storage.open(tmp_path), limits=limits)
     shards, table = first.shards, first.table
     identified = next(entry for entry in first.artefact.inputs["slides"] if entry["name"] == "a1")
     killed = SlideSpool.below(first.spool, spool_inputs(spec, identified, 0, classes=[], copy=False)).name
-    pieces = [name for name in first.spool.names(killed) if name.startswith("region")]
+    pieces = [name for name in first.spool.names(killed) if name.startswith("cut")]
     assert len(pieces) > 2
     first.spool.remove(killed, "slide.json")
     first.spool.remove(killed, pieces[1])
     first.artefact.folder.remove()
-    times = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("region-*")}
+    times = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("cut-*")}
     inputs = first.artefact.inputs
     again = make(spec, without_files(slides, "a1"), Storage.open(tmp_path), inputs=inputs, limits=limits)
     assert again.shards == shards
     assert again.table.drop_columns(["tile_seconds"]).equals(table.drop_columns(["tile_seconds"]))
-    now = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("region-*")}
+    now = {path: path.stat().st_mtime_ns for path in Path(first.spool.root).rglob("cut-*")}
     assert {path.relative_to(first.spool.root).as_posix() for path in now if now[path] != times.get(path)} == {
         f"{killed}/{pieces[1]}"
     }
@@ -274,19 +274,19 @@ def test_real_slides(test_data, tmp_path):
     assert {decode(row["image"]["bytes"]).shape for row in real.rows.slice(0, 50).to_pylist()} == {(128, 128, 3)}
 
 
-def test_what_another_cut_left_is_not_taken_for_a_region_of_this_one(tmp_path):
+def test_what_another_cut_left_is_not_taken_for_a_cut_of_this_one(tmp_path):
     write_slide(tmp_path / "s.svs", tissue(1920, 1920), mpp=0.25, compression="jpeg")
     spec = PatchSetSpec(slides="*.svs", um=8, px=32)
     slides = read_slides(spec, tmp_path)
     spool = Storage.open(tmp_path / "spool")
-    first = make(spec, slides, Storage.open(tmp_path / "first"), spool, limits=Limits(region_mpx=2))
+    first = make(spec, slides, Storage.open(tmp_path / "first"), spool, limits=Limits(cut_mpx=2))
     name = next(name for name in spool.names() if name != "kin")
     two = [file for file in spool.names(name) if file.endswith(".arrow")]
     spool.remove(name, "slide.json")
     spool.remove(name, two[1])
-    again = make(spec, slides, Storage.open(tmp_path / "again"), spool, limits=Limits(region_mpx=3))
+    again = make(spec, slides, Storage.open(tmp_path / "again"), spool, limits=Limits(cut_mpx=3))
     three = [file for file in spool.names(name) if file.endswith(".arrow")]
-    assert len(two) == len(three) == 2  # as many regions, and others
+    assert len(two) == len(three) == 2  # as many cuts, and others
     assert not set(two) & set(three)
     assert again.rows.num_rows == first.rows.num_rows == 3600
     assert again.shards == first.shards
@@ -299,10 +299,10 @@ def test_keys_that_rescue_some_slides_leave_the_others_in_the_spool(tmp_path):
     spool = Storage.open(tmp_path / "spool")
 
     def ends(out: str, **keys) -> tuple[dict[str, str], set[str]]:
-        before = {path: path.stat().st_mtime_ns for path in Path(spool.root).rglob("region-*")}
+        before = {path: path.stat().st_mtime_ns for path in Path(spool.root).rglob("cut-*")}
         made = make(PatchSetSpec(slides="*.svs", um=64, px=64, **keys), slides, Storage.open(tmp_path / out), spool)
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-        read = {p.parent.name for p in Path(spool.root).rglob("region-*") if p not in before}
+        read = {p.parent.name for p in Path(spool.root).rglob("cut-*") if p not in before}
         slide_of = {Path(spool.root, name, "slide.json").parent.name for name in read}
         assert slide_of == read
         return dict(zip(made.table["slide"].to_pylist(), made.table["status"].to_pylist(), strict=True)), read

@@ -15,8 +15,8 @@ from raysweep.errors import RequestError
 from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.progress import Progress
-from raysweep.slides.splits import deal_splits
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.columns import deal_splits
+from raysweep.slides.table.entries import read_slides
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study

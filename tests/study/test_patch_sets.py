@@ -238,7 +238,9 @@ def test_a_run_that_is_stopped_while_it_reads_leaves_the_set_as_it_was(
     assert study.artefact.folder.read_bytes("manifest.json") == manifest
 
 
-@pytest.mark.parametrize("stopped", ["raysweep.slides.tile.merge", "raysweep.slides.merge.in_parallel", "commit"])
+@pytest.mark.parametrize(
+    "stopped", ["raysweep.slides.tile.merge", "raysweep.patches.shuffle.merge.in_parallel", "commit"]
+)
 def test_a_run_that_is_stopped_half_way_is_gone_on_with(
     study: Study, monkeypatch: pytest.MonkeyPatch, stopped: str
 ) -> None:

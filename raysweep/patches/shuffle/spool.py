@@ -110,17 +110,17 @@ def _about(file: pa.ipc.RecordBatchFileReader) -> dict[str, Any]:
     return json.loads(file.schema.metadata[_ABOUT])
 
 
-def piece_name(region: int, places: bytes) -> str:
-    """The file of one region; a slide cut in another way does not take it for its own.
+def piece_name(cut: int, places: bytes) -> str:
+    """The file of one cut; a slide cut in another way does not take it for its own.
 
-    `places` are those of the region, see `Places.pack`.
+    `places` are those of the cut, see `Places.pack`.
     """
-    return f"region-{region:05d}-{blake2b(places, digest_size=8).hexdigest()}{_PIECE}"
+    return f"cut-{cut:05d}-{blake2b(places, digest_size=8).hexdigest()}{_PIECE}"
 
 
 @dataclass(frozen=True)
 class SlideSpool:
-    """The folder of one slide's patches, `spool/<fingerprint>/`: an Arrow file per region, then `slide.json`.
+    """The folder of one slide's patches, `spool/<fingerprint>/`: an Arrow file per cut, then `slide.json`.
 
     The fingerprint covers all that the patches depend on, so a file that is there is right, whoever wrote it.
     `inputs` is what it covers.

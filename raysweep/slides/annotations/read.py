@@ -4,7 +4,7 @@ from pathlib import Path
 
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import annotation_formats
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape
 
 
 def read_annotations(path: str | Path) -> list[Shape]:

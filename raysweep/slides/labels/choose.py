@@ -9,11 +9,11 @@ import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.grid import Grid
-from raysweep.slides.labels.mask import MaskSlide
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places
+from raysweep.slides.readers.mask_image import MaskSlide
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The classes of a patch set's labels."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from raysweep.errors import RequestError
 from raysweep.slides.labels.spec import LabelSpec
@@ -28,3 +28,21 @@ def classes_of(spec: LabelSpec, table_labels: Iterable[str]) -> list[str]:
     if spec.background is not None and spec.background not in names:
         names.insert(0, spec.background)
     return names
+
+
+def mask_classes_of(spec: LabelSpec) -> list[str]:
+    """Class names in the order of their ids in a stored mask; none where no mask is stored.
+
+    They are those of the labels where both come from the same regions or mask.
+    """
+    if not spec.store_mask:
+        return []
+    return spec.value_classes() if spec.values and spec.source != "mask" else classes_of(spec, ())
+
+
+def label_of_slide(spec: LabelSpec, label: str | None, classes: Sequence[str]) -> int | None:
+    """The id of a slide's label among `classes` (`classes_of`); None when it has none or patches have their own."""
+    if spec.source != "slide" or label is None or label in spec.ignore:
+        return None
+    homes = [name for name, labels in spec.classes.items() if label in labels] if spec.classes else [label]
+    return classes.index(homes[0])

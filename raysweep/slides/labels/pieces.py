@@ -30,3 +30,16 @@ def pieces(area: BaseGeometry) -> np.ndarray:
             parts = shapely.intersection(piece, shapely.box(*np.transpose(quarters)))
         work += list(shapely.get_parts(parts))
     return np.array(done, dtype=object)
+
+
+def covered(area: BaseGeometry, rects: np.ndarray) -> np.ndarray:
+    """The fraction of each rectangle inside an area, float64 (n,), exact to about 1e-12.
+
+    Args:
+        area: valid polygons, in any units.
+        rects: left, top, right and bottom in the same units, float (n, 4).
+    """
+    parts, boxes = pieces(area), shapely.box(*rects.T)
+    part, box = shapely.STRtree(boxes).query(parts, predicate="intersects")
+    areas = shapely.area(shapely.intersection(parts[part], boxes[box]))
+    return np.minimum(1.0, np.bincount(box, areas, minlength=len(boxes)) / shapely.area(boxes))

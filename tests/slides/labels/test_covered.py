@@ -6,7 +6,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.slides.labels.covered import covered
+from raysweep.slides.labels.pieces import covered
 
 from .makers import grid_of
 

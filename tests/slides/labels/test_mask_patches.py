@@ -9,11 +9,11 @@ from PIL import Image
 
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.rasterize import rasterize
-from raysweep.slides.annotations.shape import Shape
-from raysweep.slides.labels.mask import MaskSlide
-from raysweep.slides.labels.mask_classes import mask_classes_of
+from raysweep.slides.annotations.shapes import Shape
+from raysweep.slides.labels.classes import mask_classes_of
 from raysweep.slides.labels.mask_patches import MaskPatches
 from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.readers.mask_image import MaskSlide
 
 from .makers import labelled, write_mask
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shapely.geometry import Point
 
 from raysweep.errors import WorkError
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.grid import Grid, lay_grid
 from raysweep.slides.labels.choose import Choice, choose
 from raysweep.slides.labels.classes import classes_of

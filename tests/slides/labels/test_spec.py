@@ -7,8 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.slides.labels.classes import classes_of
-from raysweep.slides.labels.mask_classes import mask_classes_of
+from raysweep.slides.labels.classes import classes_of, mask_classes_of
 from raysweep.slides.labels.spec import LabelSpec
 
 CAMELYON = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError
-from raysweep.slides.table.listing import PathPattern
+from raysweep.slides.table.path_pattern import PathPattern
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape
 
 Reader = Callable[[Path], list[Shape]]
 

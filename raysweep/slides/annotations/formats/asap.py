@@ -7,8 +7,7 @@ import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import annotation_format
-from raysweep.slides.annotations.geometry import line, points, polygons
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape, line, points, polygons
 
 _AREAS = ("Polygon", "Rectangle", "Spline")  # a spline is taken as the polygon through its points
 _POINTS = ("Dot", "PointSet")

@@ -8,8 +8,7 @@ import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import annotation_format
-from raysweep.slides.annotations.geometry import line, points, polygons
-from raysweep.slides.annotations.shape import Shape
+from raysweep.slides.annotations.shapes import Shape, line, points, polygons
 
 _ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a file of another form brings about
 _UNCLASSIFIED = "Unclassified"  # what QuPath shows for an object without a class

@@ -8,10 +8,10 @@ import numpy as np
 from raysweep.slides.grid import Grid
 from raysweep.slides.labels.choose import Labelled
 from raysweep.slides.labels.claim import claim
-from raysweep.slides.labels.mask import MaskSlide
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.labels.values import ValueMap
 from raysweep.slides.places import Places
+from raysweep.slides.readers.mask_image import MaskSlide
 
 _EXACT_PX = 64  # patches with fewer mask pixels than this along an edge are sampled more finely than the mask
 _BLOCK_PX = 4096  # of the mask: places are visited by squares of this, so that what is decoded stays at hand

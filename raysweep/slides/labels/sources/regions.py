@@ -9,7 +9,7 @@ import shapely
 from raysweep.slides.grid import Grid
 from raysweep.slides.labels.choose import Labelled
 from raysweep.slides.labels.claim import claim
-from raysweep.slides.labels.covered import covered
+from raysweep.slides.labels.pieces import covered
 from raysweep.slides.labels.regions import Regions
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from raysweep.errors import WorkError
-from raysweep.slides.coordinates.read import read_coordinates
+from raysweep.slides.given_places import read_coordinates
 from raysweep.slides.grid import Grid
 
 SIZE, DOWNSAMPLES = (40_000, 30_000), ((1.0, 1.0), (4.0, 4.0), (16.0, 16.0))

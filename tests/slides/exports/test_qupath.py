@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from raysweep.slides.geojson import kept_grid
+from raysweep.slides.exports.qupath import kept_grid
 from raysweep.slides.grid import lay_grid
 from raysweep.slides.spec import PatchSetSpec
 

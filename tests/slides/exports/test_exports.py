@@ -15,11 +15,11 @@ from raysweep.slides.annotations.read import read_annotations
 from raysweep.slides.grid import lay_grid
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import read_slides
+from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
-from .making import make
-from .slidemaker import slide_with_tissue, write_slide
+from ..making import make
+from ..slidemaker import slide_with_tissue, write_slide
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -1,4 +1,4 @@
-"""The patches of one region of a slide: each pixel decoded once, resized once, encoded, sorted by key."""
+"""The patches of one cut of a slide: each pixel decoded once, resized once, encoded, sorted by key."""
 
 import io
 from collections import Counter
@@ -14,27 +14,27 @@ from raysweep.errors import WorkError
 from raysweep.patches.codec import encode_jpeg
 from raysweep.patches.shuffle.spool import PIECE_SCHEMA
 from raysweep.randomness import stable_hash
+from raysweep.slides.flaws import Judge
 from raysweep.slides.grid import Grid
 from raysweep.slides.native import native_tiles
 from raysweep.slides.places import Places
 from raysweep.slides.resample import resample
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.tissue.flaws import Judge
 
 _TOGETHER, _TOGETHER_BYTES = 32, 2**22
 _MOST_BYTES = 2**31 - 1  # of an Arrow array of binaries
 
 
 @dataclass(frozen=True)
-class Region:
+class Cut:
     """Rows of `PIECE_SCHEMA` by key, and how many patches were rejected for which reason."""
 
     rows: pa.Table
     rejected: dict[str, int]
 
 
-def read_region(
+def read_cut(
     slide: Slide,
     name: str,
     places: Places,
@@ -45,7 +45,7 @@ def read_region(
     stain: str = "he",
     copy: bool = False,
     mask: Callable[[np.ndarray], bytes] | None = None,
-) -> Region:
+) -> Cut:
     """The patches of some places. Raises WorkError when the slide is damaged there.
 
     Args:
@@ -90,14 +90,14 @@ def read_region(
         ],
         schema=PIECE_SCHEMA,
     )
-    return Region(rows, dict(sorted(rejected.items())))
+    return Cut(rows, dict(sorted(rejected.items())))
 
 
 def _binary(values: list[bytes]) -> pa.Array:
     """A binary array in memory of its own size: one that grows takes three times as much."""
     ends = np.cumsum([0, *map(len, values)], dtype=np.int64)
     if ends[-1] > _MOST_BYTES:
-        raise WorkError("a region has more than 2 GiB of patches; give compute.region_mpx a smaller value")
+        raise WorkError("a cut has more than 2 GiB of patches; give compute.cut_mpx a smaller value")
     buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 

@@ -1,11 +1,26 @@
-"""Geometries from the coordinates of annotation files."""
+"""Shapes of annotations in level-0 pixels, and mending their geometry."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
 from shapely.geometry import LineString, MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A drawn object.
+
+    Attributes:
+        name: its class (QuPath) or group (ASAP), as the file has it.
+        geometry: in level-0 pixels: a valid Polygon or MultiPolygon, a Point, or, where the file has something
+            without an area (a measured distance, a contour of fewer than three points), a LineString, maybe empty.
+    """
+
+    name: str
+    geometry: BaseGeometry
 
 
 def polygons(parts: Sequence[Sequence[np.ndarray]]) -> BaseGeometry:

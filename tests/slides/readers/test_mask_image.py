@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from raysweep.errors import WorkError
-from raysweep.slides.labels import mask as mask_module
-from raysweep.slides.labels.mask import MaskSlide
+from raysweep.slides.readers import mask_image as mask_module
+from raysweep.slides.readers.mask_image import MaskSlide
 
-from .makers import write_mask
+from ..labels.makers import write_mask
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from raysweep.slides.flaws import Judge
 from raysweep.slides.slide import Slide
 from raysweep.slides.tissue.find import find_tissue
-from raysweep.slides.tissue.flaws import Judge
 from raysweep.slides.tissue.spec import TissueSpec
 from raysweep.slides.tissue.stains import STAINS
 
-from ..slidemaker import glass, tissue
-from .pictures import RECOLOURED, STAIN_OF, recolour
+from .slidemaker import glass, tissue
+from .tissue.pictures import RECOLOURED, STAIN_OF, recolour
 
 _ALL = ("blank", "blurred", "dark")
 # Finest um per pixel at which each set is looked at: enlarged by no more than 1.3.

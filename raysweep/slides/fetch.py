@@ -49,14 +49,14 @@ class _Copy:
 
 
 @contextmanager
-def staged(source: str, *, folder: Path | None = None, limit_bytes: int) -> Iterator[Path]:
-    """Where to open one slide on this node: `staged_together` for a single file."""
-    with staged_together([source], folder=folder, limit_bytes=limit_bytes) as (path,):
+def fetched(source: str, *, folder: Path | None = None, limit_bytes: int) -> Iterator[Path]:
+    """Where to open one slide on this node: `fetched_together` for a single file."""
+    with fetched_together([source], folder=folder, limit_bytes=limit_bytes) as (path,):
         yield path
 
 
 @contextmanager
-def staged_together(sources: Sequence[str], *, folder: Path | None = None, limit_bytes: int) -> Iterator[list[Path]]:
+def fetched_together(sources: Sequence[str], *, folder: Path | None = None, limit_bytes: int) -> Iterator[list[Path]]:
     """Where to open a slide and its files on this node: a local one where it is, others as copies in `folder`.
 
     A copy is made once for all processes of the node and kept until its space is needed: the copies together take at

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import WorkError
-from raysweep.slides.coordinates.read import read_coordinates
-from raysweep.slides.coordinates.write import clam_bytes, trident_bytes
+from raysweep.slides.exports.h5 import clam_bytes, trident_bytes
+from raysweep.slides.given_places import read_coordinates
 from raysweep.slides.grid import Grid, lay_grid
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, tool, um, mpp, stride):
 def test_the_same_bytes_in_another_process():
     grid = lay()
     code = (
-        "import sys; from tests.slides.coordinates.test_write import *; g = lay();"
+        "import sys; from tests.slides.exports.test_h5 import *; g = lay();"
         "sys.stdout.buffer.write(clam_bytes(some(g), g, 'a') + trident_bytes(some(g), g, 'a', px=224, mpp=0.25))"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 from raysweep.errors import WorkError
 from raysweep.patches.codec import decode
 from raysweep.randomness import stable_hash
+from raysweep.slides.cut import read_cut
 from raysweep.slides.grid import lay_grid
-from raysweep.slides.region import read_region
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 
@@ -32,7 +32,7 @@ def rows_of(slide, pairs, *, um, px, seed=0):
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
     places = grid.places(*np.array(pairs).T)
     places = places.but(tissue=np.linspace(0, 1, len(pairs), dtype=np.float32))
-    return grid, read_region(slide, "ramp", places, grid, spec, seed).rows
+    return grid, read_cut(slide, "ramp", places, grid, spec, seed).rows
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_same_specimen_looks_the_same_from_every_scanner(tmp_path, mpp, down
         assert slide.reader.name == ("jpeg-tiff" if reader == "auto" else "openslide")
         assert slide.mpp_xy == pytest.approx(mpp, rel=1e-6)
         grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-        rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows.to_pylist()
+        rows = read_cut(slide, "a", grid.all(), grid, spec, 0).rows.to_pylist()
     assert len(rows) == int(size_um[0] / um) * int(size_um[1] / um)
     pixel = (np.arange(px) + 0.5) * um / px
     off = []
@@ -129,7 +129,7 @@ def test_patches_with_an_edge_of_their_own_have_their_own_scale_and_key(slide):
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
     edges = np.array([40.0, 90.0, 41.0])
     places, _ = grid.at(np.full(3, 100.0), np.full(3, 200.0), edges, edges)
-    rows = read_region(slide, "a", places, grid, spec, 7).rows.to_pylist()
+    rows = read_cut(slide, "a", places, grid, spec, 7).rows.to_pylist()
     assert {(row["x"], row["y"]) for row in rows} == {(100, 200)}
     assert {row["key"]: row["mpp"] for row in rows} == {
         stable_hash("a", 100, 200, int(edge), 7): edge * 0.5 / 32 for edge in edges
@@ -142,7 +142,7 @@ def judged(slide, spec, edge: int, n: int = 200) -> dict[str, int]:
     rng = np.random.default_rng(0)
     x, y = (rng.integers(0.2 * size, 0.8 * size, n).astype(float) for size in slide.size)
     places, _ = grid.at(x, y, np.full(n, edge), np.full(n, edge))
-    return read_region(slide, "a", places, grid, spec, 0).rejected
+    return read_cut(slide, "a", places, grid, spec, 0).rejected
 
 
 @pytest.mark.parametrize(
@@ -173,16 +173,16 @@ def test_flawed_patches_are_counted_and_left_out(tmp_path):
     with Slide(write_slide(tmp_path / "a.svs", pixels, downsamples=())) as slide:
         spec = PatchSetSpec(slides="x", um=32, px=64)
         grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-        region = read_region(slide, "a", grid.all(), grid, spec, 0)
-    assert region.rejected == {"blank": 4, "dark": 1}
-    assert sorted(zip(region.rows["x"].to_pylist(), region.rows["y"].to_pylist(), strict=True)) == [
+        cut = read_cut(slide, "a", grid.all(), grid, spec, 0)
+    assert cut.rejected == {"blank": 4, "dark": 1}
+    assert sorted(zip(cut.rows["x"].to_pylist(), cut.rows["y"].to_pylist(), strict=True)) == [
         (0, 64), (64, 0), (64, 64)]  # fmt: skip
 
 
 def test_more_patches_than_a_piece_can_hold_are_refused(slide, monkeypatch):
-    monkeypatch.setattr("raysweep.slides.region._MOST_BYTES", 2000)
+    monkeypatch.setattr("raysweep.slides.cut._MOST_BYTES", 2000)
     assert rows_of(slide, [(0, 0)], um=32, px=64)[1].num_rows == 1
-    with pytest.raises(WorkError, match=r"give compute\.region_mpx a smaller value"):
+    with pytest.raises(WorkError, match=r"give compute\.cut_mpx a smaller value"):
         rows_of(slide, [(0, 0), (1, 0), (2, 0), (3, 0)], um=32, px=64)
 
 
@@ -191,7 +191,7 @@ def test_masks_lie_on_their_patches(slide):
     grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
     seen = []
     places = grid.all().pick(np.arange(5)).but(label=np.arange(5, dtype=np.int32) - 1)
-    rows = read_region(
+    rows = read_cut(
         slide, "a", places, grid, spec, 0, mask=lambda rect: seen.append(rect.tolist()) or b"%d" % rect[0]
     ).rows.to_pylist()
     assert seen == (places.box * np.array(2 * grid.downsample)).tolist()
@@ -215,7 +215,7 @@ def test_a_colour_profile_is_applied_on_request_only(tmp_path):
             with Slide(path, mpp=0.5, reader=reader) as slide:
                 assert slide.reader.icc == swapped
                 grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
-                rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows
+                rows = read_cut(slide, "a", grid.all(), grid, spec, 0).rows
             found[icc] = decode(rows["image"][0].as_py()).astype(float)
         assert abs(found["keep"] - pixels).mean() < 8
         assert abs(found["srgb"] - pixels[..., ::-1]).mean() < 8
@@ -233,11 +233,11 @@ def test_a_broken_colour_profile_matters_only_where_it_is_applied(tmp_path, kind
             spec = PatchSetSpec(slides="x", um=64, px=128, icc=icc, tissue={"reject": []})
             grid = lay_grid(spec, slide.mpp_xy, slide.level_sizes, slide.downsamples)
             if icc == "keep":
-                rows = read_region(slide, "a", grid.all(), grid, spec, 0).rows
+                rows = read_cut(slide, "a", grid.all(), grid, spec, 0).rows
                 assert abs(decode(rows["image"][0].as_py()).astype(float) - pixels).mean() < 8
             else:
                 with pytest.raises(WorkError, match=r"^the slide's colour profile is broken or not one for RGB; write"):
-                    read_region(slide, "a", grid.all(), grid, spec, 0)
+                    read_cut(slide, "a", grid.all(), grid, spec, 0)
 
 
 @pytest.mark.parametrize("reader", ["auto", "openslide"])
@@ -257,7 +257,7 @@ def test_a_patch_at_the_far_end_of_a_long_slide_shows_its_own_place(tmp_path, si
         assert grid.level == 1
         places = grid.all()
         assert places.rects(grid.downsample)[:, 0].tolist() == places.corner[:, 0].tolist()
-        rows = read_region(slide, "long", places, grid, spec, 0).rows.to_pylist()
+        rows = read_cut(slide, "long", places, grid, spec, 0).rows.to_pylist()
     for row in rows:
         darkness = 255 - decode(row["image"]).astype(float).mean(axis=(0, 2))
         darkness = np.where(darkness > 150, darkness, 0)

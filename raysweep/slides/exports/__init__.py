@@ -9,13 +9,13 @@ import pyarrow as pa
 from raysweep.errors import WorkError
 from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.patches.shuffle.spool import BOX, read_piece
-from raysweep.slides.coordinates.write import clam_bytes, trident_bytes
-from raysweep.slides.geojson import kept_grid
+from raysweep.slides.exports.h5 import clam_bytes, trident_bytes
+from raysweep.slides.exports.qupath import kept_grid
 from raysweep.slides.grid import Grid
 from raysweep.slides.outcomes import WRITTEN, written_exports
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
-from raysweep.slides.table_entries_tmp import file_stem
+from raysweep.slides.table.entries import file_stem
 from raysweep.storage import Storage
 
 

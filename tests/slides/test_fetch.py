@@ -13,10 +13,10 @@ import openslide
 import pytest
 
 from raysweep.errors import WorkError
-from raysweep.slides import stage
+from raysweep.slides import fetch as stage
+from raysweep.slides.fetch import fetched, fetched_together
 from raysweep.slides.sidecars import Sidecars
-from raysweep.slides.stage import staged, staged_together
-from raysweep.slides.table_entries_tmp import SlideEntry
+from raysweep.slides.table.entries import SlideEntry
 from tests.bucket import Bucket, Gate, serve_bucket
 
 MIB = 2**20
@@ -26,13 +26,13 @@ USER = """
 import os, resource, sys
 from pathlib import Path
 from raysweep.errors import WorkError
-from raysweep.slides.stage import staged
+from raysweep.slides.fetch import fetched
 source, folder, limit, largest = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 if largest:
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 print("ready", flush=True)
 try:
-    with staged(source, folder=folder, limit_bytes=limit) as path:
+    with fetched(source, folder=folder, limit_bytes=limit) as path:
         print(path.stat().st_ino, path.read_bytes().count(b"x"), flush=True)
         sys.stdin.readline()
 except WorkError as error:
@@ -80,7 +80,7 @@ def wait_for(happened: Callable[[], object]) -> None:
 def test_a_local_slide_stays_where_it_is(tmp_path):
     (tmp_path / "a b.svs").write_bytes(b"x")
     for source in (str(tmp_path / "a b.svs"), f"file://{tmp_path}/a%20b.svs"):
-        with staged(source, folder=tmp_path / "cache", limit_bytes=0) as path:
+        with fetched(source, folder=tmp_path / "cache", limit_bytes=0) as path:
             assert path == tmp_path / "a b.svs"
     assert not (tmp_path / "cache").exists()
 
@@ -89,7 +89,7 @@ def test_a_remote_slide_is_copied_once(bucket, tmp_path):
     source = bucket.put("once/a b.svs", b"x" * 1000)
     seen = set()
     for _ in range(2):
-        with staged(source, folder=tmp_path, limit_bytes=MIB) as path:
+        with fetched(source, folder=tmp_path, limit_bytes=MIB) as path:
             assert (path.name, path.read_bytes()) == ("a b.svs", b"x" * 1000)
             seen.add(path.stat().st_ino)
     assert len(seen) == 1
@@ -97,7 +97,7 @@ def test_a_remote_slide_is_copied_once(bucket, tmp_path):
 
 def test_a_slide_that_has_changed_is_copied_again(bucket, tmp_path):
     for data in (b"old", b"newer"):
-        with staged(bucket.put("changing.svs", data), folder=tmp_path, limit_bytes=MIB) as path:
+        with fetched(bucket.put("changing.svs", data), folder=tmp_path, limit_bytes=MIB) as path:
             assert path.read_bytes() == data
 
 
@@ -113,7 +113,7 @@ def test_what_belongs_to_a_slide_comes_with_it(bucket, tmp_path, opened, others,
     home = f"parts-{opened}"
     for name in (*others, *left, *([opened] if "." in opened else [])):
         bucket.put(f"{home}/{name}", name.encode())
-    with staged(bucket.address(f"{home}/{opened}"), folder=tmp_path, limit_bytes=MIB) as path:
+    with fetched(bucket.address(f"{home}/{opened}"), folder=tmp_path, limit_bytes=MIB) as path:
         assert path.name == opened
         expected = {*others, *([opened] if "." in opened else [])}
         found = {str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file()}
@@ -140,7 +140,7 @@ def test_two_processes_share_one_copy(bucket, tmp_path, start):
 def test_the_longest_unused_goes_first(bucket, tmp_path):
     a, b, c = (bucket.put(f"lru/{name}.svs", b"x" * MIB) for name in "abc")
     for source in (a, b, a, c):
-        with staged(source, folder=tmp_path, limit_bytes=5 * MIB // 2):
+        with fetched(source, folder=tmp_path, limit_bytes=5 * MIB // 2):
             pass
     assert copies(tmp_path) == ["whole/a.svs", "whole/c.svs"]
 
@@ -150,11 +150,11 @@ def test_a_slide_in_use_stays_and_whoever_needs_its_space_waits(bucket, tmp_path
     events = []
 
     def use_c() -> None:
-        with staged(c, folder=tmp_path, limit_bytes=2 * MIB):
+        with fetched(c, folder=tmp_path, limit_bytes=2 * MIB):
             events.append("c")
 
-    with staged(b, folder=tmp_path, limit_bytes=2 * MIB):
-        with staged(a, folder=tmp_path, limit_bytes=2 * MIB) as path:
+    with fetched(b, folder=tmp_path, limit_bytes=2 * MIB):
+        with fetched(a, folder=tmp_path, limit_bytes=2 * MIB) as path:
             waiting = threading.Thread(target=use_c)
             waiting.start()
             time.sleep(0.5)
@@ -169,9 +169,9 @@ def test_space_that_never_comes_is_an_error(bucket, tmp_path, monkeypatch):
     a, b = (bucket.put(f"never/{name}.svs", b"x" * MIB) for name in "ab")
     monkeypatch.setattr(stage, "_PATIENCE_SECONDS", 0.3)
     with (
-        staged(a, folder=tmp_path, limit_bytes=3 * MIB // 2),
+        fetched(a, folder=tmp_path, limit_bytes=3 * MIB // 2),
         pytest.raises(WorkError, match=r"b\.svs has waited .* where slides in use take most of 1.5 MiB"),
-        staged(b, folder=tmp_path, limit_bytes=3 * MIB // 2),
+        fetched(b, folder=tmp_path, limit_bytes=3 * MIB // 2),
     ):
         pass
 
@@ -180,7 +180,7 @@ def test_a_slide_larger_than_all_the_space_is_refused(bucket, tmp_path):
     source = bucket.put("large.svs", b"x" * MIB)
     with (
         pytest.raises(WorkError, match=r"s3://slides/large\.svs takes 1 MiB and slides may take 0.5 MiB on the disk"),
-        staged(source, folder=tmp_path / "cache", limit_bytes=MIB // 2),
+        fetched(source, folder=tmp_path / "cache", limit_bytes=MIB // 2),
     ):
         pass
     assert not (tmp_path / "cache").exists()
@@ -222,8 +222,8 @@ def test_a_slide_too_large_with_its_mask_is_refused_at_once(bucket, tmp_path, mo
 
 def test_a_file_that_is_there_already_or_named_twice_counts_once(bucket, tmp_path):
     slide, mask, other = (bucket.put(f"once-each/{name}", b"x" * MIB) for name in ("s.svs", "mask.tiff", "o.svs"))
-    with staged_together([mask, other], folder=tmp_path, limit_bytes=3 * MIB) as (first, _):
-        with staged_together([slide, mask, mask], folder=tmp_path, limit_bytes=3 * MIB) as paths:
+    with fetched_together([mask, other], folder=tmp_path, limit_bytes=3 * MIB) as (first, _):
+        with fetched_together([slide, mask, mask], folder=tmp_path, limit_bytes=3 * MIB) as paths:
             assert [path.name for path in paths] == ["s.svs", "mask.tiff", "mask.tiff"]
             assert paths[1].samefile(first)
         assert len(copies(tmp_path)) == 3
@@ -233,9 +233,9 @@ def test_what_is_there_of_a_slide_does_not_make_room_for_the_rest(bucket, tmp_pa
     """The mask is the longest unused, and must not go for its own slide."""
     slide, mask, other = (bucket.put(f"own/{name}", b"x" * MIB) for name in ("s.svs", "mask.tiff", "o.svs"))
     for source in (mask, other):
-        with staged(source, folder=tmp_path, limit_bytes=2 * MIB):
+        with fetched(source, folder=tmp_path, limit_bytes=2 * MIB):
             pass
-    with staged_together([slide, mask], folder=tmp_path, limit_bytes=2 * MIB) as paths:
+    with fetched_together([slide, mask], folder=tmp_path, limit_bytes=2 * MIB) as paths:
         assert all(path.stat().st_size == MIB for path in paths)
     assert copies(tmp_path) == ["whole/mask.tiff", "whole/s.svs"]
 
@@ -243,7 +243,7 @@ def test_what_is_there_of_a_slide_does_not_make_room_for_the_rest(bucket, tmp_pa
 def test_local_files_beside_remote_ones_stay_where_they_are(bucket, tmp_path):
     (tmp_path / "mask.tiff").write_bytes(b"x" * 100)
     sources = [bucket.put("mixed/s.svs", b"x"), str(tmp_path / "mask.tiff")]
-    with staged_together(sources, folder=tmp_path / "cache", limit_bytes=10) as paths:
+    with fetched_together(sources, folder=tmp_path / "cache", limit_bytes=10) as paths:
         assert paths[1] == tmp_path / "mask.tiff"
         assert paths[0].read_bytes() == b"x"
 
@@ -261,11 +261,11 @@ def test_one_file_that_cannot_be_copied_frees_the_others(bucket, tmp_path, monke
     told = r"^s3://slides/freed/mask\.tiff cannot be copied to .* \(the line is cut\)$"
     with (
         pytest.raises(WorkError, match=told),
-        staged_together([whole, lost], folder=tmp_path, limit_bytes=300),
+        fetched_together([whole, lost], folder=tmp_path, limit_bytes=300),
     ):
         pass
     assert copies(tmp_path) == ["whole/s.svs"]
-    with staged(bucket.put("freed/other.svs", b"x" * 300), folder=tmp_path, limit_bytes=300):
+    with fetched(bucket.put("freed/other.svs", b"x" * 300), folder=tmp_path, limit_bytes=300):
         assert copies(tmp_path) == ["whole/other.svs"]
 
 
@@ -276,7 +276,7 @@ def test_what_others_keep_in_the_folder_is_left_alone(bucket, tmp_path):
     (tmp_path / ".gone-file").write_text("x")
     a, b = (bucket.put(f"foreign/{name}.svs", b"x" * 100) for name in "ab")
     for source in (a, b):
-        with staged(source, folder=tmp_path, limit_bytes=100):
+        with fetched(source, folder=tmp_path, limit_bytes=100):
             pass
     assert len(copies(tmp_path)) == 1 + 3 + 1
 
@@ -292,7 +292,7 @@ def test_a_kill_in_the_middle_of_a_copy(bucket, tmp_path, start):
     user.send_signal(signal.SIGKILL)
     user.wait()
     gate.open.set()
-    with staged(source, folder=tmp_path, limit_bytes=100 * MIB) as path:
+    with fetched(source, folder=tmp_path, limit_bytes=100 * MIB) as path:
         assert path.read_bytes() == b"x" * size
     assert copies(tmp_path) == ["whole/killed.svs"]
     gate.close()
@@ -306,7 +306,7 @@ def test_a_half_copy_of_a_killed_process_makes_room(bucket, tmp_path, start):
     wait_for(lambda: gate.passed > 10 * MIB and copies(tmp_path))
     user.send_signal(signal.SIGKILL)
     user.wait()
-    with staged(other, folder=tmp_path, limit_bytes=20 * MIB):
+    with fetched(other, folder=tmp_path, limit_bytes=20 * MIB):
         assert copies(tmp_path) == ["whole/other.svs"]
     gate.close()
 
@@ -317,17 +317,17 @@ def test_a_killed_user_holds_nothing(bucket, tmp_path, start):
     assert user.stdout.readline().split()[1] == str(MIB)
     user.send_signal(signal.SIGKILL)
     user.wait()
-    with staged(b, folder=tmp_path, limit_bytes=MIB):
+    with fetched(b, folder=tmp_path, limit_bytes=MIB):
         assert copies(tmp_path) == ["whole/b.svs"]
 
 
 def test_a_kill_in_the_middle_of_a_removal(bucket, tmp_path):
     a, b = (bucket.put(f"gone/{name}.svs", b"x" * MIB) for name in "ab")
-    with staged(a, folder=tmp_path, limit_bytes=MIB) as path:
+    with fetched(a, folder=tmp_path, limit_bytes=MIB) as path:
         pass
     slot = path.parent.parent
     slot.rename(slot.with_name(".gone-0123"))  # what a process that is killed then leaves
-    with staged(b, folder=tmp_path, limit_bytes=MIB):
+    with fetched(b, folder=tmp_path, limit_bytes=MIB):
         assert copies(tmp_path) == ["whole/b.svs"]
 
 
@@ -336,14 +336,14 @@ def test_a_copy_that_cannot_be_written_leaves_nothing(bucket, tmp_path, start):
     user = start(source, tmp_path, largest=MIB)
     assert "failed: s3://slides/unwritten.svs cannot be copied to" in user.stdout.readline()
     assert copies(tmp_path) == []
-    with staged(source, folder=tmp_path, limit_bytes=2 * MIB) as path:
+    with fetched(source, folder=tmp_path, limit_bytes=2 * MIB) as path:
         assert path.stat().st_size == 2 * MIB
 
 
 def test_a_slide_that_is_not_there(bucket, tmp_path):
     with (
         pytest.raises(WorkError, match=r"no such file: s3://slides/none\.svs$"),
-        staged(bucket.address("none.svs"), folder=tmp_path, limit_bytes=MIB),
+        fetched(bucket.address("none.svs"), folder=tmp_path, limit_bytes=MIB),
     ):
         pass
 
@@ -351,7 +351,7 @@ def test_a_slide_that_is_not_there(bucket, tmp_path):
 def test_a_storage_that_is_not_there(tmp_path):
     with (
         pytest.raises(WorkError, match=r"s3://slides/a\.svs cannot be reached") as caught,
-        staged(Bucket(1).address("a.svs"), folder=tmp_path, limit_bytes=MIB),
+        fetched(Bucket(1).address("a.svs"), folder=tmp_path, limit_bytes=MIB),
     ):
         pass
     assert "hush" not in str(caught.value)
@@ -359,7 +359,7 @@ def test_a_storage_that_is_not_there(tmp_path):
 
 def test_the_folder_is_the_users_own_by_default(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
-    with staged(bucket.put("default.svs", b"x"), limit_bytes=MIB) as path:
+    with fetched(bucket.put("default.svs", b"x"), limit_bytes=MIB) as path:
         cache = tmp_path / f"raysweep-slides-{os.getuid()}"
         assert path.is_relative_to(cache)
         assert cache.stat().st_mode & 0o777 == 0o700
@@ -369,7 +369,7 @@ def test_a_real_slide_opens_from_its_copy(bucket, tmp_path, test_data):
     real = test_data / "wsi" / "CMU-1-Small-Region.svs"
     source = bucket.put("wsi/CMU-1-Small-Region.svs", real.read_bytes())
     with (
-        staged(source, folder=tmp_path, limit_bytes=100 * MIB) as path,
+        fetched(source, folder=tmp_path, limit_bytes=100 * MIB) as path,
         openslide.OpenSlide(path) as copy,
         openslide.OpenSlide(real) as original,
     ):
