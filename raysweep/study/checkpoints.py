@@ -53,6 +53,15 @@ class CheckpointPlan:
     def artefacts(self) -> list[Artefact]:
         return [p.artefact for p in self.pretrainings]
 
+    def labelled(self) -> list[tuple[str, list[Artefact]]]:
+        """What people are shown of it: each pretraining by itself, draws of a random init as one."""
+        name = f"checkpoint {self.name}"
+        if self.spec.method is None or len(self.pretrainings) == 1:
+            return [(name, self.artefacts)]
+        pools = list(dict.fromkeys(p.pool for p in self.pretrainings))
+        member = {pool: f" member {i}" if len(pools) > 1 else "" for i, pool in enumerate(pools)}
+        return [(f"{name}{member[p.pool]} seed {p.seed}", [p.artefact]) for p in self.pretrainings]
+
     def of(self, task: str, fold: int, repeat: int) -> Pretraining:
         """The weights that a repeat starts from in a fold of a task."""
         pool = self.pools.get((task, fold), ())

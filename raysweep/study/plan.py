@@ -34,11 +34,12 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     for name, plan in graph.patch_sets.items():
         patches[name], work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
         rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
-    for name, checkpoint in graph.checkpoints.items():
-        for seed, artefact in enumerate(checkpoint.artefacts):
-            label = name + (f" seed {seed}" if len(checkpoint.artefacts) > 1 else "")
-            work = "" if artefact.done() else _pretraining(checkpoint, patches, totals)
-            rows.append(["pretrain", f"checkpoint {label}", _state(artefact), work])
+    for checkpoint in graph.checkpoints.values():
+        for label, artefacts in checkpoint.labelled():
+            todo = sum(not a.done() for a in artefacts)
+            work = _pretraining(checkpoint, patches, totals) if todo else ""
+            state = "in part" if 0 < todo < len(artefacts) else _state(artefacts[0])
+            rows.append(["pretrain", label, state, work])
     rows += [["tune", f"features of {f.artefact.folder.root.split('/')[-2]} by {f.artefact.folder.root.split('/')[-3]}",
               _state(f.artefact), ""] for f in graph.features]  # fmt: skip
     rows += _cells(graph, totals)
@@ -68,7 +69,7 @@ def _patch_set(plan: PatchSetPlan, totals: _Totals, fetch_bytes: int) -> tuple[i
 
 def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals) -> str:
     if plan.spec.method is None:
-        return "no training"
+        return "no training" if len(plan.artefacts) == 1 else f"drawn anew for each of {len(plan.artefacts)} repeats"
     n = sum(patches[name] for name in plan.patch_sets)
     if plan.patches is not None and not plan.patch_sets:
         n = int(plan.patches.read_json("manifest.json")["counts"]["patches"])

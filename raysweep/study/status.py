@@ -27,10 +27,9 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
             reason = "the next run tries the slides that failed again"
         rows.append([f"patch set {name}", state, reason, _patches(plan.artefact)])
         rows += _slides(plan.artefact)
-    for name, checkpoint in graph.checkpoints.items():
-        for seed, artefact in enumerate(checkpoint.artefacts):
-            label = f"checkpoint {name}" + (f" seed {seed}" if len(checkpoint.artefacts) > 1 else "")
-            rows.append([label, *_state(artefact, running), _epochs(artefact)])
+    for checkpoint in graph.checkpoints.values():
+        for label, artefacts in checkpoint.labelled():
+            rows.append([label, *_worst([_state(a, running) for a in artefacts]), _epochs(artefacts[0])])
     rows += [_cell(cell, running) for cell in graph.cells]
     done = sum(a.done() for a in graph.artefacts())
     if lease:
@@ -50,6 +49,11 @@ def _state(artefact: Artefact, running: bool) -> tuple[str, str]:
     if not artefact.folder.names():
         return "waiting", ""
     return ("running" if running else "dead"), ("" if running else "begun; run the study again to go on")
+
+
+def _worst(found: list[tuple[str, str]]) -> tuple[str, str]:
+    """State and reason of several: what one of them is, failed before running or dead, these before waiting."""
+    return next((f for s in ("failed", "running", "dead", "waiting") for f in found if f[0] == s), ("done", ""))
 
 
 def _patches(artefact: Artefact) -> str:
@@ -79,8 +83,7 @@ def _cell(cell: Cell, running: bool) -> list[str]:
     """A cell is what one of its repeats is: failed before running or dead, these before waiting, and done last."""
     found = [_state(repeat.artefact, running) for repeat in cell.repeats]
     states = [state for state, _ in found]
-    state = next((s for s in ("failed", "running", "dead", "waiting") if s in states), "done")
-    reason = next((reason for s, reason in found if s == state), "")
+    state, reason = _worst(found)
     counts = [repeat_state(r.artefact.folder) for r, s in zip(cell.repeats, states, strict=True) if s != "waiting"]
     total = {name: sum(getattr(c, name) for c in counts) for name in ("trials", "done", "pruned", "failed")}
     details = f"{states.count('done')}/{len(states)} repeats"

@@ -190,7 +190,7 @@ def test_a_chain_may_be_written_before_what_it_starts_from(mini: tuple[Path, Out
     (tmp_path / "chain.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     outcome = run_study(load_study(tmp_path / "chain.yaml"), stages=["pretrain"], progress=_QUIET)
     assert outcome.failures == []
-    assert len(list((tmp_path / "mini/checkpoints/later").glob("*/manifest.json"))) == 1
+    assert len(list((tmp_path / "mini/checkpoints/later").glob("*/manifest.json"))) == 2
 
 
 def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(

@@ -20,9 +20,10 @@ from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS, SEGMENTATION_PR
 PIXELS = 50
 
 
-def classified(labels: np.ndarray, scores: np.ndarray) -> pa.Table:
+def classified(labels: np.ndarray, scores: np.ndarray, folds: np.ndarray | int = 0) -> pa.Table:
     names = [str(i) for i in range(len(labels))]
-    columns = [names, names, labels.astype(np.int32), scores.astype(np.float32).tolist()]
+    fold = np.broadcast_to(folds, len(labels)).astype(np.int32)
+    columns = [names, names, fold, labels.astype(np.int32), scores.astype(np.float32).tolist()]
     return pa.table([pa.array(c, t) for c, t in zip(columns, CLASSIFICATION_PREDICTIONS.types, strict=True)],
                     schema=CLASSIFICATION_PREDICTIONS)  # fmt: skip
 
@@ -32,7 +33,7 @@ def segmented(masks: np.ndarray, guesses: np.ndarray, classes: int) -> pa.Table:
     names = [str(i) for i in range(len(masks))]
     c = np.arange(classes)[:, None, None]
     tp, fp, fn = ((masks == c) & (guesses == c), (masks != c) & (guesses == c), (masks == c) & (guesses != c))
-    columns = [names, names, *(x.sum(2).T.tolist() for x in (tp, fp, fn))]
+    columns = [names, names, [0] * len(names), *(x.sum(2).T.tolist() for x in (tp, fp, fn))]
     return pa.table([pa.array(c, t) for c, t in zip(columns, SEGMENTATION_PREDICTIONS.types, strict=True)],
                     schema=SEGMENTATION_PREDICTIONS)  # fmt: skip
 
@@ -170,6 +171,35 @@ def test_auroc_does_not_depend_on_how_resamples_are_chunked(monkeypatch: pytest.
     whole = score_many(table, "auroc", "classification", weights)
     monkeypatch.setattr("raysweep.transfer.metrics._CHUNK", 80)
     np.testing.assert_array_equal(score_many(table, "auroc", "classification", weights), whole)
+
+
+def test_what_ranks_is_computed_within_a_fold_and_averaged() -> None:
+    """Scores of two models have no common scale: two perfect folds are perfect together."""
+    labels, folds = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    assert score(classified(labels, scores), "auroc", "classification") == 0.75
+    assert score(classified(labels, scores, folds), "auroc", "classification") == 1
+    assert per_class(classified(labels, scores, folds), "classification", "auroc") == [1, 1]
+    for metric in ("accuracy", "balanced_accuracy", "macro_f1"):
+        whole = score(classified(labels, scores), metric, "classification")
+        assert score(classified(labels, scores, folds), metric, "classification") == whole
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 4), st.data())
+def test_resamples_of_folds_are_those_of_each_fold(seed: int, classes: int, data: st.DataObject) -> None:
+    labels, scores, _ = random_classified(seed, n=12, classes=classes)
+    folds = np.array(data.draw(st.lists(st.integers(0, 2), min_size=12, max_size=12)))
+    weights = np.array([data.draw(st.lists(st.integers(0, 2), min_size=12, max_size=12)) for _ in range(3)])
+    together = score_many(classified(labels, scores, folds), "auroc", "classification", weights)
+    for value, row in zip(together, weights, strict=True):
+        parts = []
+        for fold in np.unique(folds):
+            rows = np.flatnonzero(folds == fold)
+            part = classified(labels[rows], scores[rows])
+            parts.append(score(part, "auroc", "classification", row[rows]))
+        defined = [part for part in parts if not np.isnan(part)]
+        assert value == pytest.approx(np.mean(defined) if defined else np.nan, nan_ok=True)
 
 
 def test_an_unknown_metric_is_refused() -> None:
