@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysweep.errors import RequestError
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.write import INDEX, ROW_GROUP
 from raysweep.storage import MANIFEST, Storage
 
@@ -57,8 +58,7 @@ class PatchSet:
     @cached_property
     def sources(self) -> list[str]:
         """Sorted names of the slides that gave patches."""
-        table = self.folder.read_table("slides.parquet", columns=["slide", "status"])
-        return sorted(row["slide"] for row in table.to_pylist() if row["status"] == "done")
+        return sorted(slide.slide for slide in read_outcomes(self.folder) if slide.status == "done")
 
     def read(self, group: RowGroup, columns: list[str]) -> pa.Table:
         """The named columns of a row group, in that order; rows in file order.

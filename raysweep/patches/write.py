@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.schema import classes_of, patch_schema
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
 
@@ -134,7 +135,7 @@ def write_patch_set(artefact: Artefact, rows: pa.Table, *, config: Mapping[str, 
             "status": ["done"] * len(slides),
             "n_patches": pa.array([n for _, n in slides], pa.int64()),
         }),
-        "slides.parquet",
+        SLIDES,
     )  # fmt: skip
     artefact.commit(
         config=dict(config),

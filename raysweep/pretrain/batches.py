@@ -15,6 +15,7 @@ from torch import Tensor
 from raysweep.errors import RequestError
 from raysweep.patches.codec import decode
 from raysweep.patches.order import Order
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.read import PatchSet
 from raysweep.patches.recipe import Recipe
 from raysweep.patches.views import make_views
@@ -31,12 +32,11 @@ class TrainingRows:
                 f"patches {patches.folder.root}: supervised pretraining needs labels of at least two classes;"
                 " give the slide table a label column"
             )
-        slides = patches.folder.read_table("slides.parquet").to_pylist()
-        done = [row for row in slides if row["status"] == "done"]
-        seen = [row for row in done if row.get("split") in (None, "train")]
-        self.sources = sorted({row["slide"] for row in seen} | {row["patient"] for row in seen if row.get("patient")})
+        done = [slide for slide in read_outcomes(patches.folder) if slide.status == "done"]
+        seen = [slide for slide in done if slide.split in (None, "train")]
+        self.sources = sorted({slide.slide for slide in seen} | {slide.patient for slide in seen if slide.patient})
         # The slide table often settles it; else the columns of every row group are read once.
-        self._all = all("split" in row and row["split"] in (None, "train") for row in done) and not labelled
+        self._all = all(slide.split == "train" for slide in done) and not labelled
         self.rows: list[int] = [
             group.rows if self._all else len(self.among(patches.read(group, self._columns)))
             for group in patches.row_groups

@@ -1,6 +1,6 @@
 """What a pretraining method is. Light: torch is imported where the parts of a model are made."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from raysweep.model import Model
 from raysweep.patches.recipe import Recipe
@@ -8,7 +8,12 @@ from raysweep.patches.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from raysweep.pretrain.loop import Learner
+
+class Learner(Protocol):
+    """What a method is given to train: a backbone, float (n, 3, h, w) to (n, width), and the head that it made."""
+
+    backbone: "nn.Module"
+    head: "nn.Module"
 
 
 class Method:

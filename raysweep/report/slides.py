@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from PIL import Image
 
+from raysweep.patches.outcomes import SLIDES, SlideOutcome, read_outcomes
 from raysweep.report.tables import Table, number
 from raysweep.storage import Storage
 
@@ -43,52 +44,51 @@ class Slides:
 
 def read_slides(patch_sets: Mapping[str, Storage]) -> Slides:
     """The slide tables of all patch sets; a patch set that is not there yet is said to be so."""
-    found: list[tuple[str, Storage, dict]] = []
+    found: list[tuple[str, Storage, SlideOutcome]] = []
     summaries = []
     for name, folder in patch_sets.items():
-        if not folder.exists("slides.parquet"):
+        if not folder.exists(SLIDES):
             summaries.append(f"{name}: not tiled yet.")
             continue
         try:
-            rows = folder.read_table("slides.parquet").to_pylist()
-        except (OSError, pa.ArrowException) as error:
+            rows = read_outcomes(folder)
+        except (OSError, TypeError, pa.ArrowException) as error:
             summaries.append(f"{name}: its slide table cannot be read ({type(error).__name__}).")
             continue
         summaries.append(_summary(name, rows))
         found += [(name, folder, row) for row in rows]
     order = {name: i for i, name in enumerate(patch_sets)}
-    found.sort(key=lambda f: (_ORDER.get(f[2]["status"], 0), order[f[0]], f[2]["slide"]))
+    found.sort(key=lambda f: (_ORDER[f[2].status], order[f[0]], f[2].slide))
     overlays = _overlays(found)
-    drawn = sum(bool(row.get("overlay")) for _, _, row in found)
+    drawn = sum(bool(row.overlay) for _, _, row in found)
     table = Table("slides", _HEADERS, [_line(name, row) for name, _, row in found], _NUMBERS)
     return Slides(table, summaries, overlays, drawn - len(overlays))
 
 
-def _summary(name: str, rows: list[dict]) -> str:
-    counts = Counter(row["status"] for row in rows)
-    patches = sum(row.get("n_patches") or 0 for row in rows)
+def _summary(name: str, rows: list[SlideOutcome]) -> str:
+    counts = Counter(row.status for row in rows)
+    patches = sum(row.n_patches or 0 for row in rows)
     ends = ", ".join(f"{counts[s]} {s}" for s in ("done", "failed", "skipped") if counts[s])
     return f"{name}: {len(rows)} slide{'s' * (len(rows) != 1)} ({ends}), {patches:,} patches."
 
 
-def _line(name: str, row: dict) -> list[str]:
-    area = row.get("tissue_area_um2")
+def _line(name: str, row: SlideOutcome) -> list[str]:
+    area = row.tissue_area_um2
     return [
-        name, row["slide"], row["status"], row.get("reason") or "", row.get("patient") or "", row.get("split") or "",
-        number(row.get("mpp")), row.get("mpp_source") or "", str(row.get("n_patches") or 0),
-        row.get("dropped") or "",
+        name, row.slide, row.status, row.reason or "", row.patient or "", row.split or "", number(row.mpp),
+        row.mpp_source or "", str(row.n_patches or 0), row.dropped or "",
         "" if area is None else number(area / 1e6, 2),
     ]  # fmt: skip
 
 
-def _overlays(found: list[tuple[str, Storage, dict]]) -> list[Overlay]:
+def _overlays(found: list[tuple[str, Storage, SlideOutcome]]) -> list[Overlay]:
     out: list[Overlay] = []
     for name, folder, row in found:
         if len(out) == MOST_OVERLAYS:
             break
-        data = _picture(folder, row["overlay"]) if row.get("overlay") else None
+        data = _picture(folder, row.overlay) if row.overlay else None
         if data:
-            out.append(Overlay(name, row["slide"], row["status"], row.get("n_patches") or 0, data))
+            out.append(Overlay(name, row.slide, row.status, row.n_patches or 0, data))
     return out
 
 

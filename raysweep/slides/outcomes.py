@@ -1,10 +1,12 @@
-"""What became of every slide, as the table of a patch set."""
+"""What became of every slide: as tiling finds it out, and as the table of a patch set."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from raysweep.patches.outcomes import Status
 from raysweep.slides.table.entries import SlideEntry, file_stem
 from raysweep.storage import Storage
 
@@ -37,9 +39,26 @@ def words_of(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items()) if n)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What tiling found out about one slide; plain values, which the spool keeps as JSON.
+
+    survey: see `pipeline.read_slides_into`; None where the slide was not looked at. dropped: places that are no patch,
+    by reason. folder: its own, below the spool. pieces: `path` below the spool, `rows` and `bytes` of each.
+    """
+
+    status: Status
+    reason: str | None
+    survey: dict[str, Any] | None = None
+    dropped: dict[str, int] = field(default_factory=dict)
+    folder: str | None = None
+    pieces: list[dict[str, Any]] = field(default_factory=list)
+    tile_seconds: float = 0.0
+
+
 def slide_table(
     slides: Sequence[SlideEntry],
-    outcomes: Mapping[str, dict[str, Any]],
+    outcomes: Mapping[str, Outcome],
     splits: Mapping[str, str],
     missing: Mapping[str, str],
 ) -> pa.Table:
@@ -50,7 +69,7 @@ def slide_table(
     rows = []
     for slide in slides:
         outcome = outcomes[slide.name]
-        survey = outcome["survey"] or {}
+        survey = outcome.survey or {}
         grid = survey.get("grid") or {}
         width, height = survey.get("size", (None, None))
         rows.append({
@@ -60,8 +79,8 @@ def slide_table(
             "site": slide.site,
             "label": slide.label,
             "split": splits[slide.name],
-            "status": outcome["status"],
-            "reason": outcome["reason"],
+            "status": outcome.status,
+            "reason": outcome.reason,
             "mpp": survey.get("mpp"),
             "mpp_source": survey.get("mpp_source"),
             "width": width,
@@ -72,26 +91,26 @@ def slide_table(
             "icc": survey.get("icc"),
             "stain": slide.stain,
             "n_tissue": survey.get("n_tissue", 0),
-            "n_patches": sum(piece["rows"] for piece in outcome["pieces"]),
-            "dropped": words_of(outcome["dropped"]) or None,
+            "n_patches": sum(piece["rows"] for piece in outcome.pieces),
+            "dropped": words_of(outcome.dropped) or None,
             "tissue_area_um2": survey.get("tissue_area_um2"),
             "overlay": overlay_path(slide.name) if survey.get("overlay") else None,
             "export_missing": missing.get(slide.name),
-            "tile_seconds": outcome["tile_seconds"],
+            "tile_seconds": outcome.tile_seconds,
         })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=_TABLE)
 
 
-def same_outcomes(table: pa.Table, outcomes: Mapping[str, dict[str, Any]]) -> bool:
+def same_outcomes(table: pa.Table, outcomes: Mapping[str, Outcome]) -> bool:
     """Whether a table of slides tells the same status of each as `outcomes`."""
     statuses = dict(zip(table["slide"].to_pylist(), table["status"].to_pylist(), strict=True))
-    return statuses == {slide: outcome["status"] for slide, outcome in outcomes.items()}
+    return statuses == {slide: outcome.status for slide, outcome in outcomes.items()}
 
 
-def with_reasons(table: pa.Table, outcomes: Mapping[str, dict[str, Any]], missing: Mapping[str, str]) -> pa.Table:
+def with_reasons(table: pa.Table, outcomes: Mapping[str, Outcome], missing: Mapping[str, str]) -> pa.Table:
     """A table of slides with the reasons of now: a slide may fail again for another one, or lack a further export."""
     slides = table["slide"].to_pylist()
-    reasons = pa.array([outcomes[slide]["reason"] for slide in slides], pa.string())
+    reasons = pa.array([outcomes[slide].reason for slide in slides], pa.string())
     table = table.set_column(table.schema.get_field_index("reason"), "reason", reasons)
     if not missing:
         return table

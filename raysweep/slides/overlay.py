@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,7 +9,7 @@ from PIL import Image, ImageDraw
 from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.patches.shuffle.spool import BOX, OVERLAY, read_piece
 from raysweep.slides.grid import Grid
-from raysweep.slides.outcomes import overlay_path
+from raysweep.slides.outcomes import Outcome, overlay_path
 from raysweep.slides.survey import Survey
 from raysweep.storage import Storage
 
@@ -38,25 +37,27 @@ def draw_survey(survey: Survey) -> bytes:
 
 
 def draw_overlays(
-    folder: Storage, spool: Storage, outcomes: Mapping[str, Mapping[str, Any]], workers: int | None
+    folder: Storage, spool: Storage, outcomes: Mapping[str, Outcome], workers: int | None
 ) -> Iterator[str]:
     """Write `overlays/<slide>.jpg`: the survey's picture, in which kept patches are blue and rejected ones stay yellow.
 
     `outcomes` are by slide. Yields the slides that have a picture, as they come.
     """
-    drawn = [name for name, outcome in outcomes.items() if outcome["survey"] and outcome["survey"]["overlay"]]
+    drawn = [name for name, outcome in outcomes.items() if outcome.survey and outcome.survey["overlay"]]
     return in_parallel(
         _draw_overlay, [(folder, spool, name, outcomes[name]) for name in drawn], workers, "drawing overlays"
     )
 
 
-def _draw_overlay(folder: Storage, spool: Storage, slide: str, outcome: Mapping[str, Any]) -> str:
-    image = Image.open(io.BytesIO(spool.read_bytes(outcome["folder"], OVERLAY)))
-    for piece in outcome["pieces"]:
+def _draw_overlay(folder: Storage, spool: Storage, slide: str, outcome: Outcome) -> str:
+    assert outcome.survey is not None
+    assert outcome.folder is not None
+    image = Image.open(io.BytesIO(spool.read_bytes(outcome.folder, OVERLAY)))
+    for piece in outcome.pieces:
         rows = read_piece(spool, piece["path"], columns=BOX)
         boxes = np.stack([rows[name].to_numpy() for name in BOX], axis=1)
-        downsample = Grid(**outcome["survey"]["grid"]).downsample
-        _draw(image, boxes * np.array([*downsample, *downsample]), outcome["survey"]["size"], _KEPT)
+        downsample = Grid(**outcome.survey["grid"]).downsample
+        _draw(image, boxes * np.array([*downsample, *downsample]), outcome.survey["size"], _KEPT)
     folder.write_bytes(_jpeg(image, 80), overlay_path(slide))
     return slide
 

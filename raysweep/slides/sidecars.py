@@ -13,8 +13,8 @@ from raysweep.slides.annotations.rasterize import rasterize
 from raysweep.slides.annotations.read import read_annotations
 from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.fetch import fetched_together
-from raysweep.slides.labels.choose import Labelled
 from raysweep.slides.labels.classes import mask_classes_of
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.mask_patches import MaskPatches
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.readers.mask_image import MaskSlide

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.graph import Graph
 from raysweep.sweep.cell import Cell
@@ -22,10 +23,11 @@ def failures(graph: Graph) -> list[str]:
         reason = failure_of(plan.artefact)
         if reason:
             lines.append(f"patch set {name}: {reason}")
-        if plan.artefact.folder.exists("slides.parquet"):
-            table = plan.artefact.folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
-            lines += [f"slide {r['slide']} of patch set {name}: {r['reason']}"
-                      for r in table.to_pylist() if r["status"] == "failed"]  # fmt: skip
+        lines += [
+            f"slide {slide.slide} of patch set {name}: {slide.reason}"
+            for slide in read_outcomes(plan.artefact.folder)
+            if slide.status == "failed"
+        ]
     for name, checkpoint in graph.checkpoints.items():
         lines += [f"checkpoint {name}: {reason}" for a in checkpoint.artefacts if (reason := failure_of(a))]
     for name, task in graph.tasks.items():

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysweep.errors import RequestError
+from raysweep.patches.outcomes import read_outcomes
+from raysweep.patches.shuffle.spool import SlideSpool, complete_slides
 from raysweep.patches.write import contents
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
-from raysweep.slides.inputs import patch_set_inputs
+from raysweep.slides.inputs import patch_set_inputs, spool_inputs
+from raysweep.slides.labels.classes import classes_of
 from raysweep.slides.outcomes import written_exports
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.columns import check_wants
@@ -73,5 +76,23 @@ def failed_slides(folder: Storage) -> dict[str, str]:
     """The slides of a patch set that failed, with their reasons; none while it is not complete."""
     if not folder.exists(MANIFEST) or not folder.read_json(MANIFEST)["counts"]["failed"]:
         return {}
-    table = folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
-    return {row["slide"]: row["reason"] for row in table.to_pylist() if row["status"] == "failed"}
+    return {slide.slide: slide.reason or "" for slide in read_outcomes(folder) if slide.status == "failed"}
+
+
+def read_by_now(plan: PatchSetPlan, home: Storage, seed: int) -> list[str]:
+    """The slides of a patch set whose patches are in the spool, by name; one listing of the spool tells."""
+    spool = home.at("spool")
+    complete = set(complete_slides(spool))
+    if not complete:
+        return []
+    classes = classes_of(plan.spec.labels, [s.label for s in plan.slides if s.label is not None])
+    found = []
+    for slide in plan.artefact.inputs["slides"]:
+        if "identity" not in slide:
+            continue
+        for copy in (False, True):  # only tiling finds out which
+            inputs = spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)
+            if SlideSpool.below(spool, inputs).name in complete:
+                found.append(slide["name"])
+                break
+    return found

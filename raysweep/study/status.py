@@ -1,11 +1,12 @@
 """Where a study stands: every slide, checkpoint and cell, read from its artefacts."""
 
 from raysweep.lease import holder
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.failures import failure_of
 from raysweep.study.graph import build_graph
 from raysweep.study.load import StudyFile
-from raysweep.study.patch_sets import to_tile
+from raysweep.study.patch_sets import read_by_now, to_tile
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import repeat_state
 
@@ -25,6 +26,11 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
         state, reason = _state(plan.artefact, running)
         if state == "done" and to_tile(plan.artefact):
             reason = "the next run tries the slides that failed again"
+        if state == "waiting":  # its own folder is made last: what is known by now is in the spool
+            n_read = len(read_by_now(plan, graph.home, graph.study.seed))
+            state, reason = ("waiting", "") if not n_read else _begun(running)
+            rows.append([f"patch set {name}", state, reason, f"{n_read}/{len(plan.slides)} slides read"])
+            continue
         rows.append([f"patch set {name}", state, reason, _patches(plan.artefact)])
         rows += _slides(plan.artefact)
     for checkpoint in graph.checkpoints.values():
@@ -48,7 +54,11 @@ def _state(artefact: Artefact, running: bool) -> tuple[str, str]:
         return "failed", reason
     if not artefact.folder.names():
         return "waiting", ""
-    return ("running" if running else "dead"), ("" if running else "begun; run the study again to go on")
+    return _begun(running)
+
+
+def _begun(running: bool) -> tuple[str, str]:
+    return ("running", "") if running else ("dead", "begun; run the study again to go on")
 
 
 def _worst(found: list[tuple[str, str]]) -> tuple[str, str]:
@@ -66,10 +76,10 @@ def _patches(artefact: Artefact) -> str:
 
 def _slides(artefact: Artefact) -> Rows:
     """The slides that failed or were skipped: those are what a reader looks for."""
-    if not artefact.folder.exists("slides.parquet"):
-        return []
-    table = artefact.folder.read_table("slides.parquet", columns=["slide", "status", "reason"])
-    return [[f"  slide {r['slide']}", r["status"], r["reason"], ""] for r in table.to_pylist() if r["status"] != "done"]
+    found = read_outcomes(artefact.folder)
+    return [
+        [f"  slide {slide.slide}", slide.status, slide.reason or "", ""] for slide in found if slide.status != "done"
+    ]
 
 
 def _epochs(artefact: Artefact) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.lease import lease
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
@@ -76,9 +77,9 @@ def tile_slides(
             check_nodes(home, [s.path for s in slides[:100]])
             tile(spec, slides, artefact, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
             home.write_bytes(f"{artefact.fingerprint[:8]}\n".encode(), "current")
-    table = artefact.folder.read_table("slides.parquet", columns=list(_COLUMNS)).to_pylist()
-    rows = [[_shown(row[column]) for column in _COLUMNS] for row in table]
-    return list(_COLUMNS), rows, any(row["status"] == "failed" for row in table)
+    found = read_outcomes(artefact.folder)
+    rows = [[_shown(getattr(slide, column)) for column in _COLUMNS] for slide in found]
+    return list(_COLUMNS), rows, any(slide.status == "failed" for slide in found)
 
 
 def _keys(overrides: Sequence[str], options: Mapping[str, float | None]) -> dict[str, Any]:

@@ -320,3 +320,19 @@ def test_slides_without_a_study_are_tried_again_too(study: Study) -> None:
     assert ([row[1] for row in rows], failed) == (["done"] * 2, False)
     (folder,) = (study.folder / "patches").glob("*/manifest.json")
     assert pq.read_metadata(folder.parent / "shards/00000-of-00001.parquet").num_rows == 50
+
+
+def test_status_shows_slides_while_a_set_is_tiled(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.heal()
+    study.artefact.folder.remove()
+    _, _, rows = status_rows(load_study(study.path))
+    assert rows[0] == ["patch set tissue", "dead", "begun; run the study again to go on", "2/3 slides read"]
+    with monkeypatch.context() as patch:
+        patch.setattr("raysweep.slides.tile.slide_table", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            study.tile()
+    _, _, rows = status_rows(load_study(study.path))
+    assert rows[0][3] == "3/3 slides read"
+    shutil.rmtree(study.home / "spool")
+    _, _, rows = status_rows(load_study(study.path))
+    assert rows[0] == ["patch set tissue", "waiting", "", "0/3 slides read"]

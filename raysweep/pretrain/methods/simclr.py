@@ -10,13 +10,11 @@ from pydantic import Field
 
 from raysweep.model import Model
 from raysweep.patches.recipe import Recipe
-from raysweep.pretrain.method import Method
+from raysweep.pretrain.method import Learner, Method
 from raysweep.pretrain.methods import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from raysweep.pretrain.loop import Learner
 
 
 @register("simclr")

@@ -12,7 +12,7 @@ from raysweep.patches.shuffle.spool import BOX, read_piece
 from raysweep.slides.exports.h5 import clam_bytes, trident_bytes
 from raysweep.slides.exports.qupath import kept_grid
 from raysweep.slides.grid import Grid
-from raysweep.slides.outcomes import WRITTEN, written_exports
+from raysweep.slides.outcomes import WRITTEN, Outcome, written_exports
 from raysweep.slides.places import Places
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import file_stem
@@ -23,7 +23,7 @@ def export_places(
     spec: PatchSetSpec,
     folder: Storage,
     spool: Storage,
-    outcomes: Mapping[str, Mapping[str, Any]],
+    outcomes: Mapping[str, Outcome],
     classes: Sequence[str],
     workers: int | None,
 ) -> dict[str, str]:
@@ -35,19 +35,20 @@ def export_places(
         return {}
     if sorted(spec.export) == written_exports(folder):
         return {}
-    calls = [(spec, folder, spool, slide, dict(outcome), list(classes)) for slide, outcome in outcomes.items()]
+    calls = [(spec, folder, spool, slide, outcome, list(classes)) for slide, outcome in outcomes.items()]
     missing = dict(in_parallel(_export, calls, workers, "writing coordinates"))
     folder.write_json(sorted(spec.export), WRITTEN)
     return {slide: missing[slide] for slide in outcomes if missing[slide]}
 
 
 def _export(
-    spec: PatchSetSpec, folder: Storage, spool: Storage, slide: str, outcome: Mapping[str, Any], classes: Sequence[str]
+    spec: PatchSetSpec, folder: Storage, spool: Storage, slide: str, outcome: Outcome, classes: Sequence[str]
 ) -> tuple[str, str]:
     """The slide and, in words, what could not be written."""
-    survey = outcome["survey"]
+    survey = outcome.survey
+    assert survey is not None  # it gave patches
     grid = Grid(**survey["grid"])
-    places = _places(spool, outcome["pieces"])
+    places = _places(spool, outcome.pieces)
     missing = []
     for kind in spec.export:
         try:

@@ -2,37 +2,17 @@
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
-from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.grid import Grid
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places
-from raysweep.slides.readers.mask_image import MaskSlide
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A slide with what may label it.
-
-    Attributes:
-        name: of the slide.
-        label: of the slide, as its table has it.
-        columns: the slide table's row.
-        shapes: its annotations; None where the table names no file.
-        mask: its mask slide; None where the table names none.
-    """
-
-    name: str
-    label: str | None
-    columns: Mapping[str, str]
-    shapes: Sequence[Shape] | None
-    mask: MaskSlide | None
 
 
 @dataclass(frozen=True)

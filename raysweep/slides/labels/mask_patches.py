@@ -7,9 +7,9 @@ import numpy as np
 import shapely
 
 from raysweep.slides.annotations.rasterize import rasterize
-from raysweep.slides.labels.choose import Labelled
+from raysweep.slides.labels.labelled import Labelled
+from raysweep.slides.labels.objects import Regions
 from raysweep.slides.labels.pieces import pieces
-from raysweep.slides.labels.regions import Regions
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.labels.values import NO_CLASS, ValueMap
 

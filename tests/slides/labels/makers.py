@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 
 from raysweep.slides.grid import Grid, lay_grid
-from raysweep.slides.labels.choose import Labelled
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.spec import PatchSetSpec
 
 Points = Sequence[Sequence[float]]

@@ -10,8 +10,9 @@ from shapely.geometry import LineString, Point
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.read import read_annotations
 from raysweep.slides.annotations.shapes import Shape
-from raysweep.slides.labels.choose import Choice, Labelled, choose
+from raysweep.slides.labels.choose import Choice, choose
 from raysweep.slides.labels.classes import classes_of
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.readers.mask_image import MaskSlide
 

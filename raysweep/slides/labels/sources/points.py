@@ -9,7 +9,7 @@ import shapely
 from raysweep.errors import WorkError
 from raysweep.randomness import generator
 from raysweep.slides.grid import Grid
-from raysweep.slides.labels.choose import Labelled
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.objects import objects
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places

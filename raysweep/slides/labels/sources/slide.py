@@ -7,7 +7,7 @@ import numpy as np
 
 from raysweep.errors import WorkError
 from raysweep.slides.grid import Grid
-from raysweep.slides.labels.choose import Labelled
+from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places
 

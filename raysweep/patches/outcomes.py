@@ -1,0 +1,47 @@
+"""What became of every slide of a patch set: one reader for all who ask."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from raysweep.storage import Storage
+
+Status = Literal["done", "failed", "skipped"]
+SLIDES = "slides.parquet"
+
+
+@dataclass(frozen=True)
+class SlideOutcome:
+    """One row of a patch set's slide table; what a table does not hold, or a slide does not have, is None.
+
+    status: done, failed (it could not be read: the next run tries again) or skipped (it has nothing to give); `reason`
+    says why. mpp: um per pixel of level 0, and `mpp_source` where that is from. n_patches: in the shards. dropped:
+    counts of what was left out, in words. overlay: file below the patch set. export_missing: which export of it could
+    not be written, and why.
+    """
+
+    slide: str
+    status: Status
+    reason: str | None = None
+    patient: str | None = None
+    site: str | None = None
+    label: str | None = None
+    split: str | None = None
+    mpp: float | None = None
+    mpp_source: str | None = None
+    n_patches: int | None = None
+    dropped: str | None = None
+    tissue_area_um2: float | None = None
+    overlay: str | None = None
+    export_missing: str | None = None
+
+
+def read_outcomes(folder: Storage) -> list[SlideOutcome]:
+    """The slide table of a patch set, in its order; nothing where there is none yet.
+
+    Raises OSError or an Arrow error for a table that is damaged.
+    """
+    if not folder.exists(SLIDES):
+        return []
+    table = folder.read_table(SLIDES)
+    known = [field.name for field in fields(SlideOutcome) if field.name in table.column_names]
+    return [SlideOutcome(**row) for row in table.select(known).to_pylist()]

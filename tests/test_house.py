@@ -1,0 +1,78 @@
+"""The house is as it says: arrows go one way, and no two modules import each other."""
+
+import ast
+from pathlib import Path
+
+import raysweep
+
+_PACKAGE = Path(raysweep.__file__).parent
+_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease"}
+_MAY = {  # room -> the rooms that it may import, beside its own and the base
+    "patches": set(),
+    "backbones": set(),
+    "tasks": {"patches"},
+    "transfer": {"tasks", "backbones"},
+    "slides": {"patches"},
+    "pretrain": {"patches", "backbones"},
+    "sweep": {"transfer", "tasks", "backbones"},
+    "report": {"transfer", "tasks", "patches", "backbones"},
+    "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
+    "demo": {"study", "tasks", "patches"},
+    "cli": {"study", "demo", "report"},
+}
+
+
+def _imports() -> dict[str, set[str]]:
+    """Module -> modules of the package that it imports anywhere, those for type checkers alone included."""
+    names = {}
+    for path in _PACKAGE.rglob("*.py"):
+        parts = path.relative_to(_PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found = {}
+    for name, path in names.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("raysweep"):
+                below = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= {b if b in names else str(node.module) for b in below}
+            elif isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names if alias.name.startswith("raysweep")}
+        found[name] = (targets & set(names)) - {name, "raysweep"}
+    return found
+
+
+def _room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_arrows_go_one_way() -> None:
+    wrong = []
+    for module, targets in _imports().items():
+        room = _room(module)
+        for target in targets:
+            there = _room(target)
+            if there not in _MAY.get(room, set()) | _BASE | {room} and room:
+                wrong.append(f"{module} -> {target}")
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imports = _imports()
+    done: set[str] = set()
+
+    def visit(module: str, chain: tuple[str, ...]) -> None:
+        assert module not in chain, " -> ".join((*chain[chain.index(module) :], module))
+        if module in done:
+            return
+        for target in sorted(imports[module]):
+            visit(target, (*chain, module))
+        done.add(module)
+
+    for module in imports:
+        visit(module, ())
+
+
+def test_files_are_neither_fragments_nor_heaps() -> None:
+    sizes = {p.relative_to(_PACKAGE).as_posix(): len(p.read_text().splitlines()) for p in _PACKAGE.rglob("*.py")}
+    assert not {name: n for name, n in sizes.items() if n > 320}
+    assert not {name: n for name, n in sizes.items() if 0 < n < 9 and not name.endswith("__init__.py")}
