@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 import raysweep
 from raysweep.errors import RequestError, WorkError
-from raysweep.stopping import exit_code, stoppable
+from raysweep.stopping import STOPPED, exit_code, stoppable
 
 
 class _StoppedError(Exception):
@@ -245,7 +245,7 @@ def main() -> None:
     except WorkError as error:
         sys.exit(_say(error, 1))
     except (KeyboardInterrupt, _StoppedError):
-        sys.exit(_say("stopped; run the same command again to go on", exit_code()))
+        sys.exit(_say(STOPPED, exit_code()))
     except Exception as error:
         if _state["debug"]:
             raise

@@ -3,13 +3,14 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
+STOPPED = "stopped; run the same command again to go on"
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 and the signal's number, as shells have it
-
-_got: list[int] = []  # signals that came, the first one first
+_TIDY_SECONDS = 8.0  # for what is under way to end itself; schedulers send SIGKILL after 10 s and more
 
 
 class Stopped(KeyboardInterrupt):
@@ -21,37 +22,90 @@ def stoppable() -> Iterator[None]:
     """Let SIGINT and SIGTERM raise Stopped in the block, even where the process was started with them ignored.
 
     (`nohup`, `&` in a script and cron ignore SIGINT, and every child would inherit that: Ray could interrupt none of
-    its tasks.) A second signal while the block ends is ignored; a third ends the process at once. Works in the main
-    thread, elsewhere the block runs as it is.
+    its tasks.) The handlers stay for the whole block. Ray would take SIGTERM for itself when it starts; Ray Train and
+    Ray Tune would take SIGINT and keep it when they have ended, and then end the process with 0, or do nothing.
+
+    A second signal while the block ends is ignored; a third ends the process at once, and so does a block that has not
+    ended 8 s after the first. Works in the main thread; elsewhere the block runs as it is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _got.clear()
     before = {number: signal.getsignal(number) for number in EXIT_CODES}
-    take_signals()
+    take = signal.signal
+
+    def take_other(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in EXIT_CODES else take(number, handler)
+
+    _signals.begin(take)
+    signal.signal = take_other  # type: ignore[assignment]
     try:
         yield
     finally:
+        signal.signal = take
+        _signals.ended.set()
         for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+            take(number, handler if handler is not None else signal.SIG_DFL)
+        _signals.take = None
 
 
-def take_signals() -> None:
-    """Handle the signals here from now on: Ray, for one, takes SIGTERM for itself when it starts."""
-    if threading.current_thread() is threading.main_thread():
-        for number in EXIT_CODES:
-            signal.signal(number, _handle)
+@contextmanager
+def not_now() -> Iterator[None]:
+    """Let a signal that comes in the block raise Stopped at the end of it: half a start would leave processes behind.
+
+    What C++ did to the handlers in the block is undone.
+    """
+    if _signals.take is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _signals.wait = True
+    try:
+        yield
+    finally:
+        _signals.wait = False
+        _signals.handle_all()
+        if _signals.got:
+            raise Stopped
 
 
 def exit_code() -> int:
     """What a command that was stopped ends with: 130 after Ctrl-C, 143 after SIGTERM."""
-    return EXIT_CODES[signal.Signals(_got[0])] if _got else EXIT_CODES[signal.SIGINT]
+    return EXIT_CODES[_signals.got[0]] if _signals.got else EXIT_CODES[signal.SIGINT]
 
 
-def _handle(number: int, frame: FrameType | None) -> None:
-    _got.append(number)
-    if len(_got) == 1:
-        raise Stopped
-    if len(_got) > 2:
-        os._exit(exit_code())
+class _Signals:
+    """What came since `stoppable` began."""
+
+    def __init__(self) -> None:
+        self.take: Callable[[int, Any], Any] | None = None  # the true `signal.signal`, within `stoppable`
+        self.got: list[signal.Signals] = []  # the first one first
+        self.ended = threading.Event()
+        self.wait = False
+
+    def begin(self, take: Callable[[int, Any], Any]) -> None:
+        self.got, self.ended, self.wait, self.take = [], threading.Event(), False, take
+        self.handle_all()
+
+    def handle_all(self) -> None:
+        assert self.take is not None
+        for number in EXIT_CODES:
+            self.take(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.got.append(signal.Signals(number))
+        if len(self.got) > 2:
+            os._exit(exit_code())
+        if len(self.got) == 1:
+            threading.Thread(target=self._end_in_time, args=(self.ended,), name="stopping", daemon=True).start()
+            if not self.wait:
+                raise Stopped
+
+    @staticmethod
+    def _end_in_time(ended: threading.Event) -> None:
+        """End the process when the block does not: something hangs, or has caught Stopped and gone on."""
+        if not ended.wait(_TIDY_SECONDS):
+            os.write(2, f"raysweep: {STOPPED}\n".encode())
+            os._exit(exit_code())
+
+
+_signals = _Signals()

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raysweep
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
-from raysweep.stopping import take_signals
+from raysweep.stopping import not_now
 from raysweep.storage import Storage
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
@@ -44,16 +44,18 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if address:
-            ray.init(address=address, **options)
-            progress.say(f"Ray cluster {address}: {_size()}")
-        else:
-            ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
-            progress.say(f"Ray on this machine: {_size()}")
-        take_signals()  # Ray has just taken SIGTERM for itself
+        with not_now():
+            if address:
+                ray.init(address=address, **options)
+            else:
+                ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
+        progress.say(f"Ray {'cluster ' + address if address else 'on this machine'}: {_size()}")
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"cluster {address}" if address else "a local Ray"
         raise WorkError(f"{where} could not be reached or started: {' '.join(str(error).split())[:200]}") from error
+    except KeyboardInterrupt:
+        ray.shutdown()
+        raise
     try:
         yield
     finally:
