@@ -1,8 +1,7 @@
-"""One run of a study at a time: a file that says who runs it, kept fresh while they do."""
+"""One process at a time in a folder (today a study's): a file says who has it, kept fresh while they do."""
 
 import errno
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -18,8 +17,10 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
 
 _FILE = "lease.json"
+_KEYS = {"host", "pid", "process", "token", "since", "beat"}
 _BEAT_SECONDS = 5.0
 _STALE_SECONDS = 60.0  # a holder that was silent for this long is dead
+_BROKEN_SECONDS = 5.0  # a lease that nobody can read and that is this old was cut short by a crash
 _SETTLE_SECONDS = 1.0  # on object storage: for a rival that wrote at the same time to be seen
 
 
@@ -66,8 +67,7 @@ def lease(folder: Storage) -> Iterator[None]:
         if not lost.is_set():
             raise
         raise WorkError(
-            f"{folder.root}: this run was silent for so long that another one has taken the study over; let that one "
-            "finish"
+            f"{folder.root}: this run was silent for so long that another one has taken its place; let that one finish"
         ) from None
     finally:
         stop.set()
@@ -83,16 +83,17 @@ def _acquire(folder: Storage, mine: dict[str, Any]) -> None:
         _acquire_object(folder, entry)
         return
     path = Path(folder.path(_FILE))
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".tmp-lease-{mine['token']}")
-    draft.write_text(json.dumps(entry))
+    folder.write_json(entry, draft.name)
     try:
         while not _linked(draft, path):  # a link is made or it is not, on NFS too
             other = _read(folder)
             if other is not None and _alive(other):
                 raise RequestError(_taken(folder, other))
-            if other is not None:
-                _bury(path, other)
+            if other is not None or _broken(path):
+                _bury(folder, path, other)
+            else:  # it is being written, or was removed this moment
+                time.sleep(0.02)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -113,16 +114,24 @@ def _linked(draft: Path, path: Path) -> bool:
     return True
 
 
-def _bury(path: Path, dead: dict[str, Any]) -> None:
-    """Remove a dead holder's lease, and no other: of several that try, each looks again while the rest wait."""
+def _broken(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _BROKEN_SECONDS
+    except OSError:
+        return False
+
+
+def _bury(folder: Storage, path: Path, dead: dict[str, Any] | None) -> None:
+    """Remove a dead holder's lease, or one that cannot be read (`dead` is None), and no other.
+
+    Of several that try, each looks again while the rest wait.
+    """
     with open(path.with_name(".tmp-lease.lock"), "w") as lock:
         with suppress(OSError):  # without locks two that take over in the same millisecond may both believe it theirs
             fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            if json.loads(path.read_text())["token"] == dead["token"]:
-                path.unlink()
-        except (OSError, ValueError):
-            return
+        now = _read(folder)
+        if now["token"] == dead["token"] if now and dead else now is dead and _broken(path):
+            path.unlink(missing_ok=True)
 
 
 def _acquire_object(folder: Storage, entry: dict[str, Any]) -> None:
@@ -148,14 +157,16 @@ def _acquire_object(folder: Storage, entry: dict[str, Any]) -> None:
         time.sleep(_SETTLE_SECONDS)  # one that began to want it later sees the lease before this token goes
         now = _read(folder)
         if now is None or now["token"] != entry["token"]:
-            raise RequestError(f"{folder.root}: another run of this study has just started; wait for it")
+            raise RequestError(
+                f"{folder.root}: another run has just started here; wait for it, or stop it and run again"
+            )
     finally:
         wanted.remove(name)
 
 
 def _taken(folder: Storage, other: dict[str, Any]) -> str:
     return (
-        f"{folder.root}: this study is being run by process {other['pid']} on {other['host']} since "
+        f"{folder.root}: already being run by process {other['pid']} on {other['host']} since "
         f"{other['since']}; wait for it, or stop it and run again"
     )
 
@@ -166,7 +177,7 @@ def _read(folder: Storage, name: str = _FILE) -> dict[str, Any] | None:
         found = folder.read_json(name)
     except (ValueError, OSError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() >= _KEYS else None
 
 
 def _alive(lease: dict[str, Any]) -> bool:
