@@ -13,6 +13,8 @@ import yaml
 
 from raysweep.errors import RequestError
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 class WrittenInt(int):
     """A whole number, and the text it was in a file."""
@@ -31,19 +33,51 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._flat: set[int] = set()  # ids of nodes, which live as long as this
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[str, int] = {}
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise _error("the key is a list or a mapping, where only a name can stand", key)
-            if key.value in seen:
-                raise _error(f"the key {key.value} is given twice, also in line {seen[key.value]}; keep one", key)
-            seen[key.value] = line
-        self.flatten_mapping(node)  # what `<<` brings in: keys of the mapping itself win
+        self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in place of `<<` what it brings in. Keys of the mapping itself win, then those of an earlier source.
+
+        PyYAML 6.0.4 gets this wrong: of a source that has a `<<` of its own, it takes the value that was replaced.
+        """
+        if id(node) in self._flat:
+            return
+        self._flat.add(id(node))
+        _check_keys(node)
+        pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for source in (s for key, value in node.value if key.tag == _MERGE for s in _sources(value)):
+            self.flatten_mapping(source)
+            for key, value in source.value:
+                if key.tag != _MERGE:  # left only in a mapping that merges itself
+                    pairs.setdefault(key.value, (key, value))
+        pairs |= {key.value: (key, value) for key, value in node.value if key.tag != _MERGE}
+        node.value = list(pairs.values())
+
+
+def _sources(value: yaml.Node) -> list[yaml.MappingNode]:
+    found = value.value if isinstance(value, yaml.SequenceNode) else [value]
+    sources = [source for source in found if isinstance(source, yaml.MappingNode)]
+    if len(sources) < len(found):
+        raise _error("the key << takes a mapping, or a list of mappings", value)
+    return sources
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen: dict[str, int] = {}
+    for key, _ in node.value:
+        if key.tag == _MERGE:
+            continue
+        if not isinstance(key, yaml.ScalarNode):
+            raise _error("the key is a list or a mapping, where only a name can stand", key)
+        if key.value in seen:
+            raise _error(f"the key {key.value} is given twice, also in line {seen[key.value]}; keep one", key)
+        seen[key.value] = key.start_mark.line + 1
 
 
 def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:

@@ -48,7 +48,7 @@ def test_every_command_has_help(
         (["tile", "a.svs", "tisue=all", *_PATCHES], "unknown key tisue; did you mean tissue?"),
         (["tile", "a.svs", "tissue.methd=hsv", *_PATCHES], "unknown key tissue.methd; did you mean method?"),
         (["tile", "a.svs", "tissue.method=magic", *_PATCHES], "tissue.method: there is no method magic"),
-        (["tile", "a.svs", "export=[", *_PATCHES], "export=[: while parsing"),
+        (["tile", "a.svs", "export=[", *_PATCHES], "export=[, line 1: not YAML"),
         (["tile", "a.svs", "um=3", *_PATCHES], "um: is given twice, as --um and as um=; keep one"),
         (["tile", "a.svs", "mpp=native", *_PATCHES], "give either `um`"),
         (["tile", "a.svs", "slides=b.svs", *_PATCHES], "slides: here they are arguments of their own"),

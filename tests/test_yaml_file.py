@@ -31,6 +31,21 @@ def test_keys_are_names_and_merged_mappings_yield_to_keys_of_their_own() -> None
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{<<: *b}", {"key": 2, "k": 2}),
+        ("{<<: [*a, *b]}", {"key": 1, "k": 1}),
+        ("{<<: [*b, *a], k: 3}", {"key": 2, "k": 3}),
+        ("{'<<': x}", {"<<": "x"}),
+    ],
+)
+def test_what_is_merged_has_the_value_of_the_nearest(text: str, value: Any) -> None:
+    bases = "a: &a {key: 1, k: 1}\nb: &b {<<: *a, key: 2, k: 2}\n"
+    assert parse_yaml(f"{bases}c: {text}", "x")["c"] == value
+    assert parse_yaml(f"{bases}<<: *b\n", "x") == {"a": {"key": 1, "k": 1}, "b": {"key": 2, "k": 2}, "key": 2, "k": 2}
+
+
+@pytest.mark.parametrize(
     "text",
     ["a: 1\na: 2", "b: {a: 1, a: 1}", 'a: 1\n"a": 2', "a: 1\n'a': {}", "b: &b {}\n<<: *b\na: 1\na: 2"],
 )  # fmt: skip
@@ -56,6 +71,8 @@ def test_one_and_one_in_quotes_are_the_same_key() -> None:
         "a: !!python/name:os.system",
         "x: &a [*a]",
         "a: *b",
+        "<<: 1",
+        "a: &a {<<: [*a, b]}",
     ],
 )
 def test_what_is_no_yaml_of_ours_is_one_sentence(text: str) -> None:

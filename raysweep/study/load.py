@@ -17,7 +17,7 @@ from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
 from raysweep.yaml_file import load_yaml, parse_yaml
 
-_KEEP = {"allow_objects": True}  # numbers that remember how they were written
+KEEP = {"allow_objects": True}  # numbers that remember how they were written
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ def load_study(ref: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
         return StudyFile(Study.model_validate(config), tuple(folders))
     except ValidationError as error:
         raise RequestError(f"{path.name}: {explain(error, Study)}") from error
+
+
+def override(config: DictConfig, item: str) -> None:
+    """Set what `key=value` says; the value is YAML, read as in files."""
+    key, _, text = item.partition("=")
+    OmegaConf.update(config, key, parse_yaml(text, item), merge=True, force_add=True)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
@@ -92,7 +98,9 @@ def _read(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], list[Pat
     if not raw.get("name"):
         raise RequestError(f"{path.name}: name is missing; a study that extends another has a name of its own")
     try:
-        above = _find(parent, path.parent).resolve()
+        beside = path.parent / f"{parent}.yaml"  # it may be named without its ending, as cards and spaces are
+        other = beside.is_file() and not beside.samefile(path)
+        above = beside.resolve() if other else _find(parent, path.parent).resolve()
     except RequestError as error:
         raise RequestError(f"{path.name}: extends: {error}") from error
     if above in (*chain, path.resolve()):
@@ -146,11 +154,10 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
         if "=" not in item:
             raise RequestError(f"{item}: not an override; write key=value, such as transfer.trials=8")
     try:
-        config = OmegaConf.create(raw, flags=_KEEP)
+        config = OmegaConf.create(raw, flags=KEEP)
         assert isinstance(config, DictConfig)
         for item in overrides:
-            key, _, text = item.partition("=")
-            OmegaConf.update(config, key, parse_yaml(text, item), merge=True, force_add=True)
+            override(config, item)
         for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")

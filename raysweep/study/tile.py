@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -23,7 +22,7 @@ from raysweep.slides.table.columns import check_wants
 from raysweep.slides.table.entries import check_slides, read_slides
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
-from raysweep.study.load import explain
+from raysweep.study.load import KEEP, explain, override
 from raysweep.study.patch_sets import to_tile
 
 _OVERRIDE = re.compile(r"[A-Za-z_]\w*(\.[^/=]+)*=")
@@ -84,12 +83,12 @@ def tile_slides(
 
 def _keys(overrides: Sequence[str], options: Mapping[str, float | None]) -> dict[str, Any]:
     """The keys of a patch set that overrides and the command's options give."""
-    config = OmegaConf.create({})
-    for override in overrides:
+    config = OmegaConf.create({}, flags=KEEP)
+    for item in overrides:
         try:
-            config.merge_with_dotlist([override])
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise RequestError(f"{override}: {' '.join(str(error).split())[:200]}") from error
+            override(config, item)
+        except OmegaConfBaseException as error:
+            raise RequestError(f"{item}: {' '.join(str(error).split())[:200]}") from error
     keys = OmegaConf.to_container(config)
     assert isinstance(keys, dict)
     if "slides" in keys:

@@ -103,6 +103,12 @@ transfer: {fractions: [1.0], trials: null}
     assert file.folders == (tmp_path,)
 
 
+def test_what_is_extended_may_be_named_without_its_ending(study: Path, tmp_path: Path) -> None:
+    assert load_study(_write(tmp_path, "own.yaml", "name: own\nextends: glands\ndata: d\n")).study.checkpoints
+    shipped = _write(tmp_path, "glas.yaml", "name: own\nextends: glas\ndata: /d\n")
+    assert load_study(shipped).study.tasks, "a file that is called like a study that ships extends that one"
+
+
 def test_a_path_starts_from_the_folder_of_the_file_that_wrote_it(tmp_path: Path) -> None:
     above, below = tmp_path / "above", tmp_path / "below"
     _write(above, "w.safetensors", "")

@@ -175,3 +175,20 @@ def test_odd_names_of_files_fail_alone_and_long_names_are_cut(tmp_path: Path, mo
     overlays = {rows[name]["overlay"] for name in long}
     assert {f"overlays/{name}" for name in folder.names("overlays")} == overlays
     assert len(overlays) == 2
+
+
+def test_keys_on_the_command_line_are_read_as_those_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slide = write_slide(tmp_path / "a.tif", glass(64, 64))
+    (tmp_path / "slides.csv").write_text(f"slide,path,ring,kept\na,{slide},010,no\nb,gone.tif,8,yes\n")
+    monkeypatch.setattr("raysweep.study.tile.to_tile", lambda *_: pytest.fail("its slide was found"))
+    with pytest.raises(RequestError, match="the key a is given twice"):
+        _rows(tmp_path, "where={a: 1, a: 2}")
+    with pytest.raises(pytest.fail.Exception, match="its slide was found"):
+        _rows(tmp_path, "where.ring=010", "where.kept=no")
+    with pytest.raises(RequestError, match="no slide is left after the filters"):
+        _rows(tmp_path, "where.ring=10")
+
+
+def _rows(folder: Path, *keys: str) -> object:
+    sources = [str(folder / "slides.csv"), *keys]
+    return tile_slides(sources, um=8, px=16, out=folder / "out", workers=1, progress=Progress())
