@@ -68,6 +68,16 @@ def not_now() -> Iterator[None]:
             raise Stopped
 
 
+def heed_ctrl_c() -> None:
+    """Stop ignoring SIGINT, if it is ignored: before Ray is started without `stoppable`.
+
+    Its workers inherit what is ignored, and Ray interrupts their tasks by SIGINT.
+    """
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def exit_code() -> int:
     """What a command that was stopped ends with: 130 after Ctrl-C, 143 after SIGTERM."""
     return EXIT_CODES[_signals.got[0]] if _signals.got else EXIT_CODES[signal.SIGINT]

@@ -20,6 +20,9 @@ def ray_session() -> Iterator[None]:
     """A local Ray with four logical CPUs."""
     import ray
 
+    from raysweep.stopping import heed_ctrl_c
+
+    heed_ctrl_c()  # tests may be started with `&` or nohup
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)

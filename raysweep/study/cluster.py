@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import raysweep
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
-from raysweep.stopping import not_now
+from raysweep.stopping import heed_ctrl_c, not_now
 from raysweep.storage import Storage
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
@@ -43,6 +43,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault(key, value)
     address = os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    heed_ctrl_c()
     try:
         with not_now():
             if address:
