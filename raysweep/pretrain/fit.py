@@ -43,7 +43,7 @@ def fit(job: Job, *, name: str, workers: int) -> None:
             f"compute.workers: {workers} workers of {job.threads} CPUs each do not fit the {cpus:g} that Ray has;"
             " lower compute.workers or compute.threads"
         )
-    if len(ray.nodes()) == 1:  # nobody announces the end of this machine: one process less
+    if len(ray.nodes()) == 1:  # on one machine there is nothing to watch for: one process less
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     trainer = TorchTrainer(

@@ -60,11 +60,11 @@ def fetched_together(sources: Sequence[str], *, folder: Path | None = None, limi
     """Where to open a slide and its files on this node: a local one where it is, others as copies in `folder`.
 
     A copy is made once for all processes of the node and kept until its space is needed: the copies together take at
-    most `limit_bytes`, those longest unused go first, and none goes while a process is inside this context. Whoever
-    finds the space taken by slides in use waits, and holds nothing meanwhile: the space of all `sources` is taken in
-    one step. What belongs to a slide comes with it: the folder of an .mrxs, the other .dcm files beside a .dcm, all
-    files of a folder. A killed process leaves no lock and no half copy in use: locks are the kernel's (flock) and a
-    copy appears by one rename.
+    most `limit_bytes`, those longest unused are removed first, and none is removed while a process is inside this
+    context. If slides in use fill the space, the call waits without holding locks: the space of all `sources` is taken
+    in one step. All files of a slide are copied with it: the folder of an .mrxs, the other .dcm files beside a .dcm,
+    everything in a folder. A killed process leaves no lock and no half copy in use: locks are the kernel's (flock),
+    and a copy appears by one rename.
 
     Args:
         sources: absolute paths, or addresses that `locate` understands.

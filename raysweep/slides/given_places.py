@@ -66,7 +66,7 @@ def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, 
     Raises WorkError when the file is missing, malformed, empty, of another slide or of patches of another size.
     """
     try:
-        # Locks of HDF5 fail on read-only and network disks, and nobody writes this file.
+        # HDF5 cannot lock files on read-only and network disks, and this file is only read.
         with h5py.File(path, "r", locking=False) as file:
             found = file.get("coords")
             if not isinstance(found, h5py.Dataset):

@@ -34,7 +34,7 @@ class Meter:
         self._left.set(self._n_left, self._tags)
 
     def count(self, **counts: int) -> None:
-        """`done`, `failed` and `skipped` slides, `patches` and `bytes` so far unheard of."""
+        """`done`, `failed` and `skipped` slides, `patches` and `bytes` not counted before."""
         for name, n in counts.items():
             if n:
                 self._counters[name].inc(n, self._tags)

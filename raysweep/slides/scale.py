@@ -42,7 +42,7 @@ def native_scale(
 ) -> Scale:
     """Look at every slide's resolution and tiles, if the patch set asks for native scale; its pixels are not read.
 
-    What is found is kept in the spool. A slide that cannot be opened has no say: tiling will tell why.
+    What is found is kept in the spool. A slide that cannot be opened is ignored here: tiling will say why.
     """
     if spec.mpp != "native":
         return Scale()

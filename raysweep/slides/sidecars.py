@@ -59,7 +59,7 @@ class Sidecars:
     def tissue(self, slide: Slide, shape: tuple[int, int], spec: TissueSpec) -> np.ndarray | None:
         """The tissue that a mask image or annotations give, bool of `shape` (h, w) over the whole slide; else None.
 
-        Of a mask it is what is not 0 in one of its colours.
+        For a mask: pixels that are non-zero in any channel.
         """
         if spec.method == "annotations":
             wanted = [s for s in self.shapes(slide) if not spec.annotations or s.name in spec.annotations]

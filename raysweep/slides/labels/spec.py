@@ -45,7 +45,7 @@ class LabelSpec(Model):
         {}, description="class -> names in the annotations (slide: labels in the table), in the order of the class ids"
     )
     subtract: list[str] = Field([], description="regions: names of areas that are cut out of all others")
-    ignore: list[str] = Field([], description="names (slide: labels) that are as good as not there")
+    ignore: list[str] = Field([], description="annotation names (source slide: labels) to ignore")
     background: str | None = Field(
         None,
         description="class of patches that no class claims; null: dropped. Id 0 unless `classes` or `values` has it",

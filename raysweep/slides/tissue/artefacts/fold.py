@@ -23,7 +23,7 @@ def find(picture: Picture, tissue: np.ndarray) -> np.ndarray:
     if not tissue.any():
         return tissue
     sigma = (_SMOOTH_UM / picture.um_per_px[1], _SMOOTH_UM / picture.um_per_px[0])
-    weight = gaussian_filter(tissue.astype(np.float32), sigma)  # folds lie at borders, too: glass has no say
+    weight = gaussian_filter(tissue.astype(np.float32), sigma)  # folds lie at borders, too: glass is ignored
     rgb = gaussian_filter(picture.rgb * tissue[..., None].astype(np.float32), (*sigma, 0))
     rgb /= np.maximum(weight, np.float32(1e-3))[..., None]
     value, least = rgb.max(axis=2), rgb.min(axis=2)

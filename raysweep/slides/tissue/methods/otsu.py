@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from skimage.filters import threshold_otsu
 
 from raysweep.slides.tissue.picture import Picture
 
@@ -27,9 +28,9 @@ def find(picture: Picture) -> np.ndarray:
     """Bool (h, w): which pixels are stained.
 
     A pixel is tissue when the mean colour of the 8 um around it is not dark and its HSV saturation is above Otsu's
-    threshold, held within bounds, in which pen marks have no say; where glass is tinted, the upper bound lies as much
-    higher and is the threshold. On a dark background it is the brightness that counts, smoothed over the distance of
-    nuclei.
+    threshold, which is held within bounds and computed without pen marks. Where glass is tinted, the upper bound is
+    raised by the tint and used as the threshold. On a dark background brightness decides, smoothed over the distance
+    between nuclei.
     """
     if picture.dark_background:
         sigma = _SPREAD_UM / picture.um
@@ -59,17 +60,8 @@ def _tint(picture: Picture, seen: np.ndarray) -> int:
 
 
 def _threshold(values: np.ndarray, least: int, most: int) -> int:
-    return min(max(otsu(np.bincount(values.ravel(), minlength=256)), least), most)
-
-
-def otsu(histogram: np.ndarray) -> int:
-    """The threshold t of a histogram (n,) that best separates values <= t from values > t.
-
-    It maximises the variance between the two classes (Otsu, IEEE Trans. Syst. Man Cybern. 9(1), 1979, eq. 18).
-    """
-    weight = np.cumsum(histogram, dtype=np.float64)
-    moment = np.cumsum(histogram * np.arange(len(histogram)), dtype=np.float64)
-    above = weight[-1] - weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (moment[-1] * weight / weight[-1] - moment) ** 2 / (weight * above)
-    return int(np.argmax(np.nan_to_num(between, nan=0.0, posinf=0.0)))
+    """Otsu's threshold (IEEE Trans. Syst. Man Cybern. 9(1), 1979) within bounds: values above it are tissue."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    if np.count_nonzero(counts) < 2:  # nothing to tell apart
+        return least
+    return min(max(int(threshold_otsu(hist=counts)), least), most)
