@@ -9,8 +9,8 @@ import numpy as np
 import shapely
 
 from raysweep.errors import WorkError
+from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.annotations.rasterize import rasterize
-from raysweep.slides.annotations.read import read_annotations
 from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.fetch import fetched_together
 from raysweep.slides.labels.classes import mask_classes_of

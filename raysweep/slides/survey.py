@@ -20,7 +20,7 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.tissue.find import NotBrightfield, Tissue, find_tissue
-from raysweep.slides.tissue.fractions import fractions
+from raysweep.slides.tissue.morphology import fractions
 
 _THUMBNAIL_PX = (512, 3072)  # the longest edge is within these, and no more than the slide has
 _CELL_PX = 16  # of the thumbnail, wished for in a patch: its tissue is then known to half a per cent

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysweep.slides.resample import resample
+from raysweep.slides.cut import resample
 
 from .slidemaker import ramp, tissue
 

@@ -1,8 +1,10 @@
-"""A large area in small pieces."""
+"""How much of each patch a class covers, and which class claims it."""
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
+
+from raysweep.slides.labels.spec import LabelSpec
 
 _FEW_CORNERS = 256  # less is not worth another cut
 _LOST = 1e-9
@@ -43,3 +45,25 @@ def covered(area: BaseGeometry, rects: np.ndarray) -> np.ndarray:
     part, box = shapely.STRtree(boxes).query(parts, predicate="intersects")
     areas = shapely.area(shapely.intersection(parts[part], boxes[box]))
     return np.minimum(1.0, np.bincount(box, areas, minlength=len(boxes)) / shapely.area(boxes))
+
+
+_SLACK = 1e-9  # fractions are exact to about 1e-12: equal ones must be equal
+
+
+def claim(spec: LabelSpec, ids: np.ndarray, fractions: np.ndarray, touched: np.ndarray | None = None) -> np.ndarray:
+    """The class of each patch, int32 (n,); -1 where none claims it.
+
+    Args:
+        spec: `area >= t` asks for that fraction, `any` for more than nothing; by `center` fractions are 0 or 1.
+        ids: the classes, integer (k,), the one that wins a tie first.
+        fractions: of each patch that each class covers, float (n, k).
+        touched: bool (n, k): patches that a class claims without covering any of it.
+    """
+    if not len(ids):
+        return np.full(len(fractions), -1, np.int32)
+    least = spec.least_area
+    claims = fractions > _SLACK if least is None else fractions >= least - _SLACK
+    if touched is not None:
+        claims = claims | touched
+    best = np.argmax(np.where(claims, np.round(fractions, 9), -1.0), axis=1)
+    return np.where(claims.any(axis=1), ids[best], -1).astype(np.int32)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from raysweep.errors import WorkError
 from raysweep.progress import Progress
-from raysweep.slides.annotations.read import read_annotations
+from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.grid import lay_grid
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec

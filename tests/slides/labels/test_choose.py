@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from shapely.geometry import LineString, Point
 
 from raysweep.errors import WorkError
-from raysweep.slides.annotations.read import read_annotations
+from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.annotations.shapes import Shape
 from raysweep.slides.labels.choose import Choice, choose
 from raysweep.slides.labels.classes import classes_of

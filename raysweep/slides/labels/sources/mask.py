@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from raysweep.slides.grid import Grid
-from raysweep.slides.labels.claim import claim
 from raysweep.slides.labels.labelled import Labelled
+from raysweep.slides.labels.pieces import claim
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.labels.values import ValueMap
 from raysweep.slides.places import Places

@@ -7,10 +7,9 @@ import numpy as np
 import shapely
 
 from raysweep.slides.grid import Grid
-from raysweep.slides.labels.claim import claim
 from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.objects import Regions
-from raysweep.slides.labels.pieces import covered
+from raysweep.slides.labels.pieces import claim, covered
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.places import Places
 

@@ -8,8 +8,7 @@ import shapely
 from shapely.geometry import LineString, Point
 
 from raysweep.errors import WorkError
-from raysweep.slides.annotations.formats import annotation_formats
-from raysweep.slides.annotations.read import read_annotations
+from raysweep.slides.annotations.formats import annotation_formats, read_annotations
 
 from ..labels.makers import polygon, square, write_asap, write_camelyon, write_qupath
 
