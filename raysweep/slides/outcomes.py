@@ -74,7 +74,7 @@ def slide_table(
         width, height = survey.get("size", (None, None))
         rows.append({
             "slide": slide.name,
-            "path": slide.given or slide.path,
+            "path": _portable(slide.given or slide.path),
             "patient": slide.patient,
             "site": slide.site,
             "label": slide.label,
@@ -99,6 +99,11 @@ def slide_table(
             "tile_seconds": outcome.tile_seconds,
         })  # fmt: skip
     return pa.Table.from_pylist(rows, schema=_TABLE)
+
+
+def _portable(path: str) -> str:
+    """A path as the slide table has it; of one that begins at this machine's root, the file's name."""
+    return path.rpartition("/")[2] if path.startswith("/") else path
 
 
 def same_outcomes(table: pa.Table, outcomes: Mapping[str, Outcome]) -> bool:

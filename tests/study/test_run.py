@@ -1,9 +1,11 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -47,6 +49,42 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert len(inits) == 2, "a random init is drawn for each repeat"
     [recorded] = json.loads((home / "compare.json").read_text())
     assert recorded["compare"]["baseline"] == "random"
+
+
+def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
+    path, _ = mini
+    home = path.parent / "runs/mini"
+    rooms = [p for p in home.iterdir() if p.is_dir()]
+    seen = 0
+    for file in (f for room in rooms for f in room.rglob("*") if f.is_file()):
+        said = file.read_bytes()
+        if file.suffix == ".parquet":
+            said = json.dumps(pq.read_table(file).to_pylist(), default=str).encode()
+        assert str(path.parent).encode() not in said, file
+        seen += 1
+    assert seen > 50
+
+
+def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """From a laptop to a cluster: nothing is made again, and what is new reads the new place."""
+    old = mini[0].parent
+    shutil.copytree(old, tmp_path / "moved")
+    for file in ("mini.yaml", "slides.csv"):
+        text = (old / file).read_text().replace(str(old), str(tmp_path / "moved"))
+        (tmp_path / "moved" / file).write_text(text)
+    moved = load_study(tmp_path / "moved/mini.yaml", ["transfer.repeats=3", "tasks=[demo-tissue]"])
+    os.rename(old / "data", old / "data-away")
+    try:
+        _, plan, _ = plan_rows(moved)
+        assert {row[2] for row in plan if row[1].startswith(("patch set", "checkpoint supervised"))} == {"exists"}
+        assert {row[2] for row in plan if row[1].startswith("cell")} == {"in part"}
+        outcome = run_study(moved, progress=_QUIET)
+    finally:
+        os.rename(old / "data-away", old / "data")
+    assert len(outcome.failures) == 1
+    kept = [r for r in results(tmp_path / "moved") if r["repeat"] < 2]
+    assert kept == [r for r in results(old) if r["task"] == "demo-tissue"]
+    assert {r["repeat"] for r in results(tmp_path / "moved")} == {0, 1, 2}
 
 
 def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]) -> None:
