@@ -51,7 +51,7 @@ def write_mini(folder: Path, **changes: object) -> Path:
             "batch": 8,
         },
         "compare": {"baseline": "random"},
-        "compute": {"trials_at_once": 2},
+        "compute": {"trials_at_once": 2, "workers": 1},
     }
     path = folder / "mini.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))

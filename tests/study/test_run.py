@@ -172,6 +172,7 @@ def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) ->
         "process": f"{boot} {started}",
         "since": "now",
         "beat": 0,
+        "token": "of another run",
     }
     home.write_json(lease, "lease.json")
     try:
