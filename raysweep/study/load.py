@@ -17,6 +17,8 @@ from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
 from raysweep.yaml_file import load_yaml, parse_yaml
 
+_CALLED_NOW = {"finals": "repeats", "parallel_per_cell": "parallel_per_repeat", "region_mpx": "cut_mpx",
+               "stage_gb": "fetch_gb"}  # fmt: skip
 KEEP = {"allow_objects": True}  # numbers that remember how they were written
 
 
@@ -63,7 +65,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(p) for p in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(_CALLED_NOW.get(str(first["loc"][-1]), str(first["loc"][-1])), known, n=1,
+                                         cutoff=0.4)  # fmt: skip
         hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {where}; {hint}"
     if first["type"] == "missing":
