@@ -36,12 +36,10 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
         rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
-            todo = sum(not a.done() for a in artefacts)
-            work = _pretraining(checkpoint, patches, totals) if todo else ""
-            state = "in part" if 0 < todo < len(artefacts) else _state(artefacts[0])
+            state = _states(artefacts)
+            work = "" if state == "exists" else _pretraining(checkpoint, patches, totals)
             rows.append(["pretrain", label, state, work])
-    rows += [["tune", f"features of {f.artefact.folder.root.split('/')[-2]} by {f.artefact.folder.root.split('/')[-3]}",
-              _state(f.artefact), ""] for f in graph.features]  # fmt: skip
+    rows += _features(graph)
     rows += _cells(graph, totals)
     notes = [
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
@@ -79,6 +77,24 @@ def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals)
     return f"{plan.spec.epochs} epochs of at most {n:,} patches"
 
 
+def _features(graph: Graph) -> list[list[str]]:
+    """A row for each task and checkpoint, whatever number of draws or pretrainings it has."""
+    sets: dict[str, list[Artefact]] = {}
+    for plan in graph.features:
+        *_, checkpoint, task, _ = plan.artefact.folder.root.split("/")
+        sets.setdefault(f"features of {task} by {checkpoint}", []).append(plan.artefact)
+    return [["tune", label, _states(found), _count(len(found), "set")] for label, found in sets.items()]
+
+
+def _states(artefacts: list[Artefact]) -> str:
+    todo = sum(not a.done() for a in artefacts)
+    return "exists" if not todo else "to do" if todo == len(artefacts) else "in part"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
     transfer, rows = graph.study.transfer, []
     for cell in graph.cells:
@@ -94,8 +110,8 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
                 backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
                 images = (trials + finals) * transfer.steps * transfer.batch
                 totals.seconds += images * seconds_per_image(backbone, plan.task.card.px)
-            work = f"{len(todo)} repeats: {trials} trials, {finals} finals"
+            work = f"{_count(len(todo), 'repeat')}: {_count(trials, 'trial')}, {_count(finals, 'final')}"
             work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
-        state = "exists" if not todo else "to do" if len(todo) == len(cell.repeats) else "in part"
+        state = _states([r.artefact for r in cell.repeats])
         rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work])
     return rows
