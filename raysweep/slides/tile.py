@@ -1,11 +1,7 @@
 """Slides to a patch set."""
 
-import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,23 +9,20 @@ import pyarrow as pa
 from raysweep.errors import WorkError
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
-from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.patches.write import Shard, shard_count, write_index
-from raysweep.progress import Progress, Stage
+from raysweep.progress import Progress
 from raysweep.slides.exports import export_places
-from raysweep.slides.inputs import spool_inputs
 from raysweep.slides.labels.classes import classes_of, label_of_slide, mask_classes_of
-from raysweep.slides.meter import Meter
-from raysweep.slides.outcomes import WRITTEN, Outcome, same_outcomes, slide_table, with_reasons, words_of
+from raysweep.slides.outcomes import WRITTEN, Outcome, same_outcomes, slide_table, with_reasons
 from raysweep.slides.overlay import draw_overlays
-from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
+from raysweep.slides.pipeline import Cutting, Limits
+from raysweep.slides.read_all import read_all
 from raysweep.slides.scale import Scale, native_scale
 from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.table.columns import deal_splits
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
 
-_THREADS = 16  # small files that are read at once
 _NAMED = 5  # slides that one sentence names
 
 
@@ -106,7 +99,7 @@ class _Tiling:
             self.spec, self.slides, inputs, self.spool, self.workers, limits.fetch_bytes, self.progress
         )
         cutting = Cutting(self.spec, tuple(self.classes), self.seed, scale.copy, limits)
-        outcomes = _read_all(self.name, cutting, self.slides, inputs, self.spool, scale, workers=self.workers,
+        outcomes = read_all(self.name, cutting, self.slides, inputs, self.spool, scale, workers=self.workers,
                              progress=self.progress)  # fmt: skip
         self.timings["tile_seconds"] = time.monotonic() - started
         return scale, outcomes
@@ -199,117 +192,6 @@ class _Tiling:
                 f"of slides.parquet tells, such as {slide}: {reason}"
             )
         return missing
-
-
-def _read_all(
-    name: str,
-    cutting: Cutting,
-    slides: Sequence[SlideEntry],
-    inputs: Mapping[str, Any],
-    spool: Storage,
-    scale: Scale,
-    *,
-    workers: int | None,
-    progress: Progress,
-) -> dict[str, Outcome]:
-    """The outcome of every slide by name, from the spool or by reading it."""
-    identified = {entry["name"]: entry for entry in inputs["slides"]}
-    labels = cutting.spec.labels
-    ignored = {slide.name for slide in slides if labels.source == "slide" and slide.label in labels.ignore}
-    how: dict[str, Any] = {"classes": cutting.classes, "copy": cutting.copy}
-    folders = {
-        slide.name: SlideSpool.find(spool, spool_inputs(cutting.spec, identified[slide.name], cutting.seed, **how))
-        for slide in slides
-        if "identity" in identified[slide.name] and slide.name not in ignored.union(scale.skipped)
-    }
-    with ThreadPoolExecutor(_THREADS) as pool:
-        known = dict(zip(folders, pool.map(SlideSpool.outcome, folders.values()), strict=True))
-    outcomes = {slide: Outcome(**outcome) for slide, outcome in known.items() if outcome is not None}
-    meter = Meter(name, len(slides))
-    with progress.stage(f"tile {name}", len(slides), "slides") as stage:
-        stage.resume(len(outcomes))
-        meter.resume(len(outcomes))
-        for slide in slides:
-            if slide.name in scale.skipped:
-                outcomes[slide.name] = Outcome("skipped", scale.skipped[slide.name])
-            elif slide.name in ignored:
-                outcomes[slide.name] = Outcome("skipped", f"its label {slide.label} is ignored")
-            elif slide.name not in folders:
-                reason = f"the file is missing or cannot be read: {slide.given or slide.path}"
-                outcomes[slide.name] = Outcome("failed", reason)
-            else:
-                continue
-            _show(stage, meter, slide.name, outcomes[slide.name], read=False)
-        todo = [SlideTask(slide, folders[slide.name].name) for slide in slides if slide.name not in outcomes]
-        if todo:
-            results = read_slides_into(spool, todo, cutting, workers=workers)
-            for slide_name, outcome in _gather(results, folders, stage, meter):
-                outcomes[slide_name] = outcome
-                _show(stage, meter, slide_name, outcome)
-    return outcomes
-
-
-def _gather(
-    results: Iterable[dict[str, Any]], folders: Mapping[str, SlideSpool], stage: Stage, meter: Meter
-) -> Iterator[tuple[str, Outcome]]:
-    """Each slide and its outcome as soon as all its cuts are read; what is not failed is kept in the spool."""
-    cuts: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
-    failed = set()
-    for result in results:
-        slide, number = result["slide"], result["cut"]
-        if slide in failed:
-            continue
-        if number not in cuts[slide]:
-            stage.advance(0, patches=result["patches"], bytes=result["bytes"])
-            meter.count(patches=result["patches"], bytes=result["bytes"])
-        cuts[slide][number] = result
-        if result["error"] is not None:
-            failed.add(slide)
-            yield slide, Outcome("failed", result["error"])
-            continue
-        survey = json.loads(result["survey"])
-        if len(cuts[slide]) == max(1, survey["cuts"]):
-            outcome = _outcome(survey, cuts.pop(slide), folders[slide].name)
-            if outcome.status == "failed":
-                failed.add(slide)
-            else:
-                folders[slide].finish(asdict(outcome))
-            yield slide, outcome
-    for slide in failed:  # only now: other cuts of the slide may have been under way
-        folders[slide].discard()
-
-
-def _outcome(survey: dict[str, Any], cuts: Mapping[int, dict[str, Any]], folder: str) -> Outcome:
-    pieces = [
-        {"path": r["piece"], "rows": r["patches"], "bytes": r["bytes"]} for n, r in sorted(cuts.items()) if n >= 0
-    ]
-    rejected: Counter[str] = Counter()
-    for result in cuts.values():
-        rejected.update(json.loads(result["rejected"]))
-    read = sum(piece["rows"] for piece in pieces) + rejected.total()
-    if read != survey["places"]:
-        return Outcome("failed", f"{read} patches were read of {survey['places']}: a defect, please report it")
-    dropped = rejected + Counter(survey["dropped"])
-    reason = survey["reason"]
-    if reason is None and not any(piece["rows"] for piece in pieces):
-        reason = f"every patch was rejected ({words_of(dropped)})"
-    return Outcome(
-        status="skipped" if reason else "done",
-        reason=reason,
-        survey=survey,
-        dropped=dict(sorted(dropped.items())),
-        folder=folder,
-        pieces=pieces,
-        tile_seconds=sum(result["seconds"] for result in cuts.values()),
-    )
-
-
-def _show(stage: Stage, meter: Meter, slide: str, outcome: Outcome, *, read: bool = True) -> None:
-    status = outcome.status
-    (stage.advance if read else stage.resume)(1, **({} if status == "done" else {status: 1}))
-    meter.count(**{status: 1})
-    if status != "done":
-        stage.note(f"{slide}: {status} ({outcome.reason})")
 
 
 def _ends(table: pa.Table) -> str:

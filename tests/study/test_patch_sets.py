@@ -231,7 +231,7 @@ def test_a_run_that_is_stopped_while_it_reads_leaves_the_set_as_it_was(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = study.artefact.folder.read_bytes("manifest.json")
-    monkeypatch.setattr("raysweep.slides.tile.read_slides_into", _stop)
+    monkeypatch.setattr("raysweep.slides.read_all.read_slides_into", _stop)
     with pytest.raises(KeyboardInterrupt):
         study.tile()
     assert study.artefact.done()
