@@ -1,6 +1,6 @@
 """The cells of a study and the features that frozen protocols need: their folders, and the search of them all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
@@ -54,7 +54,7 @@ class _Planner:
         space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, ())
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
-        return Cell(**{**vars(cell), "repeats": repeats})
+        return replace(cell, repeats=repeats)
 
     def _repeat(self, cell: Cell, number: int, checkpoint: CheckpointPlan, plan: TaskPlan) -> Repeat:
         transfer = self._study.transfer
@@ -113,7 +113,7 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
                 note_failure(repeat.artefact, f"its features could not be computed: {reason}")
             else:
                 kept.append(repeat)
-        todo.append(cell if len(kept) == len(cell.repeats) else Cell(**{**vars(cell), "repeats": tuple(kept)}))
+        todo.append(cell if len(kept) == len(cell.repeats) else replace(cell, repeats=tuple(kept)))
     search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=study.compute.threads,
            trials_at_once=study.compute.trials_at_once, progress=progress)  # fmt: skip
 

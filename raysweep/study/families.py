@@ -28,7 +28,7 @@ def pools_of(spec: CheckpointSpec, tasks: Mapping[str, int]) -> dict[tuple[str, 
     group_of = _groups(spec, sources)
     found: dict[tuple[str, int], Pool] = {}
     for task, folds in tasks.items():
-        left = group_of.get(task, {task}) if spec.leave_out is not None or spec.join else set()
+        left = group_of.get(task, {task})
         rest: Pool = tuple((source, None) for source in sources if source not in left)
         for fold in range(folds):
             pool = (*rest, (task, fold)) if spec.join else rest
