@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raysweep.errors import RequestError
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.schema import classes_of, patch_schema
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
@@ -106,9 +107,11 @@ def contents(folder: Storage) -> str:
     """What a complete patch set holds, for the fingerprints of what is made from it: the bytes of its shards.
 
     Not how it came to be: an export, a slide that was skipped for another reason or a key that touched no patch make
-    another patch set, and the same contents.
+    another patch set, and the same contents. Raises RequestError for a set whose shards have no hash.
     """
     config, index = folder.read_json(MANIFEST)["config"], folder.read_json(INDEX)
+    if not all("hash" in shard for shard in index["shards"]):
+        raise RequestError(f"patch set {folder.root}: was made by an older raysweep; tile its slides again")
     shards = [[shard["rows"], shard["hash"]] for shard in index["shards"]]
     return fingerprint({"px": config["px"], "um": config["um"], "classes": index["classes"], "shards": shards})
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,14 +41,25 @@ class Identities:
         A MIRAX slide is its `.mrxs` and all files of the folder beside it, a DICOM one all `.dcm` files of its folder.
         Raises OSError when it cannot be read, ValueError for a name that is none.
         """
-        return self._remembered("slide", path, lambda: _slide_identity(path))
+        fs, inside = locate(path)
+        first, *rest = files_of(path)
+        found = self._remembered("slide", path, first, lambda: file_identity(path))
+        if not rest:
+            return found
+        top = inside.rpartition("/")[0] + "/"
+        files = [
+            self._remembered("part", info.path, info, partial(file_identity, (fs, info.path)))
+            | {"name": info.path.removeprefix(top)}
+            for info in rest
+        ]
+        return found | {"files": files}
 
     def of_file(self, path: str, most_bytes: int | None = None) -> dict[str, Any]:
         """The same of a single file, with a hash of all of it unless it is larger than `most_bytes`.
 
         Annotations and coordinates are edited in place: a vertex that moves leaves the size and both ends as they were.
         """
-        return self._remembered("file", path, lambda: _whole_identity(path, most_bytes))
+        return self._remembered("file", path, _info(path), lambda: _whole_identity(path, most_bytes))
 
     def save(self) -> None:
         """Keep what was found, if any of it is new."""
@@ -54,8 +67,10 @@ class Identities:
             self._folder.write_json(self._known | self._seen, _FILE)
             self._known |= self._seen
 
-    def _remembered(self, kind: str, path: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        stamp = "+".join(_stamp(info) for info in files_of(path)) if kind == "slide" else _stamp(_info(path))
+    def _remembered(
+        self, kind: str, path: str, info: pafs.FileInfo, find: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        stamp = _stamp(info)
         key = hashlib.blake2b(f"{kind} {path}".encode(), digest_size=12).hexdigest()
         with self._lock:
             entry = self._seen.get(key) or self._known.get(key)
@@ -80,17 +95,6 @@ def files_of(path: str) -> Iterator[pafs.FileInfo]:
         yield from sorted(others, key=lambda i: i.path)
 
 
-def _slide_identity(path: str) -> dict[str, Any]:
-    first = file_identity(path)
-    fs, inside = locate(path)
-    rest = list(files_of(path))[1:]
-    if not rest:
-        return first
-    top = inside.rpartition("/")[0] + "/"
-    found = [file_identity((fs, info.path)) | {"name": info.path.removeprefix(top)} for info in rest]
-    return first | {"files": found}
-
-
 def _whole_identity(path: str, most_bytes: int | None) -> dict[str, Any]:
     fs, inside = locate(path)
     with fs.open_input_file(inside) as file:
@@ -113,5 +117,6 @@ def _found(info: pafs.FileInfo) -> pafs.FileInfo:
 
 
 def _stamp(info: pafs.FileInfo) -> str:
-    """What changes when a file does: its size and time."""
-    return json.dumps([info.size, info.mtime_ns])
+    """What changes when a file does: its size and time, and on a disk its number there."""
+    number = os.stat(info.path).st_ino if os.path.isabs(info.path) else None
+    return json.dumps([info.size, info.mtime_ns, number])
