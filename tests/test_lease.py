@@ -10,6 +10,7 @@ import pytest
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.lease import holder, lease
+from raysweep.stopping import stoppable
 from raysweep.storage import Storage
 from tests.bucket import serve_bucket
 
@@ -17,6 +18,7 @@ _THERE = {"host": "elsewhere", "pid": 1, "process": "boot 1", "since": "then", "
 _HOLD = """
 import sys, time
 from raysweep.lease import lease
+from raysweep.stopping import stoppable
 from raysweep.storage import Storage
 with lease(Storage.open(sys.argv[1])):
     print("held", flush=True)
@@ -61,6 +63,7 @@ import os, random, sys, time
 from pathlib import Path
 from raysweep.errors import RequestError
 from raysweep.lease import lease
+from raysweep.stopping import stoppable
 from raysweep.storage import Storage
 folder, start = Path(sys.argv[1]), float(sys.argv[2])
 time.sleep(max(0, start - time.time()))
@@ -153,9 +156,10 @@ def test_one_that_has_lost_it_stops_its_work_and_leaves_the_new_holder_alone(
     other = _THERE | {"beat": time.time()}
 
     def lose_it() -> None:
-        with lease(folder):
-            folder.write_json(other, "lease.json")
-            time.sleep(10)
+        with stoppable(), lease(folder):  # a Ray Tune of another test may have left its handler of Ctrl-C behind
+            for _ in range(200):
+                folder.write_json(other, "lease.json")  # again where a beat had read the file just before
+                time.sleep(0.05)
 
     with pytest.raises(WorkError, match="another one has taken its place"):
         lose_it()
