@@ -217,6 +217,8 @@ def clean(
         out.print("Nothing to remove: the study uses every artefact it has.")
         return
     _table("not used by the study as it stands", ["folder", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
+    if not yes and not sys.stdin.isatty():
+        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these folders")
     if yes or typer.confirm(f"Remove these {len(found)} folders?"):
         remove(file, [p for p, _ in found])
         out.print(f"Removed {len(found)} folders.")
