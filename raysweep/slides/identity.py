@@ -5,6 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -118,5 +119,8 @@ def _found(info: pafs.FileInfo) -> pafs.FileInfo:
 
 def _stamp(info: pafs.FileInfo) -> str:
     """What changes when a file does: its size and time, and on a disk its number there."""
-    number = os.stat(info.path).st_ino if os.path.isabs(info.path) else None
+    number = None
+    if os.path.isabs(info.path):
+        with suppress(OSError):  # HDFS has such names too, and they are not of this machine
+            number = os.stat(info.path).st_ino
     return json.dumps([info.size, info.mtime_ns, number])

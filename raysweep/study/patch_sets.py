@@ -80,7 +80,7 @@ def failed_slides(folder: Storage) -> dict[str, str]:
 
 
 def read_by_now(plan: PatchSetPlan, home: Storage, seed: int) -> list[str]:
-    """The slides of a patch set whose patches are in the spool, by name; one listing of the spool tells."""
+    """The slides of a patch set whose patches tiling would take from the spool, by name."""
     spool = home.at("spool")
     complete = set(complete_slides(spool))
     if not complete:
@@ -92,7 +92,8 @@ def read_by_now(plan: PatchSetPlan, home: Storage, seed: int) -> list[str]:
             continue
         for copy in (False, True):  # only tiling finds out which
             inputs = spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)
-            if SlideSpool.below(spool, inputs).name in complete:
+            own = SlideSpool.below(spool, inputs).name in complete
+            if own or SlideSpool.find(spool, inputs).name in complete:  # as tiling would find it
                 found.append(slide["name"])
                 break
     return found

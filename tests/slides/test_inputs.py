@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from shutil import copy, copytree
 
+import pyarrow.fs as pafs
 import pytest
 
 from raysweep.slides import identity
@@ -110,6 +111,12 @@ def test_a_file_is_read_again_only_when_its_size_or_time_has_changed(slides, tmp
     home.write_bytes(b"damaged", "identities.json")
     assert patch_set_inputs(spec(), slides, 0, Identities(home)) == inputs
     assert len(read) == 5
+
+
+def test_a_name_that_begins_with_a_slash_need_not_be_of_this_machine():
+    """Files on HDFS have such names."""
+    info = pafs.FileInfo("/nowhere/on/this/machine.svs", pafs.FileType.File, size=3, mtime_ns=5)
+    assert identity._stamp(info) == "[3, 5, null]"
 
 
 def test_a_missing_file_is_said_to_be_missing(slides, tmp_path):

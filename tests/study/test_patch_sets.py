@@ -194,10 +194,13 @@ def test_what_is_made_depends_on_what_a_set_holds_and_not_on_how_it_came_to_be(s
     run_study(load_study(study.path, [fresh]), stages=["tile"], progress=_QUIET)
     assert trained(fresh) == trained(), "one that lost a slide on the way is one that never did"
     wider = "patches.tissue.max_upsample=1.1"  # another set, of the same patches
-    spooled = {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("region-*")}
+    spooled = {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("cut-*")}
+    assert spooled
+    _, _, rows = status_rows(load_study(study.path, [wider]))
+    assert rows[0][3] == "3/3 slides read", "the spool has them"
     run_study(load_study(study.path, [wider]), stages=["tile"], progress=_QUIET)
     assert trained(wider) == trained()
-    assert {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("region-*")} == spooled
+    assert {path: path.stat().st_mtime_ns for path in (study.home / "spool").rglob("cut-*")} == spooled
 
 
 def test_an_export_is_written_beside_a_finished_set_and_changes_nothing_else(study: Study) -> None:
