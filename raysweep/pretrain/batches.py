@@ -35,7 +35,9 @@ class ThreadLoader:
 
     def steps(self, start: int, stop: int) -> Iterator[Prepared]:
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(self._threads) as painters:
-            pending = deque(ahead.submit(self._step, step, painters) for step in range(start, min(start + _AHEAD, stop)))
+            pending = deque(
+                ahead.submit(self._step, step, painters) for step in range(start, min(start + _AHEAD, stop))
+            )
             try:
                 for step in range(start, stop):
                     made = pending.popleft().result()

@@ -236,7 +236,9 @@ def plan_steps(job: Job, rows: list[TrainingRows]) -> Mixture:
     """What every step draws. Raises RequestError when the sources have fewer rows than a batch."""
     method = make_method(job.settings.method, job.settings.options)
     by_size = [1.0 if method.sources_alike else float(sum(row.rows)) for row in rows]
-    weights = [size if row.source.weight is None else row.source.weight for row, size in zip(rows, by_size, strict=True)]
+    weights = [
+        size if row.source.weight is None else row.source.weight for row, size in zip(rows, by_size, strict=True)
+    ]
     return Mixture([row.rows for row in rows], weights, batch=job.settings.batch, seed=job.seed)
 
 

@@ -71,7 +71,7 @@ def shared_step(
 
 def _in_float32(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.float() if value.is_floating_point() else value
+        return value.float() if value.dtype == torch.bfloat16 else value
     if isinstance(value, dict):
         return {key: _in_float32(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -32,9 +32,7 @@ class TrainingRows:
 
             # an index says nothing of where the files are, and none is opened here
             self._allowed = pa.array(sorted(train_rows(Task.load(source.task, "."), source.fold, split_seed)))
-            self.rows = [
-                len(self.among(self.patches.read(group, self.columns))) for group in self.patches.row_groups
-            ]
+            self.rows = [len(self.among(self.patches.read(group, self.columns))) for group in self.patches.row_groups]
         else:
             self.rows = [group.labelled if labelled else group.usable for group in self.patches.row_groups]
         if not any(self.rows):

@@ -32,13 +32,16 @@ class CheckpointSpec(Model):
     optimizer: Literal["adamw", "sgd", "lars"] | None = Field(None, description="default: the method's")
     lr: float | None = Field(None, gt=0, description="peak learning rate; default: the method's, scaled by the batch")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="what follows the warm-up")
-    warmup: float | None = Field(None, ge=0, lt=1, description="part of the steps in linear warm-up; default: the method's")
+    warmup: float | None = Field(
+        None, ge=0, lt=1, description="part of the steps in linear warm-up; default: the method's"
+    )
     weight_decay: float | None = Field(None, ge=0, description="default: the method's")
     weight_decay_end: float | None = Field(None, ge=0, description="what a cosine leads to; default: the method's")
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default: the method's")
     batch_norm: Literal["keep", "reset", "reset_affine", "recalibrate"] | None = Field(
-        None, description="before training: statistics reset, scale and shift too, or statistics of the sources with "
-        "unchanged outputs; default: the method's"
+        None,
+        description="before training: statistics reset, scale and shift too, or statistics of the sources with "
+        "unchanged outputs; default: the method's",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
     seeds: int = Field(1, ge=1, description="independent pretrainings; repeats take them in turn")

@@ -1,4 +1,4 @@
-"""States of a training, kept so that it can go on after a death: written aside, in the background, whole or not at all."""
+"""States of a training, kept so that it can go on after a death: written in the background, whole or not at all."""
 
 import copy
 import io

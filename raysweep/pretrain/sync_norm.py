@@ -48,7 +48,7 @@ class _SharedStatistics(_BatchNorm):
             return functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )  # fmt: skip
-        wide = x.float()
+        wide = x.float() if x.dtype == torch.bfloat16 else x
         over = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         count = x.numel() // x.shape[1]
