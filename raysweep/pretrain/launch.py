@@ -127,7 +127,7 @@ def _train(
     zoom = sum(recipe.zoom * px / recipe.px for recipe in recipes) / len(recipes)
     info = before.model_copy(
         update={
-            "mpp": patches.mpp * patches.px / px * zoom,
+            "mpp": patches.mpp and patches.mpp * patches.px / px * zoom,
             "px": px,
             "method": chosen.method,
             "sources": sorted({*before.sources, *rows.sources}),
