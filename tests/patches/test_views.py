@@ -11,7 +11,7 @@ from torchvision.transforms import ColorJitter, RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from raysweep.patches.recipe import Recipe
-from raysweep.patches.views import colour_views, crop_views, make_views
+from raysweep.patches.views import _coloured, _drawn, colour_views, crop_views, make_views
 
 FULL = Recipe(
     24, scale=(0.3, 1.0), stretch=4 / 3, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1,
@@ -19,7 +19,6 @@ FULL = Recipe(
 )  # fmt: skip
 RAW = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-STILL = {"turn": False}
 
 
 def images(n: int, px: int = 32) -> list[np.ndarray]:
@@ -72,16 +71,16 @@ def test_a_view_depends_on_seed_epoch_key_and_view_alone():
     assert torch.equal(together.flip(0), view(FULL, pictures[::-1], keys[::-1]))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_view_is_the_same_to_the_bit_in_batches_of_any_size(threads):
+@pytest.mark.parametrize(("threads", "largest"), [(1, 64), (2, 16)])
+def test_a_view_is_the_same_to_the_bit_in_batches_of_any_size(threads, largest):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         recipe = replace(FULL, px=112)  # large enough for torch to divide the work among its threads
-        pictures = images(64)
-        whole = view(recipe, pictures, range(64), **NORMAL)
+        pictures, keys = images(largest), range(largest)
+        whole = view(recipe, pictures, keys, **NORMAL)
         for n in (1, 7):
-            parts = [view(recipe, pictures[i : i + n], range(64)[i : i + n], **NORMAL) for i in range(0, 64, n)]
+            parts = [view(recipe, pictures[i : i + n], keys[i : i + n], **NORMAL) for i in range(0, largest, n)]
             assert torch.equal(whole, torch.cat(parts))
     finally:
         torch.set_num_threads(before)
@@ -164,21 +163,23 @@ def test_areas_shapes_and_places_of_crops_are_torchvisions():
 
 
 def test_large_crops_cover_about_as_much_as_torchvisions():
-    """There torchvision draws again, and here the crop becomes as wide or high as the picture."""
+    """There torchvision draws again, which favours small areas, and here the crop is cut to the picture's edges."""
     for scale in ((0.2, 1.0), (0.8, 1.0)):
         recipe = Recipe(32, scale=scale, stretch=4 / 3, turn=False)
         found = boxes(recipe, 64, 64, 4, 600)
         torch.manual_seed(0)
         theirs = [RandomResizedCrop.get_params(torch.empty(3, 64, 64), [*scale], [3 / 4, 4 / 3]) for _ in range(600)]
         theirs_area = np.mean([h * w for _, _, h, w in theirs]) / 64**2
-        assert (found[:, 2] * found[:, 3]).mean() / 64**2 == pytest.approx(theirs_area, abs=0.03)
+        area = (found[:, 2] * found[:, 3]).mean() / 64**2
+        assert theirs_area - 0.01 < area < theirs_area + 0.06
+        assert area < np.mean(scale)
 
 
 def test_the_mean_edge_of_crops_is_the_zoom():
     recipe = Recipe(50, scale=(0.25, 0.64), turn=False)
     widths = boxes(recipe, 100, 100, 2, 300)[:, 2]
-    assert widths.min() == pytest.approx(50, abs=1)
-    assert widths.max() == pytest.approx(80, abs=1)
+    assert widths.min() == pytest.approx(50, abs=1.5)
+    assert widths.max() == pytest.approx(80, abs=1.5)
     assert widths.mean() / 100 == pytest.approx(recipe.zoom, abs=0.01)
 
 
@@ -349,6 +350,21 @@ def test_stains_come_before_grey():
     torch.testing.assert_close(grey, luma(view(recipe, [picture], [5])[0]).expand(3, -1, -1))
 
 
+def test_a_batch_at_once_as_on_a_gpu_is_painted_as_one_by_one():
+    recipe = replace(FULL, px=48)
+    pixels = crop_views(images(40, 64), range(40), recipe, seed=0, epoch=0, view=0)
+    one_by_one = colour_views(pixels, range(40), recipe, seed=0, epoch=0, view=0, **RAW)
+    at_once = _coloured(pixels, recipe, _drawn(range(40), 0, 0, 0))
+    torch.testing.assert_close(at_once, one_by_one, atol=1e-5, rtol=0)
+
+
+def test_everything_is_done_on_the_device_of_the_pixels():
+    """The meta device refuses to meet tensors of another one, as a GPU does."""
+    pixels = torch.zeros(40, 3, 24, 24, dtype=torch.uint8, device="meta")
+    views = colour_views(pixels, range(40), FULL, seed=0, epoch=0, view=0, **NORMAL)
+    assert (views.device, views.dtype, views.shape) == (pixels.device, torch.float32, pixels.shape)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_paints_what_the_cpu_paints():
     recipe = replace(FULL, px=96)
@@ -362,7 +378,4 @@ def test_a_gpu_paints_what_the_cpu_paints():
             found = colour_views(pixels.cuda(), range(48), recipe, **how)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert found.dtype == torch.float32
-    wanted_pixels, found_pixels = (x.cpu() for x in (wanted, found))
-    far = (wanted_pixels - found_pixels).abs() > 2e-3
-    assert far.float().mean() < 1e-4
+    torch.testing.assert_close(found.cpu(), wanted, atol=2e-3, rtol=0)
