@@ -104,4 +104,5 @@ def checkpoint_inputs(
         "patches": patches,
         "seed": seed,
         "pretraining_seed": pretraining_seed,
+        **spec.covered(init),
     }
