@@ -13,6 +13,7 @@ from raysweep.backbones.renames import Reading, renamed
 _AS_WELL = 0.9  # of the best copy's keys: a copy with so many fits as well
 _WRAPPED = 0.5  # of a backbone's keys stand under a prefix that may be its own
 _MOST_WRAPPERS = 6
+_RENAMED = 0.5  # of a backbone's keys are missing: its names in the file are others
 _MOST_HEAD_KEYS = 4  # left over behind a trunk that is found by its sequence
 
 # Of two copies that fit as well, the one whose prefix names the first of these is taken: an average of weights
@@ -72,7 +73,8 @@ def fit_keys(content: Mapping[str, Any], model: nn.Module, *, ordered: bool = Tr
         if best is not None and best.misfits == (0, 0):
             return best
     assert best is not None
-    return (_by_sequence(flat, target, needed) if ordered and best.missing else None) or best
+    others = len(best.missing) > _RENAMED * len(needed)  # a key too few is no reason to take another copy
+    return (_by_sequence(flat, target, needed) if ordered and others else None) or best
 
 
 def needed_keys(model: nn.Module) -> list[str]:

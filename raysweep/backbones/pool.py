@@ -1,6 +1,5 @@
 """How a vision transformer's tokens become one vector of features."""
 
-import functools
 from typing import Any
 
 import torch
@@ -39,7 +38,6 @@ def set_pool(model: nn.Module, pool: Pool | None, name: str) -> nn.Module:
     return model
 
 
-@functools.cache
 def _joined(transformer: type) -> type:
     """The class of transformer with another way of pooling; a wrapper would change the names of the weights."""
 

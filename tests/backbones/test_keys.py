@@ -95,7 +95,7 @@ def test_of_two_copies_the_meant_one_is_taken(model, first, second):
 
 @pytest.mark.parametrize(("name", "left"), [("resnet18", "fc"), ("densenet121", "classifier")])
 def test_the_trunk_of_a_network_with_many_heads(name, left):
-    """The layout of Mormont's multi-task files: `features.` and the whole network, `heads.` and a name for each task."""
+    """The layout of Mormont's multi-task files: `features.` and the whole network, and `heads.`."""
     whole = timm.create_model(name, num_classes=3).state_dict()
     content = {f"features.{key}": value for key, value in whole.items()}
     content |= {f"heads.{task}.0.weight": torch.zeros(2, 4) for task in ("glomeruli", "necrosis")}
