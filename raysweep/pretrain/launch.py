@@ -89,7 +89,9 @@ def _by_name(path: str) -> str:
 
 
 def _initial(spec: CheckpointSpec, init: Storage | None, seed: int, name: str, progress: Progress) -> Initial:
-    initial = initial_weights(spec.init, spec.backbone, seed=seed, parent=init, licence=spec.licence)
+    initial = initial_weights(spec.init, spec.backbone, seed=seed, parent=init, licence=spec.licence, given=spec)
+    for note in initial.notes:
+        progress.say(f"{name}: {spec.init}: {note}")
     for what, keys in (("dropped", initial.dropped), ("missing", initial.missing)):
         if keys:
             progress.say(
