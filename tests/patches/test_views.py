@@ -158,6 +158,8 @@ def test_areas_shapes_and_places_of_crops_are_torchvisions():
     for ours, other in ((w * h, tw * th), (w, tw), (h, th), (x, tx), (y, ty), (np.log(w / h), np.log(tw / th))):
         jitter = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 1500)) * min(1, np.ptp(other) / 10)  # whole pixels
         assert stats.ks_2samp(ours + jitter[0], other + jitter[1]).statistic < 0.06  # 5% level: 0.05
+    together = np.corrcoef([w * h, w / h, x / (64 - w), y / (64 - h)])
+    assert np.abs(together - np.eye(4)).max() < 0.08  # each has a draw of its own
     assert min(x.min(), y.min()) > -0.3
     assert max((x + w).max(), (y + h).max()) < 64.3
 
