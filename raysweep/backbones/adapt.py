@@ -35,6 +35,9 @@ def adapt(reading: Reading, model: nn.Module) -> Reading | None:
     target = model.state_dict()
     for name in _first_convolutions(model):
         if name in tensors and name in target:
+            given = reading.tensors.get(name, tensors[name])
+            if given.ndim == 4 and given.shape[2:] != tensors[name].shape[2:]:
+                tensors[name] = given  # patches of another size are another network
             tensors[name] = _channels(tensors[name], target[name])
     if all(tensors.get(name) is value for name, value in reading.tensors.items()) and len(tensors) == len(
         reading.tensors

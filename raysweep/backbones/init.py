@@ -25,15 +25,22 @@ _LEAST_FIT = 0.5  # of a backbone's keys must be in a file, whatever is allowed
 class Initial:
     """Weights under timm's names, what they are, and what a file had too much or too little.
 
-    `missing` are parameters and running statistics that were allowed to be drawn at random, `notes` say what was done
-    to make a file fit beside taking a prefix off.
+    `missing` are parameters and running statistics that were allowed to be drawn at random, `strays` those dropped keys
+    that were allowed though they are of the same trunk, `notes` say what was done to make a file fit beside taking a
+    prefix off.
     """
 
     weights: "dict[str, Tensor]"
     info: CheckpointInfo
     dropped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def misfits(self) -> dict[str, list[str]]:
+        """For the manifest: every key that did not fit, by what became of it."""
+        return {"dropped_keys": self.dropped, "missing_keys": self.missing, "stray_keys": self.strays}
 
 
 def is_file(init: str) -> bool:
@@ -238,6 +245,7 @@ def _from_file(init: str, path: Path, model: "nn.Module", info: CheckpointInfo, 
         info.model_copy(update={"init": identity, "sources": sources, "allow_missing": given.allow_missing}),
         fitted.dropped,
         fitted.missing,
+        fitted.strays,
         fitted.notes,
     )
 

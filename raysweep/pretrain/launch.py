@@ -50,14 +50,14 @@ def pretrain(
     if chosen is None:
         initial = _initial(spec, init, own_seed, name, progress)
         save_checkpoint(artefact.folder, initial.weights, _start(initial, init, pretraining_seed))
-        counts: dict[str, Any] = {"dropped_keys": initial.dropped, "missing_keys": initial.missing}
+        counts: dict[str, Any] = initial.misfits
         epochs_seconds = 0.0
     else:
         start = artefact.folder.at("resume", "start")
         if not start.exists("keys.json"):  # made once: a resume downloads nothing
             initial = _initial(spec, init, own_seed, name, progress)
             save_checkpoint(start, initial.weights, _start(initial, init, pretraining_seed))
-            start.write_json({"dropped_keys": initial.dropped, "missing_keys": initial.missing}, "keys.json")
+            start.write_json(initial.misfits, "keys.json")
         counts = start.read_json("keys.json")
         history = _train(chosen, artefact, start, sources, name, own_seed, seed, team, progress)
         write_sources(artefact.folder, sources, parent=init, split_seed=seed)
