@@ -64,12 +64,12 @@ class BarlowTwins(Method):
         width, dim = int(backbone.num_features), self.options.dim  # type: ignore[arg-type]
         return nn.ModuleDict({"backbone": backbone, "head": BarlowTwinsProjectionHead(width, dim, dim)})
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         # View by view, as the authors do: each kind of view has batch statistics of its own.
         return {"projected": [module.head(module.backbone(view)) for view in batch.views]}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """The paper's loss (equation 1) times 0.024."""
         from lightly.loss import BarlowTwinsLoss

@@ -73,7 +73,7 @@ class BYOL(Method):
             }
         )
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
 
         # View by view, as the authors do: each kind of view has batch statistics of its own.
@@ -83,7 +83,7 @@ class BYOL(Method):
         return {"predicted": predicted, "targets": targets}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """Equation 2 for both ways round: squared distance of unit vectors, in [0, 8]."""
         from lightly.loss import NegativeCosineSimilarity
@@ -92,7 +92,7 @@ class BYOL(Method):
         minus_cosine = NegativeCosineSimilarity()
         return 4 + 2 * (minus_cosine(first, second_target) + minus_cosine(second, first_target)), {}
 
-    def after_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_step(self, module: Any, progress: TrainingProgress) -> None:
         from lightly.models.utils import update_momentum
 
         momentum = progress.cosine(self.options.momentum, 1.0)

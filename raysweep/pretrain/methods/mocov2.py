@@ -83,10 +83,10 @@ class MoCoV2(Method):
             }
         )
 
-    def before_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def before_step(self, module: Any, progress: TrainingProgress) -> None:
         self._keys = []
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
 
         queries, keys = batch.views
@@ -95,7 +95,7 @@ class MoCoV2(Method):
         return {"queries": module.head(module.backbone(queries)), "keys": made}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         import torch
         from torch.nn.functional import cross_entropy, normalize
@@ -107,7 +107,7 @@ class MoCoV2(Method):
         loss = cross_entropy(alike / self.options.tau, first)
         return loss, {"accuracy": (alike.argmax(1) == 0).float().mean()}
 
-    def after_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_step(self, module: Any, progress: TrainingProgress) -> None:
         import torch
         from lightly.models.utils import update_momentum
 

@@ -96,19 +96,19 @@ class SwAV(Method):
             parts["queue"] = KeyQueue(options.queue, 2, options.dim)
         return nn.ModuleDict(parts)
 
-    def before_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def before_step(self, module: Any, progress: TrainingProgress) -> None:
         from lightly.models.utils import normalize_weight
 
         normalize_weight(module.prototypes.weight)
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
 
         large, small = batch.views[:2], batch.views[2:]  # one pass for each size, as the authors do
         return {"embedded": [module.head(module.backbone(torch.cat(views))) for views in (large, small) if views]}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """Equation 2 over every ordered pair of a large view, which gives the code, and another, which predicts it.
 
@@ -137,11 +137,11 @@ class SwAV(Method):
             ]
         return torch.stack(losses).mean(), {}
 
-    def after_backward(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_backward(self, module: Any, progress: TrainingProgress) -> None:
         if progress.epoch < self.options.freeze_epochs:
             module.prototypes.weight.grad = None
 
-    def after_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_step(self, module: Any, progress: TrainingProgress) -> None:
         if self.options.queue and progress.epoch >= self.options.queue_epoch:
             module.queue.add(self._embedded)
         self._embedded = None
