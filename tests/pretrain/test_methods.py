@@ -16,8 +16,8 @@ from tests.pretrain import ranks
 SMALL = {
     "barlowtwins": {"dim": 16},
     "byol": {"dim": 8, "hidden": 16},
-    "dino": {"dim": 16, "n_small": 2},
-    "dinov2": {"dim": 16, "n_small": 2},
+    "dino": {"dim": 16, "hidden": 32, "n_small": 2},
+    "dinov2": {"dim": 16, "hidden": 32, "n_small": 2},
     "mae": {"width": 32, "depth": 1, "heads": 2},
     "mocov2": {"dim": 8, "queue": 16, "groups": 2},
     "multitask": {},
