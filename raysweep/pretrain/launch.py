@@ -3,12 +3,15 @@
 import json
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
+from raysweep.errors import WorkError
 from raysweep.patches.read import PatchSet
 from raysweep.pretrain.inputs import Settings, make_method, settings
+from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.progress import Progress, Stage
 from raysweep.randomness import stable_hash
@@ -23,7 +26,7 @@ def pretrain(
     *,
     name: str,
     init: Storage | None,
-    patches: Storage | None,
+    sources: Sequence[SourceInput],
     seed: int,
     pretraining_seed: int,
     workers: int,
@@ -37,7 +40,7 @@ def pretrain(
         artefact: where it is made (`inputs.checkpoint_inputs` gives its inputs).
         name: the checkpoint's, to show.
         init: folder of the checkpoint that it starts from; None: `spec.init` is random, timm, hf-hub or a file.
-        patches: folder of the patch set; None without a method.
+        sources: what it draws from; nothing without a method.
         seed: the study's.
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
         workers: DDP ranks; with GPUs, at most one for each. With a method, Ray is initialised by the caller.
@@ -55,14 +58,16 @@ def pretrain(
         counts: dict[str, Any] = {"dropped_keys": initial.dropped, "missing_keys": initial.missing}
         epochs_seconds = 0.0
     else:
-        assert patches is not None, "a method without patches is no valid CheckpointSpec"
+        [source] = sources  # `check_method` has refused more
+        if source.task is not None:
+            raise WorkError(f"patches: {source.name} is a labelled set, which no method can be trained on yet")
         start = artefact.folder.at("resume", "start")
         if not start.exists("keys.json"):  # made once: a resume downloads nothing
             initial = _initial(spec, init, own_seed, name, progress)
             save_checkpoint(start, initial.weights, _start(initial, init, pretraining_seed))
             start.write_json({"dropped_keys": initial.dropped, "missing_keys": initial.missing}, "keys.json")
         counts = start.read_json("keys.json")
-        history = _train(chosen, artefact, start, PatchSet(patches), name, own_seed, workers, threads, progress)
+        history = _train(chosen, artefact, start, PatchSet(source.folder), name, own_seed, workers, threads, progress)
         counts |= {"epochs": len(history), "images": sum(line["images"] for line in history)}
         epochs_seconds = sum(line["epoch_seconds"] for line in history)
     artefact.commit(

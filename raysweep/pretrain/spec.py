@@ -14,8 +14,10 @@ class CheckpointSpec(Model):
     init: str = Field("random", description="random | timm | hf-hub:NAME | a .safetensors or .pth file | a checkpoint")
     method: str | None = Field(None, description="pretraining objective; none: the init itself is the checkpoint")
     options: dict[str, Any] = Field({}, description="the method's own options")
-    patches: str | list[str] | None = Field(
-        None, description="a patch set of the study or the folder of another study's; some methods take several sources"
+    patches: str | list[str] | dict[str, float] | None = Field(
+        None,
+        description="a patch set or labelled set, or the folder of another study's patch set; some methods take "
+        "several: a list, or names with their shares of a batch",
     )
     leave_out: Literal["each"] | list[list[str]] | None = Field(
         None, description="train without the task that is tested: groups of sources that leave together, or each alone"
@@ -39,10 +41,18 @@ class CheckpointSpec(Model):
         """What it draws its patches from."""
         return [self.patches] if isinstance(self.patches, str) else list(self.patches or [])
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The share of each source in a batch, beside the others'; 1 where none is given."""
+        return dict(self.patches) if isinstance(self.patches, dict) else dict.fromkeys(self.sources, 1.0)
+
     @model_validator(mode="after")
     def _whole(self) -> "CheckpointSpec":
         if self.method and not self.patches:
             raise ValueError("a method needs patches: name a patch set")
+        for name, weight in self.weights.items():
+            if not weight > 0:
+                raise ValueError(f"patches.{name}: a source has a share above 0 (given: {weight:g}); or leave it out")
         if self.patches and not self.method:
             raise ValueError("patches are given but no method: name one (supervised, simclr, ...)")
         if (self.leave_out or self.join) and not self.method:

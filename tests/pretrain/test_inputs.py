@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs, method_names, settings
@@ -73,3 +74,15 @@ def test_inputs_decide_the_fingerprint(other):
 @pytest.mark.parametrize("same", [{"seeds": 3}, {"patches": "by-another-name"}, {"init": "by-another-name"}])
 def test_names_and_counts_do_not_decide_the_fingerprint(same):
     assert print_of(spec(**same)) == print_of(spec())
+
+
+def test_sources_have_shares_and_none_is_one():
+    many = {"leave_out": "each"}
+    assert spec(patches="a").weights == {"a": 1.0}
+    assert spec(patches=["a", "b"], **many).weights == {"a": 1.0, "b": 1.0}
+    shared = spec(patches={"a": 2, "b": 0.5}, **many)
+    assert (shared.sources, shared.weights) == (["a", "b"], {"a": 2.0, "b": 0.5})
+    assert CheckpointSpec(backbone="resnet18").weights == {}
+    for weight in (0, -1.5):
+        with pytest.raises(ValidationError, match=rf"patches.b: a source has a share above 0 \(given: {weight}\)"):
+            spec(patches={"a": 2, "b": weight})

@@ -17,6 +17,7 @@ from raysweep.backbones.create import create_backbone
 from raysweep.errors import RequestError, WorkError
 from raysweep.pretrain.inputs import checkpoint_inputs
 from raysweep.pretrain.launch import pretrain
+from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
@@ -31,8 +32,9 @@ def artefact_of(home: Path, spec: CheckpointSpec, **keys) -> Artefact:
 def make(
     spec: CheckpointSpec, artefact: Artefact, *, patches=None, init=None, progress=None, workers=2, seed=0
 ) -> None:
+    sources = [] if patches is None else [SourceInput("tissue", patches)]
     pretrain(
-        spec, artefact, name="toy", init=init, patches=patches, seed=0, pretraining_seed=seed, workers=workers,
+        spec, artefact, name="toy", init=init, sources=sources, seed=0, pretraining_seed=seed, workers=workers,
         threads=1, progress=progress or Progress(quiet=True),
     )  # fmt: skip
 
