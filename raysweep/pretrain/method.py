@@ -111,7 +111,7 @@ class Method:
 
     def exported(self, module: Any) -> "nn.Module":
         """The network that becomes the checkpoint."""
-        return module.backbone  # type: ignore[no-any-return]
+        return module.backbone
 
     def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         """Run the networks on a rank's share of a batch. What it returns reaches `loss` with its tensors in float32.

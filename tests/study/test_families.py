@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError
-from raysweep.pretrain.methods.supervised import Supervised
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.storage import Artefact, Storage
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
@@ -118,8 +117,7 @@ def _plan(
 _POOL = {"backbone": "resnet18", "method": "supervised", "patches": ["a", "b"], "seeds": 2}
 
 
-def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Supervised, "takes_pool", True)
+def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path) -> None:
     left = _plan(tmp_path, _POOL | {"leave_out": "each"})
     assert len(left.pretrainings) == 2 * 2
     assert left.of("a", 0, 0) is left.of("a", 1, 2), "equal pools are one artefact, and seeds take turns"
@@ -136,8 +134,7 @@ def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path, monkeyp
     assert [p.seed for p in whole.pretrainings] == [0, 1]
 
 
-def test_each_member_gets_the_folders_and_folds_of_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Supervised, "takes_pool", True)
+def test_each_member_gets_the_folders_and_folds_of_its_sources(tmp_path: Path) -> None:
     plan = _plan(tmp_path, _POOL | {"join": "target", "patches": {"a": 2, "b": 0.5}})
     first = plan.sources_of(plan.of("a", 1, 0))
     assert [(s.name, s.weight, s.fold) for s in first] == [("b", 0.5, None), ("a", 2.0, 1)]
@@ -149,22 +146,20 @@ def test_each_member_gets_the_folders_and_folds_of_its_sources(tmp_path: Path, m
     assert (plan.patch_sets, plan.labelled_sets) == ([], ["b", "a"])
 
 
-def test_what_is_seen_decides_and_not_how_it_is_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Supervised, "takes_pool", True)
+def test_what_is_seen_decides_and_not_how_it_is_tested(tmp_path: Path) -> None:
 
     def prints(folds_of_a: int = 2, **keys: object) -> list[str]:
         plan = _plan(tmp_path, _POOL | keys, tested=("b",), folds_of_a=folds_of_a)
         return [a.fingerprint for a in plan.artefacts]
 
     plain = prints()
-    assert prints(patches={"a": 1, "b": 1.0}) == plain, "equal shares are the default"
+    assert not set(prints(patches={"a": 1, "b": 1.0})) & set(plain), "by default every patch counts alike"
     assert not set(prints(patches={"a": 1, "b": 2})) & set(plain)
     assert not set(prints(patches=["b"])) & set(plain)
     assert prints(folds_of_a=3) == plain, "no fold is used, so the division of the set is no part of it"
 
 
-def test_nobody_may_see_its_test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Supervised, "takes_pool", True)
+def test_nobody_may_see_its_test_images(tmp_path: Path) -> None:
     with pytest.raises(
         RequestError, match=r"checkpoints\.pool: patches: a is a task .* leave_out: each or join: target"
     ):
@@ -174,8 +169,3 @@ def test_nobody_may_see_its_test_images(tmp_path: Path, monkeypatch: pytest.Monk
     alone = _plan(tmp_path, _POOL | {"patches": "b"})  # it has an official split: its train part is all that is seen
     [source] = alone.sources_of(alone.pretrainings[0])
     assert (source.name, source.fold) == ("b", None)
-
-
-def test_a_method_that_takes_one_patch_set_refuses_a_pool(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"checkpoints\.pool: method supervised is trained on one patch set"):
-        _plan(tmp_path, _POOL | {"leave_out": "each"})
