@@ -41,6 +41,8 @@ app = typer.Typer(
 )
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 app.add_typer(datasets, name="datasets")
+checkpoints = typer.Typer(no_args_is_help=True, help="The published models that a checkpoint can start from.")
+app.add_typer(checkpoints, name="checkpoints")
 
 out = Console(highlight=False, soft_wrap=True)
 _LOG_WIDTH = 400  # characters; longer cells are folded
@@ -188,6 +190,14 @@ def datasets_prepare(
     out.print(text, markup=False)
     if failed:
         raise typer.Exit(3)
+
+
+@checkpoints.command("list")
+def checkpoints_list() -> None:
+    """Every published model that has a card: `init: published:NAME` in a study."""
+    from raysweep.study.models import model_rows
+
+    _table("published models", *model_rows())
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from raysweep.backbones.given import Interpolation, Pool
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.storage import Storage
@@ -23,23 +24,27 @@ class CheckpointInfo(Model):
     """What a checkpoint is and where it comes from."""
 
     backbone: str = Field(description="timm model name")
-    arguments: dict[str, Any] = Field({}, description="what timm needs to build it beyond the name")
+    arguments: dict[str, Any] = Field({}, description="what timm needs to build it beyond the name; layers by name")
+    pool: Pool | None = Field(None, description="of a vision transformer's tokens; none: timm's own")
     mean: tuple[float, float, float] = Field(description="of the channels R, G, B, for pixels in [0, 1]")
     std: tuple[float, float, float]
+    interpolation: Interpolation = Field("bicubic", description="of the resize before the network")
     mpp: float | None = Field(None, description="um per pixel that the network saw, after views and resize")
     px: int | None = Field(None, description="edge of what the network saw, pixels")
     method: str | None = Field(None, description="pretraining objective; none: published or random weights")
     licence: str | None = None
     sources: list[str] = Field([], description="slides, their patients and published data that the weights have seen")
-    init: str = Field(description="random, timm:TAG, hf-hub:NAME, file:NAME or checkpoint:FINGERPRINT")
+    init: str = Field(description="random, timm:TAG, hf-hub:NAME, published:NAME, file:NAME or checkpoint:FINGERPRINT")
+    allow_missing: list[str] = Field([], description="globs of what its file was allowed not to have")
     patches: str | None = Field(None, description="fingerprint of the patch set")
     epochs: int | None = None
+    steps: int | None = Field(None, description="of a training whose budget is in steps")
     pretraining_seed: int = 0
     parents: list[dict[str, Any]] = Field([], description="the lineage, oldest first")
 
     def lineage(self) -> list[dict[str, Any]]:
         """What a checkpoint made from this one has as parents."""
-        own = {"backbone", "init", "method", "patches", "epochs", "pretraining_seed", "licence"}
+        own = {"backbone", "pool", "init", "method", "patches", "epochs", "steps", "pretraining_seed", "licence"}
         return [*self.parents, self.model_dump(mode="json", include=own, exclude_none=True)]
 
 
@@ -63,7 +68,7 @@ def load_checkpoint(folder: Storage) -> "tuple[nn.Module, CheckpointInfo]":
     from raysweep.backbones.create import create_backbone
 
     info = read_info(folder)
-    model = create_backbone(info.backbone, seed=0, arguments=info.arguments)
+    model = create_backbone(info.backbone, seed=0, arguments=info.arguments, pool=info.pool)
     try:
         model.load_state_dict(load(folder.read_bytes(FILE)))
     except RuntimeError as error:
@@ -96,9 +101,21 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
     Hub: both `timm.create_model("local-dir:OUT", pretrained=True, num_classes=0)` and
     `timm.create_model(NAME, checkpoint_path="OUT/model.safetensors", num_classes=0)` load it.
 
+    timm's configuration has no words for two things, which `raysweep` in it says: a layer that is given by its name
+    (`mlp_layer: SwiGLUPacked`) is to be passed to `create_model` as timm.layers has it, and of `pool: token+avg` there
+    come all tokens, to be pooled by the reader.
+
     Raises RequestError when there is no checkpoint in the folder.
     """
+    from raysweep.backbones.arguments import says_layers
+
     info = read_info(folder)
+    layers = says_layers(info.arguments)
+    arguments = {key: value for key, value in info.arguments.items() if key not in layers}
+    if info.pool:
+        arguments |= {"global_pool": "" if info.pool == "token+avg" else info.pool}
+    if info.pool == "avg":
+        arguments |= {"fc_norm": False}  # timm would rename the last norm
     weights = Storage.open(out)
     weights.write_bytes(folder.read_bytes(FILE), "model.safetensors")
     architecture, _, tag = info.backbone.partition(".")
@@ -107,12 +124,12 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
         "architecture": architecture,
         "num_classes": 0,
         "global_pool": None,
-        "model_args": info.arguments or None,
+        "model_args": arguments or None,
         "pretrained_cfg": {
             "tag": tag,
             "input_size": [3, edge, edge],
             "fixed_input_size": False,
-            "interpolation": "bicubic",
+            "interpolation": info.interpolation,
             "crop_pct": 1.0,
             "mean": info.mean,
             "std": info.std,

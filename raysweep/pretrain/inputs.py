@@ -128,4 +128,5 @@ def checkpoint_inputs(
         "patches": patches,
         "seed": seed,
         "pretraining_seed": pretraining_seed,
+        **spec.covered(init),
     }

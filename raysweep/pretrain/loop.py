@@ -28,19 +28,12 @@ from raysweep.pretrain.reader import Reader
 from raysweep.pretrain.rows import TrainingRows
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.states import States
+from raysweep.pretrain.team import Saving
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 
 _CHECK_STEPS = 20  # between looks at what all ranks must agree on
 _CALIBRATION_BATCHES = 8
-
-
-@dataclass(frozen=True)
-class Saving:
-    """How often a state is kept: after so many minutes, or after so many steps where they are given."""
-
-    minutes: float = 5.0
-    steps: int | None = None
 
 
 @dataclass(frozen=True)

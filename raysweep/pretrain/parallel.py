@@ -1,5 +1,6 @@
 """One step of a method as a module, shared by the ranks of a training."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -61,12 +62,14 @@ def shared_step(
         return step
     # Looking for unused parameters lets heads be idle, and keeps gradient buckets as they were at the first step:
     # rebuilt ones would add up three or more ranks in another order after a resume.
-    return DistributedDataParallel(
-        step,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # statistics are shared as they are made; queues are filled alike on every rank
-        find_unused_parameters=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # broadcast_buffers has another name from torch 2.14 on
+        return DistributedDataParallel(
+            step,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,  # statistics are shared as they are made; queues are filled alike on every rank
+            find_unused_parameters=True,
+        )
 
 
 def _in_float32(value: Any) -> Any:

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysweep.errors import RequestError
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.read import PatchSet
 from raysweep.pretrain.source import SourceInput
 
@@ -37,6 +38,16 @@ class TrainingRows:
             self.rows = [group.labelled if labelled else group.usable for group in self.patches.row_groups]
         if not any(self.rows):
             raise RequestError(f"patches {source.name}: no patch of its training split can be used")
+
+    @property
+    def seen(self) -> set[str]:
+        """What a leak would be told by: slides and patients; of a labelled set, its name and units."""
+        done = [slide for slide in read_outcomes(self.patches.folder) if slide.status == "done"]
+        if self._allowed is not None:
+            done = [slide for slide in done if slide.slide in set(self._allowed.to_pylist())]
+            return {self.source.name} | {slide.patient for slide in done if slide.patient}
+        done = [slide for slide in done if slide.split in (None, "train")]
+        return {slide.slide for slide in done} | {slide.patient for slide in done if slide.patient}
 
     @property
     def columns(self) -> list[str]:

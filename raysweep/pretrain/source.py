@@ -18,3 +18,7 @@ class SourceInput:
     weight: float | None = None
     task: Storage | None = None
     fold: int | None = None
+
+
+def write_sources(folder, sources, *, parent, split_seed):
+    pass

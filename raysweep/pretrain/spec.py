@@ -4,14 +4,16 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysweep.model import Model
+from raysweep.backbones.given import Given
 
 
-class CheckpointSpec(Model):
+class CheckpointSpec(Given):
     """One checkpoint: an init alone, or an init trained further by a method on a patch set."""
 
     backbone: str | None = Field(None, description="timm model name; inherited when init is a checkpoint")
-    init: str = Field("random", description="random | timm | hf-hub:NAME | a .safetensors or .pth file | a checkpoint")
+    init: str = Field(
+        "random", description="random | timm | published:NAME | hf-hub:NAME | a file of weights | a checkpoint"
+    )
     method: str | None = Field(None, description="pretraining objective; none: the init itself is the checkpoint")
     options: dict[str, Any] = Field({}, description="the method's own options")
     preset: str | None = Field(None, description="settings of a published study for the method: kawai2023, mormont2020")

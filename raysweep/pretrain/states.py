@@ -27,7 +27,7 @@ class States:
 
     def last(self) -> dict[str, Any] | None:
         """The newest state that can be read, tensors on the CPU; None when there is none."""
-        for step in sorted(self._steps(), reverse=True):
+        for step in sorted(_steps(self._folder), reverse=True):
             try:
                 data = io.BytesIO(self._folder.read_bytes(_name(step)))
                 return torch.load(data, map_location="cpu", weights_only=True)
@@ -61,11 +61,17 @@ class States:
         except (OSError, WorkError) as error:
             _LOG.warning("state of step %d could not be written (%s); the one before it is kept", step, error)
             return
-        for old in sorted(self._steps())[: -self._keep]:
+        for old in sorted(_steps(self._folder))[: -self._keep]:
             self._folder.remove(_name(old))
 
-    def _steps(self) -> list[int]:
-        return [int(found[1]) for name in self._folder.names() if (found := _NAME.match(name))]
+    @staticmethod
+    def newest(folder: Storage) -> int:
+        """The step of the newest state in a folder; 0 when there is none."""
+        return max(_steps(folder), default=0)
+
+
+def _steps(folder: Storage) -> list[int]:
+    return [int(found[1]) for name in folder.names() if (found := _NAME.match(name))]
 
 
 def _name(step: int) -> str:

@@ -60,7 +60,7 @@ class _SharedStatistics(_BatchNorm):
         n = counts.sum()
         mean = (means * counts).sum(0) / n
         variance = (squares.sum(0) + (counts * (means - mean) ** 2).sum(0)) / n
-        self._remember(mean.detach(), variance.detach(), float(n))
+        self._remember(mean.detach(), variance.detach(), float(n.detach()))
         centred = wide - mean.view(shape)
         normed = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:

@@ -16,7 +16,8 @@ _NAMED = 5  # names listed before "and N more"
 def checkpoint_table(
     checkpoints: Mapping[str, Sequence[Storage]], test_units: Mapping[str, frozenset[str]]
 ) -> tuple[Table, list[str]]:
-    """A row for each checkpoint, and a sentence for each that was pretrained on units of a test set.
+    """A row for each checkpoint, and a sentence for each that was pretrained on units of a test set, or whose file of
+    weights was allowed to lack some or to have more.
 
     checkpoints: a folder for each pretraining seed. The first readable one speaks for the others, which differ from it
     by their seed alone.
@@ -25,6 +26,7 @@ def checkpoint_table(
     for name, folders in checkpoints.items():
         info, status = _info(folders)
         rows.append([name, str(len(folders)), *_facts(info), status])
+        leaks += _misfits(name, folders)
         seen = frozenset(getattr(info, "sources", None) or [])
         for task, units in test_units.items():
             if task in seen:
@@ -39,6 +41,29 @@ def checkpoint_table(
                     "Its values on that task are not those of unseen patients."
                 )
     return Table("checkpoints", _HEADERS, rows, _NUMBERS), leaks
+
+
+def _misfits(name: str, folders: Sequence[Storage]) -> list[str]:
+    """What `allow_missing` let pass: nobody shall take the row for the whole of what its file holds."""
+    for folder in folders:
+        try:
+            counts = folder.read_json(MANIFEST)["counts"]
+        except Exception:  # the table says what is wrong with it
+            continue
+        missing, strays = counts.get("missing_keys", []), counts.get("stray_keys", [])
+        said = []
+        if missing:
+            said.append(f"{len(missing)} parameters of {name} were not in its file (allow_missing): {_some(missing)}.")
+        if strays:
+            said.append(
+                f"{len(strays)} parameters in the file of {name} were left out (allow_missing): {_some(strays)}."
+            )
+        return said
+    return []
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
 def _info(folders: Sequence[Storage]) -> tuple[Any, str]:

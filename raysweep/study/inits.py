@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.backbones.init import check_init
+from raysweep.backbones.init import card_of, check_init, init_identity
 from raysweep.errors import RequestError
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.storage import MANIFEST, Storage, file_identity
@@ -42,35 +42,42 @@ def find_starts(
 
 
 def inherit(spec: CheckpointSpec, backbone: str | None) -> CheckpointSpec:
-    """The spec with the backbone of its init. Raises RequestError when it names another one."""
+    """The spec with the backbone of its init. Raises RequestError when it names another one, or builds it anew."""
     assert backbone is not None  # every checkpoint has one by now
     if spec.backbone and spec.backbone.split(".")[0] != backbone.split(".")[0]:
         raise RequestError(
             f"backbone {spec.backbone} differs from {backbone}, that of its init {spec.init}; leave it out"
         )
+    for key in ("model_args", "allow_missing", "card"):
+        if getattr(spec, key):
+            raise RequestError(f"{key}: init {spec.init} is a checkpoint, which is taken whole; leave {key} out")
     return spec.model_copy(update={"backbone": backbone})
 
 
 def _outside(spec: CheckpointSpec, folder: Path, known: list[str]) -> tuple[CheckpointSpec, str]:
     """An init that is no checkpoint of a study: random, published weights or a file; with its identity."""
-    if not spec.backbone:
-        raise RequestError("backbone is missing; give a timm model name, such as resnet50")
     init = spec.init
     path = folder / Path(init).expanduser()
     if init not in WORDS and path.is_file():
         spec = spec.model_copy(update={"init": path.as_posix()})
-    elif init not in WORDS and not init.startswith("hf-hub:"):
+    card = card_of(spec.init, spec)
+    if card is not None and not spec.backbone:
+        spec = spec.model_copy(update={"backbone": card.backbone})
+    if not spec.backbone:
+        raise RequestError("backbone is missing; give a timm model name, such as resnet50")
+    if init not in WORDS and not path.is_file() and not init.startswith(("hf-hub:", "published:")):
         near = difflib.get_close_matches(init, [*WORDS, *known], n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RequestError(
-            f"init {init} is neither random, timm, hf-hub:NAME, study:STUDY/CHECKPOINT, a checkpoint of this study nor "
-            f"a file{hint}"
+            f"init {init} is neither random, timm, published:NAME, hf-hub:NAME, study:STUDY/CHECKPOINT, a checkpoint "
+            f"of this study nor a file{hint}"
         )
-    check_init(spec.init, spec.backbone)
-    if spec.init not in WORDS and path.is_file():
+    check_init(spec.init, spec.backbone, spec)
+    if init not in WORDS and path.is_file():
         found = file_identity(path)
-        return spec, f"file:{found['size']}:{found['hash']}"
-    return spec, f"timm:{spec.backbone}" if init == "timm" else init
+        file = f"file:{found['size']}:{found['hash']}"
+        return spec, f"{file}:{card.identity}" if card else file
+    return spec, init_identity(init, spec.backbone, card)
 
 
 def _checkpoint_folders(init: str, base: Path, storage: Storage) -> list[Storage]:

@@ -9,6 +9,7 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from segmentation_models_pytorch.encoders import TimmUniversalEncoder
 from torch import Tensor, nn
 
+from raysweep.backbones.arguments import resolve_arguments
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.randomness import torch_seed
@@ -109,7 +110,7 @@ def _dry_run(network: nn.Module, name: str, px: int) -> Tensor:
 
 def _encoder(info: CheckpointInfo, *, any_size: bool) -> TimmUniversalEncoder:
     """The backbone as a pyramid of features, randomly initialised; transformers take any size if the backbone does."""
-    arguments = {**info.arguments, **({"dynamic_img_size": True} if any_size else {})}
+    arguments = {**resolve_arguments(info.arguments), **({"dynamic_img_size": True} if any_size else {})}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from raysweep.backbones.checkpoint import save_checkpoint
 from raysweep.backbones.create import create_backbone
+from raysweep.backbones.given import Given
 from raysweep.backbones.init import check_init, init_identity, initial_weights
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
@@ -63,7 +64,11 @@ def test_a_momentum_file_is_read_and_what_does_not_fit_is_named(state, tmp_path)
     del content[f"module.encoder_q.{missing}"]
     file = tmp_path / "moco.pth.tar"
     torch.save({"epoch": 9, "arch": NAME, "state_dict": content}, file)
-    initial = initial_weights(str(file), NAME, seed=5, licence="CC0")
+    with pytest.raises(RequestError, match=rf"1 of the \d+ parameters .* are not in it \({missing}\); .*allow_missing"):
+        initial_weights(str(file), NAME, seed=5)
+    allowed = Given(allow_missing=["conv1.*.running_*"])
+    initial = initial_weights(str(file), NAME, seed=5, licence="CC0", given=allowed)
+    assert initial.info.allow_missing == ["conv1.*.running_*"]
     assert initial.missing == [missing]
     assert "state_dict.module.encoder_q.fc.0.weight" in initial.dropped
     assert len(initial.dropped) == 1 + len(state)
@@ -85,7 +90,9 @@ def test_a_classifiers_file_loses_its_classifier(tmp_path):
 
 def test_the_file_of_another_model_is_refused(tmp_path):
     torch.save(create_backbone("test_vit", seed=0).state_dict(), tmp_path / "vit.pth")
-    with pytest.raises(RequestError, match=r"only 0 of the \d+ keys of test_resnet are in it .*name the backbone"):
+    with pytest.raises(
+        RequestError, match=r"only 0 of the \d+ parameters and statistics of test_resnet are in it .*name the backbone"
+    ):
         initial_weights(str(tmp_path / "vit.pth"), NAME, seed=0)
 
 

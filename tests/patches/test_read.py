@@ -135,7 +135,9 @@ def test_few_shards_stay_open_and_few_footers_are_kept(artefact, monkeypatch):
     parsed = []
     real = read.pq.ParquetFile
     monkeypatch.setattr(
-        read.pq, "ParquetFile", lambda file, metadata=None: parsed.append(metadata is None) or real(file, metadata)
+        read.pq,
+        "ParquetFile",
+        lambda file, metadata=None: parsed.append(metadata is None) or real(file, metadata=metadata),
     )
     for _ in range(3):
         assert [patches.read(group, ["key"]) for group in (first, last)] == expected

@@ -12,13 +12,14 @@ from raysweep.backbones.create import create_backbone
 from raysweep.backbones.init import initial_weights
 from raysweep.pretrain.batch import Batch
 from raysweep.pretrain.inputs import make_method, settings
-from raysweep.pretrain.loop import Job, Saving, build_module, train
+from raysweep.pretrain.loop import Job, build_module, train
 from raysweep.pretrain.method import SourceClasses, TrainingProgress
 from raysweep.pretrain.optimiser import Optimiser
 from raysweep.pretrain.parallel import shared_step
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.pretrain.states import States
+from raysweep.pretrain.team import Saving
 from raysweep.randomness import stable_hash
 from raysweep.storage import Storage
 

@@ -19,11 +19,11 @@ SMALL = {
     "dino": {"dim": 16, "hidden": 32, "n_small": 2},
     "dinov2": {"dim": 16, "hidden": 32, "n_small": 2},
     "mae": {"width": 32, "depth": 1, "heads": 2},
-    "mocov2": {"dim": 8, "queue": 16},
+    "mocov2": {"dim": 8, "queue": 16, "groups": 2},
     "multitask": {},
     "simclr": {"dim": 8},
     "supervised": {},
-    "swav": {"dim": 8, "prototypes": 6, "n_small": 2},
+    "swav": {"dim": 8, "hidden": 16, "prototypes": 6, "n_small": 2},
 }
 
 

@@ -1,0 +1,153 @@
+"""Every card makes the model that it says, and the layout in which its weights are published fits it."""
+
+import importlib.resources
+import re
+
+import pytest
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from torch import Tensor, nn
+
+from raysweep.backbones import published
+from raysweep.backbones.create import create_backbone
+from raysweep.backbones.given import Given
+from raysweep.backbones.init import check_init, init_identity, initial_weights
+from raysweep.backbones.published import Card, fetch, find_card, list_cards
+from raysweep.errors import RequestError, WorkError
+
+from .test_adapt import hugging_face
+
+_CARDS = {card.name: card for card in list_cards()}
+_KNOWN = {  # name -> (length of the features, millions of parameters), as the models' own pages say
+    "uni2-h": (1536, 681), "virchow2": (2560, 631), "h-optimus-0": (1536, 1135), "h-optimus-1": (1536, 1135),
+    "phikon-v2": (1024, 303), "prov-gigapath": (1536, 1135), "kaiko-vits8": (384, 22), "kaiko-vits16": (384, 22),
+    "kaiko-vitb8": (768, 86), "kaiko-vitb16": (768, 86), "kaiko-vitl14": (1024, 303), "lunit-dino-p8": (384, 22),
+    "lunit-dino-p16": (384, 22), "lunit-bt": (2048, 24), "lunit-mocov2": (2048, 24), "lunit-swav": (2048, 24),
+}  # fmt: skip
+_DISTINCT = list({(c.backbone, str(c.model_args), c.pool): c.name for c in reversed(_CARDS.values())}.values())
+IMAGES = torch.linspace(-1, 1, 3 * 224 * 224).view(1, 3, 224, 224)
+
+
+def small(card: Card) -> Card:
+    """The same architecture with two narrow blocks."""
+    fewer: dict[str, object] = {"depth": 2, "embed_dim": 48, "num_heads": 3}
+    if card.backbone == "resnet50":
+        fewer = {"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}
+    return card.model_copy(update={"model_args": {**card.model_args, **fewer}})
+
+
+def as_published(card: Card, model: nn.Module) -> dict[str, Tensor]:
+    """The model's weights under the names of the card's file."""
+    if card.name == "phikon-v2":
+        return hugging_face(model, "dinov2", "")
+    return dict(model.state_dict())
+
+
+def test_the_cards_ship_with_the_package():
+    folder = importlib.resources.files("raysweep.backbones") / "published"
+    names = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    assert names == list(_CARDS) == sorted(_KNOWN)
+
+
+@pytest.mark.parametrize("name", _DISTINCT)
+def test_a_card_makes_the_model_that_it_says(name):
+    card = _CARDS[name]
+    with torch.device("meta"), torch.no_grad():
+        model = create_backbone(card.backbone, seed=0, arguments=card.model_args, pool=card.pool).eval()
+        features = model(torch.zeros(1, 3, card.px, card.px))
+    width, millions = _KNOWN[name]
+    assert features.shape == (1, width)
+    assert model.num_features == width
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6) == millions
+
+
+@pytest.mark.parametrize("name", _CARDS)
+def test_published_weights_give_the_same_features_here(name, tmp_path, monkeypatch):
+    card = small(_CARDS[name])
+    monkeypatch.setattr(published, "_cards", lambda: {name: card})
+    source = create_backbone(card.backbone, seed=1, arguments=card.model_args, pool=card.pool).eval()
+    file = tmp_path / "weights.pth"
+    torch.save(as_published(card, source), file)
+    initial = initial_weights(str(file), None, seed=2, given=Given(card=name))
+    info = initial.info
+    model = create_backbone(info.backbone, seed=0, arguments=info.arguments, pool=info.pool).eval()
+    model.load_state_dict(initial.weights)
+    with torch.no_grad():
+        assert torch.equal(model(IMAGES), source(IMAGES))
+    assert (initial.missing, initial.strays) == ([], [])
+    assert (info.mean, info.std, info.px, info.mpp) == (card.mean, card.std, card.px, card.mpp)
+    assert info.licence == card.licence.name
+    assert set(info.sources) == {"file:weights.pth", *card.sources}
+
+
+def test_the_class_token_is_joined_with_the_mean_of_the_patches_alone():
+    """Virchow2's page: `output[:, 0]` beside the mean of `output[:, 5:]`; tokens 1 to 4 are registers."""
+    card = small(_CARDS["virchow2"])
+    plain, joined = (
+        create_backbone(card.backbone, seed=1, arguments=card.model_args, pool=pool).eval()
+        for pool in (None, card.pool)
+    )
+    assert list(plain.state_dict()) == list(joined.state_dict())
+    with torch.no_grad():
+        tokens = plain.forward_features(IMAGES)
+        expected = torch.cat([tokens[:, 0], tokens[:, 5:].mean(1)], dim=-1)
+        assert tokens.shape[1] == 5 + 16**2
+        torch.testing.assert_close(joined(IMAGES), expected)
+
+
+def test_weights_of_the_hub_come_from_its_cache(tmp_path, monkeypatch):
+    card = small(_CARDS["lunit-dino-p16"])
+    monkeypatch.setattr(published, "_cards", lambda: {card.name: card})
+    source = create_backbone(card.backbone, seed=1, arguments=card.model_args, pool=card.pool)
+    torch.save(source.state_dict(), tmp_path / "pytorch_model.bin")
+    asked = []
+
+    def cached(repository: str, file: str) -> str:
+        asked.append((repository, file))
+        if not (tmp_path / file).exists():
+            raise LocalEntryNotFoundError("offline")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", cached)
+    initial = initial_weights("published:lunit-dino-p16", None, seed=2)
+    assert asked == [(card.repository, "model.safetensors"), (card.repository, "pytorch_model.bin")]
+    assert all(torch.equal(initial.weights[k], v) for k, v in source.state_dict().items())
+    assert initial.info.init == card.identity
+    assert initial.info.sources == ["TCGA"]
+
+
+def test_without_network_and_cache_it_says_which_file_to_put_where(monkeypatch):
+    def offline(repository: str, file: str) -> str:
+        raise LocalEntryNotFoundError("cannot reach\n the hub")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    with pytest.raises(WorkError) as caught:
+        fetch(_CARDS["uni2-h"])
+    said = str(caught.value)
+    assert "pytorch_model.bin of MahmoodLab/UNI2-h is not in the cache" in said
+    assert "accept the terms on https://huggingface.co/MahmoodLab/UNI2-h" in said
+    assert said.endswith("write init: THAT_FILE and card: uni2-h")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("init", "backbone", "given", "says"),
+    [
+        ("published:uni2", None, {}, "there is no card of it; did you mean uni2-h"),
+        ("published:virchow2", "resnet50", {}, "virchow2 is a vit_huge_patch14_224; leave backbone out"),
+        ("published:virchow2", None, {"card": "virchow2"}, "names its card already; leave card out"),
+        ("random", "resnet50", {"card": "uni2-h"}, "init random is no file"),
+        ("published:lunit-bt", None, {"pool": "token"}, "resnet50 is no vision transformer"),
+    ],
+)
+def test_what_a_card_cannot_be(init, backbone, given, says):
+    with pytest.raises(RequestError, match=re.escape(says)):
+        check_init(init, backbone, Given(**given))
+
+
+def test_what_is_said_of_a_model_is_in_its_identity_and_the_rest_is_not():
+    card = find_card("uni2-h")
+    assert init_identity("published:uni2-h", None, card) == card.identity
+    assert card.model_copy(update={"title": "x", "paper": "y"}).identity == card.identity
+    for change in ({"mpp": 0.25}, {"mean": (0.5, 0.5, 0.5)}, {"model_args": {}}, {"sources": []}):
+        assert card.model_copy(update=change).identity != card.identity
