@@ -6,11 +6,12 @@ times, and takes the mean of the ranks' means, whatever the number of samples be
 """
 
 import torch
+import torch.distributed as dist
 from lightly.models.modules import DINOProjectionHead
 from torch import Tensor, nn
 
 from raysweep.pretrain.method import TrainingProgress
-from raysweep.pretrain.ranks import summed
+from raysweep.pretrain.ranks import summed, world_size
 
 STUDENT_TAU = 0.1
 _FIRST_TAU = 0.04
@@ -47,6 +48,23 @@ class Centre(nn.Module):
         self.value.lerp_(mean, (1 - _CENTRE_MOMENTUM) * (total[-1] > 0).to(mean))
         self._sum.zero_()
         self._count.zero_()
+
+
+@torch.no_grad()
+def sinkhorn(outputs: Tensor, tau: float, rounds: int = 3) -> Tensor:
+    """Probabilities (n, dim) of a teacher's outputs, float (n, dim), such that every output is used alike.
+
+    Rows and columns are scaled in turn, over the samples of all ranks: Caron et al. 2020 (SwAV), section 3.1.
+    """
+    scores = outputs / tau
+    highest = scores.max() if scores.numel() else scores.new_zeros(())
+    if world_size() > 1:
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+    shares = torch.exp(scores - highest)  # a factor that the scaling takes away again; keeps the power finite
+    for _ in range(rounds):
+        shares = shares / summed(shares.sum(0)).clamp(min=torch.finfo(shares.dtype).tiny)
+        shares = shares / shares.sum(1, keepdim=True)
+    return shares
 
 
 def twin_heads(width: int, hidden: int, dim: int) -> tuple[DINOProjectionHead, DINOProjectionHead]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysweep.pretrain.distil import Centre, cross_view_loss, hold_last_layer, teacher_tau, twin_heads
+from raysweep.pretrain.distil import Centre, cross_view_loss, hold_last_layer, sinkhorn, teacher_tau, twin_heads
 from raysweep.pretrain.method import TrainingProgress
 
 
@@ -74,3 +74,22 @@ def test_heads_are_twins_of_which_one_is_trained():
     assert not any(p.requires_grad for p in teacher.parameters())
     # the last layer has unit rows and gets unit vectors: outputs are cosines
     assert student(torch.randn(50, 4)).abs().max() <= 1 + 1e-6
+
+
+def test_sinkhorn_is_the_algorithm_of_the_paper():
+    """Caron et al. 2020 (SwAV), as in its listing: dim by n, all entries sum to 1, rows and columns in turn."""
+    outputs = torch.rand(6, 4, dtype=torch.float64) * 2 - 1
+    q = torch.exp(outputs / 0.05).T
+    q = q / q.sum()
+    for _ in range(3):
+        q = q / q.sum(1, keepdim=True) / 4
+        q = q / q.sum(0, keepdim=True) / 6
+    torch.testing.assert_close(sinkhorn(outputs, 0.05), (q * 6).T)
+
+
+def test_sinkhorn_uses_all_outputs_alike():
+    outputs = torch.rand(12, 4) + torch.tensor([3.0, 0.0, 0.0, 0.0])  # the first would win everywhere
+    shares = sinkhorn(outputs, 0.5, rounds=50)
+    torch.testing.assert_close(shares.sum(1), torch.ones(12))
+    torch.testing.assert_close(shares.sum(0), torch.full((4,), 3.0), rtol=1e-3, atol=0)
+    assert sinkhorn(torch.zeros(0, 4), 0.5).shape == (0, 4)
