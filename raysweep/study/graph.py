@@ -52,21 +52,26 @@ class Graph:
         ]
 
 
-def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = None) -> Graph:
+def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; runs nothing.
 
-    `patch_sets` are those of an earlier graph of the study, as its slide files were then. What is made from a patch
-    set depends on which of its slides failed, so a graph is of its time: build another once slides have been tiled.
+    `earlier` is another graph of the study: slides, tasks and sources are taken from it, as their files were then. What
+    is made from a patch set depends on which of its slides failed, so a graph is of its time: build another once slides
+    have been tiled.
+
     Raises RequestError for whatever is wrong with the study, in one sentence that names the key.
     """
     study = file.study
     home = study_folder(study)
     _check_primary(study)
-    cards = load_cards(file)
     identities = Identities(home)
-    patch_sets = plan_patch_sets(file, home, identities) if patch_sets is None else patch_sets
-    tasks = {card.name: plan_task(card, study, home) for card in cards}
-    sources = plan_sources(file, home, patch_sets, tasks)
+    if earlier is None:
+        cards = load_cards(file)
+        patch_sets = plan_patch_sets(file, home, identities)
+        tasks = {card.name: plan_task(card, study, home) for card in cards}
+        sources = plan_sources(file, home, patch_sets, tasks)
+    else:
+        patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
     checkpoints = plan_checkpoints(study, home, patch_sets, sources, tasks, file.folder)
     if study.compare.baseline and study.compare.baseline not in checkpoints:
         raise RequestError(

@@ -102,7 +102,7 @@ class _Work:
 
     def _look_again(self) -> None:
         """What is made from patch sets depends on which slides and images failed, which is known now."""
-        old, self.graph = self.graph, build_graph(self.graph.file, self.graph.patch_sets)
+        old, self.graph = self.graph, build_graph(self.graph.file, self.graph)
         known = {artefact.folder.root for artefact in old.artefacts()}
         kept = {artefact.folder.root for artefact in self.graph.artefacts()}
         stale = [a.folder.root for a in old.artefacts() if a.folder.root not in kept and a.done()]
