@@ -66,8 +66,8 @@ def test_what_a_file_was_allowed_to_lack_is_said(home):
     _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, {})
     assert said == [
         "2 parameters of lacks were not in its file (allow_missing): norm.weight, norm.bias.",
-        "7 parameters in the file of more were left out (allow_missing): blocks.0.x, blocks.1.x, blocks.2.x, blocks.3.x, "
-        "blocks.4.x and 2 more.",
+        "7 parameters in the file of more were left out (allow_missing): blocks.0.x, blocks.1.x, blocks.2.x, "
+        "blocks.3.x, blocks.4.x and 2 more.",
     ]
 
 
