@@ -188,6 +188,7 @@ def _published_by_timm(init: str, backbone: str | None, licence: str | None, giv
         arguments={**(_hub_arguments(name) if init != "timm" else {}), **given.model_args},
         pool=given.pool,
         mean=mean, std=std, px=px,
+        interpolation="bilinear" if config.get("interpolation") == "bilinear" else "bicubic",
         licence=config.get("license"),
         sources=[identity],
         init=identity,
