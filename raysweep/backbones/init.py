@@ -289,7 +289,7 @@ def _hub_arguments(name: str) -> dict[str, Any]:
     from timm.models import load_model_config_from_hf
 
     found = dict(load_model_config_from_hf(name.removeprefix(HUB))[2] or {})
-    return {key: value for key, value in found.items() if key not in ("num_classes", "in_chans", "global_pool")}
+    return {key: value for key, value in found.items() if key not in ("num_classes", "in_chans")}
 
 
 def _base(backbone: str) -> str:

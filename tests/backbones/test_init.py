@@ -257,3 +257,18 @@ def test_without_the_network_a_name_of_the_hub_says_what_to_do(monkeypatch):
         assert f"https://huggingface.co/{repository}" in said
         assert "init: THAT_FILE" in said
         assert "\n" not in said
+
+
+def test_arguments_of_the_hubs_own_configuration_come_along(tmp_path, monkeypatch):
+    arguments = {"global_pool": "avg", "depth": 2}  # timm names the last norm by the way of pooling
+    source = create_backbone("test_vit", seed=1, arguments=arguments)
+    monkeypatch.setattr("raysweep.backbones.create.download", lambda *_: source)
+    monkeypatch.setattr(
+        "timm.models.load_model_config_from_hf", lambda _: ({}, "test_vit", {**arguments, "num_classes": 5})
+    )
+    initial = initial_weights("hf-hub:a/b", None, seed=0)
+    assert initial.info.arguments == arguments
+    folder = Storage.open(tmp_path)
+    save_checkpoint(folder, initial.weights, initial.info)
+    loaded = load_checkpoint(folder)[0].state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in source.state_dict().items())
