@@ -112,7 +112,7 @@ def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader
         _work,
         train_loop_config={"job": job, "loader": loader},
         scaling_config=ScalingConfig(
-            num_workers=workers if least == workers else (least, workers),
+            num_workers=workers if least == workers else (least, workers),  # type: ignore[arg-type]
             use_gpu=gpu,
             resources_per_worker={"CPU": threads, **({"GPU": 1} if gpu else {})},
         ),

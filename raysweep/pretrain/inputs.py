@@ -113,7 +113,7 @@ def checkpoint_inputs(
         seed: the study's.
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
         init: fingerprint of the init checkpoint, else `backbones.init.init_identity`.
-        patches: fingerprint of the patch set, if any; of a pool, (fingerprint, fold or None) of each source.
+        patches: fingerprint of what is seen of the source, if any; of a pool, that and the weight of each.
 
     Raises RequestError as `check_method`.
     """

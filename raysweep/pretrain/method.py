@@ -109,11 +109,11 @@ class Method:
         """
         raise NotImplementedError
 
-    def exported(self, module: "nn.Module") -> "nn.Module":
+    def exported(self, module: Any) -> "nn.Module":
         """The network that becomes the checkpoint."""
-        return module.backbone  # type: ignore[return-value]
+        return module.backbone
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         """Run the networks on a rank's share of a batch. What it returns reaches `loss` with its tensors in float32.
 
         The values may be tensors, or lists of tensors.
@@ -121,25 +121,25 @@ class Method:
         raise NotImplementedError
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """A scalar to minimise, and scalars by name to show beside it."""
         raise NotImplementedError
 
-    def before_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def before_step(self, module: Any, progress: TrainingProgress) -> None:
         """Called before a step's first forward pass: modes, frozen parts, norms of prototypes."""
 
-    def after_backward(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_backward(self, module: Any, progress: TrainingProgress) -> None:
         """Called between the gradients and the optimiser: what must not be trained yet loses its gradient here."""
 
-    def after_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def after_step(self, module: Any, progress: TrainingProgress) -> None:
         """Called after the optimiser: averages over time, queues."""
 
     def lr_now(self, progress: TrainingProgress) -> float | None:
         """A learning rate in place of the schedule's at this step; None: the schedule's."""
         return None
 
-    def groups(self, module: "nn.Module") -> list[Group]:
+    def groups(self, module: Any) -> list[Group]:
         """How parameters are grouped; those that have `requires_grad` off are in none."""
         return [Group([p for p in module.parameters() if p.requires_grad])]
 

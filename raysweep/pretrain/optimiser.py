@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import timm.optim
 import torch
@@ -11,7 +12,7 @@ from raysweep.pretrain.inputs import Settings
 from raysweep.pretrain.method import Group, Method, TrainingProgress
 
 # What timm's optimisers are called beyond their names.
-_ARGUMENTS: dict[str, dict[str, float | tuple[float, float]]] = {
+_ARGUMENTS: dict[str, dict[str, Any]] = {
     "sgd": {"momentum": 0.9},
     "lars": {"momentum": 0.9},  # trust coefficient 0.001; biases and norms keep the plain rate (You et al. 2017)
     "adamw": {"betas": (0.9, 0.999)},
@@ -84,7 +85,8 @@ def _exempt(module: nn.Module) -> set[int]:
     """Parameters that timm's models name as not to be decayed, by identity."""
     found: set[int] = set()
     for part in module.modules():
-        names = part.no_weight_decay() if callable(getattr(part, "no_weight_decay", None)) else ()
+        listed: Any = getattr(part, "no_weight_decay", None)
+        names = listed() if callable(listed) else ()
         own = dict(part.named_parameters())
         found |= {id(own[name]) for name in names if name in own}
     return found

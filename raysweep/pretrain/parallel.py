@@ -19,7 +19,7 @@ class Step(nn.Module):
         super().__init__()
         self.method, self.module, self._half = method, module, half
         self._features: Tensor | None = None
-        module.backbone.register_forward_hook(self._look)  # type: ignore[union-attr, operator]
+        module.backbone.register_forward_hook(self._look)  # type: ignore[union-attr]
 
     def forward(self, batch: Batch, progress: TrainingProgress) -> tuple[Tensor, dict[str, Tensor]]:
         device = batch.labels.device.type

@@ -28,7 +28,7 @@ def summed(tensor: Tensor) -> Tensor:
     """The sum over ranks; gradients flow back to all of them."""
     if world_size() == 1:
         return tensor
-    return _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    return _Sum.apply(tensor)
 
 
 class _Sum(torch.autograd.Function):

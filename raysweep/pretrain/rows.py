@@ -26,13 +26,9 @@ class TrainingRows:
                 f"patches {source.name}: this method needs labels of at least two classes; give the slide table a "
                 "label column"
             )
-        self._allowed: pa.Array | None = None
-        if source.task is not None:
-            from raysweep.tasks.source import train_rows
-            from raysweep.tasks.task import Task
-
-            # an index says nothing of where the files are, and none is opened here
-            self._allowed = pa.array(sorted(train_rows(Task.load(source.task, "."), source.fold, split_seed)))
+        allowed = source.allowed(split_seed)
+        self._allowed = None if allowed is None else pa.array(sorted(allowed), pa.string())
+        if self._allowed is not None:
             self.rows = [len(self.among(self.patches.read(group, self.columns))) for group in self.patches.row_groups]
         else:
             self.rows = [group.labelled if labelled else group.usable for group in self.patches.row_groups]

@@ -55,6 +55,10 @@ class CheckpointSpec(Given):
         """What it draws its patches from."""
         return [self.patches] if isinstance(self.patches, str) else list(self.patches or [])
 
+    def weight_of(self, source: str) -> float | None:
+        """How often a source is drawn beside the others; None: the method's own rule. A target that joins has 1."""
+        return self.patches.get(source, 1.0) if isinstance(self.patches, dict) else None
+
     @model_validator(mode="after")
     def _whole(self) -> "CheckpointSpec":
         if self.method and not self.patches:
@@ -67,8 +71,9 @@ class CheckpointSpec(Given):
             raise ValueError("epochs and steps are both given; keep one")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate: a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
-        if isinstance(self.patches, dict) and not all(weight > 0 for weight in self.patches.values()):
-            raise ValueError("patches: every weight is above 0; leave a source out instead")
+        for name, weight in self.patches.items() if isinstance(self.patches, dict) else ():
+            if not weight > 0:
+                raise ValueError(f"patches.{name}: a weight is above 0 (given: {weight:g}); or leave the source out")
         if self.preset and not self.method:
             raise ValueError("preset fills in the settings of a method: name a method")
         if self.seeds > 1 and not self.method:

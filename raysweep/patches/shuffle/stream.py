@@ -19,7 +19,8 @@ _ADVICE = " Failed to apply "  # begins what Ray Data adds to the message of a t
 def stream(build: Callable[[], Dataset], *, workers: int | None, doing: str) -> Iterator[dict[str, Any]]:
     """The rows of the pipeline that `build` lays out, as they come, with at most `workers` CPUs at once (None: all).
 
-    Raises WorkError, which begins with what was being done, when a task fails.
+    Its functions are generators: of others Ray Data does not tell the error. Raises WorkError, which begins with what
+    was being done, when a task fails.
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False

@@ -67,10 +67,10 @@ class MultiTask(Method):
         heads = nn.ModuleList(nn.Linear(width, len(source.classes)) for source in sources)
         return nn.ModuleDict({"backbone": backbone, "heads": heads})
 
-    def before_step(self, module: "nn.Module", progress: TrainingProgress) -> None:
+    def before_step(self, module: Any, progress: TrainingProgress) -> None:
         module.backbone.train(not self._warms_up(progress))
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._warms_up(progress)):
@@ -79,7 +79,7 @@ class MultiTask(Method):
         return {"features": features, "counts": counts}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         from torch.nn.functional import cross_entropy, linear
 
@@ -98,7 +98,7 @@ class MultiTask(Method):
             right = right + (scores.argmax(1) == batch.labels[own]).sum()
         return loss / len(batch), {"accuracy": right / len(batch)}
 
-    def groups(self, module: "nn.Module") -> list[Group]:
+    def groups(self, module: Any) -> list[Group]:
         return [
             Group([p for p in module.backbone.parameters() if p.requires_grad]),
             Group(list(module.heads.parameters()), lr_factor=self.options.head_lr_factor),

@@ -53,13 +53,13 @@ class SimCLR(Method):
         width = int(backbone.num_features)  # type: ignore[arg-type]
         return nn.ModuleDict({"backbone": backbone, "head": SimCLRProjectionHead(width, width, self.options.dim)})
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
 
         return {"projected": module.head(module.backbone(torch.cat(batch.views)))}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         from lightly.loss import NTXentLoss
 

@@ -60,11 +60,11 @@ class Supervised(Method):
         module.register_buffer("class_of", table)  # of (source, label), in the union of all names
         return module
 
-    def forward(self, module: "nn.Module", batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         return {"scores": module.head(module.backbone(batch.views[0]))}
 
     def loss(
-        self, module: "nn.Module", outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         from torch.nn.functional import cross_entropy
 

@@ -65,6 +65,7 @@ class SwAV(Method):
     def __init__(self, options: Any) -> None:
         super().__init__(options)
         self._embedded: Tensor | None = None  # of the step under way, until it ends
+        self._queue_used = False  # in the step under way
 
     def views(self, px: int) -> list[Recipe]:
         options, c = self.options, self.options.colour
@@ -100,6 +101,7 @@ class SwAV(Method):
         from lightly.models.utils import normalize_weight
 
         normalize_weight(module.prototypes.weight)
+        self._queue_used = self.options.queue > 0 and module.queue.full()  # asked outside what may be compiled
 
     def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
@@ -123,13 +125,12 @@ class SwAV(Method):
         embedded = [part for group in outputs["embedded"] for part in normalize(group, dim=1).split(len(batch))]
         scores = [module.prototypes(part) for part in embedded]
         self._embedded = torch.stack(embedded[:2], dim=1).detach()
-        queue = module.queue if self.options.queue and module.queue.full() else None
         losses = []
         for large in range(2):
             with torch.no_grad():
                 known = [gathered(scores[large].detach())]
-                if queue is not None:
-                    known.append(module.prototypes(queue.rows[:, large]))
+                if self._queue_used:
+                    known.append(module.prototypes(module.queue.rows[:, large]))
                 codes = _codes(torch.cat(known), self.options.epsilon)
                 own = codes[rank() * len(batch) :][: len(batch)]
             losses += [
