@@ -38,12 +38,13 @@ class CheckpointInfo(Model):
     allow_missing: list[str] = Field([], description="globs of what its file was allowed not to have")
     patches: str | None = Field(None, description="fingerprint of the patch set")
     epochs: int | None = None
+    steps: int | None = Field(None, description="of a training whose budget is in steps")
     pretraining_seed: int = 0
     parents: list[dict[str, Any]] = Field([], description="the lineage, oldest first")
 
     def lineage(self) -> list[dict[str, Any]]:
         """What a checkpoint made from this one has as parents."""
-        own = {"backbone", "pool", "init", "method", "patches", "epochs", "pretraining_seed", "licence"}
+        own = {"backbone", "pool", "init", "method", "patches", "epochs", "steps", "pretraining_seed", "licence"}
         return [*self.parents, self.model_dump(mode="json", include=own, exclude_none=True)]
 
 

@@ -22,8 +22,8 @@ class Order:
     rows than one batch, others each time.
     """
 
-    def __init__(self, rows: Sequence[int], *, batch: int, seed: int) -> None:
-        """`rows` holds the number of rows of each row group; `batch` rows make a step.
+    def __init__(self, rows: Sequence[int], *, batch: int, seed: int, windows: int | None = None) -> None:
+        """`rows` holds the number of rows of each row group; `batch` rows make a step; `windows` are remembered.
 
         Raises RequestError when there are fewer rows than one batch.
         """
@@ -34,6 +34,7 @@ class Order:
             raise RequestError(f"batch: {batch} patches make a step but there are only {total}; choose a smaller batch")
         self.steps = total // batch  # of an epoch
         self._lane_rows = next(n for n in range(min(_LANE_ROWS, batch), batch + 1) if batch % n == 0)
+        self._remembered = windows or 4 * (batch // self._lane_rows) + 4
         self._epoch: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None = None
         self._windows: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
 
@@ -78,7 +79,7 @@ class Order:
             inside = line - (ends[at] - sizes)
             turn = generator(self._seed, "turn", epoch).integers(2**31)  # a group cut by the epoch's end: other rows
             self._windows[key] = np.stack([groups[at], (inside + turn) % sizes], axis=1)
-            while len(self._windows) > 4 * (self.batch // self._lane_rows) + 4:
+            while len(self._windows) > self._remembered:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(key)
         return self._windows[key]

@@ -1,5 +1,8 @@
 """A complete patch set, read one row group at a time."""
 
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,21 +12,32 @@ import pyarrow.parquet as pq
 
 from raysweep.errors import RequestError
 from raysweep.patches.outcomes import read_outcomes
-from raysweep.patches.write import INDEX, ROW_GROUP
+from raysweep.patches.write import INDEX, ROW_GROUP, count_usable
 from raysweep.storage import MANIFEST, Storage
+
+_OPEN_SHARDS = 32
+_FOOTER_GROUPS = 2**13  # row groups whose places in their shards are remembered: 11 kB each, 90 MB in all
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows that are read together: number `index` of a shard."""
+    """Rows that are read together: number `index` of a shard.
+
+    usable: those that training may use (their split is `train` or null). labelled: those of them that have a label.
+    """
 
     shard: str
     index: int
     rows: int
+    usable: int
+    labelled: int
 
 
 class PatchSet:
-    """What a folder of shards holds. Opening it reads two small files; `read` opens one shard at a time."""
+    """What a folder of shards holds. Opening it reads two small files; `read` keeps a few shards open.
+
+    It may be pickled, and then has no shard open. Not for several threads at once.
+    """
 
     def __init__(self, folder: Storage) -> None:
         """Raises RequestError when the folder holds no complete patch set."""
@@ -33,13 +47,27 @@ class PatchSet:
         self._manifest: dict[str, Any] = folder.read_json(MANIFEST)
         index = folder.read_json(INDEX)
         self.classes: list[str] = index["classes"]
-        self.row_groups: list[RowGroup] = [
-            RowGroup(shard["name"], number, min(ROW_GROUP, shard["rows"] - start))
-            for shard in index["shards"]
-            for number, start in enumerate(range(0, shard["rows"], ROW_GROUP))
-        ]
-        self.n_patches: int = sum(shard["rows"] for shard in index["shards"])
-        self._open: tuple[str, pq.ParquetFile] | None = None
+        self._shards: list[dict[str, Any]] = index["shards"]
+        self.n_patches: int = sum(shard["rows"] for shard in self._shards)
+        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+        self._footers: OrderedDict[str, pq.FileMetaData] = OrderedDict()
+        self._footer_groups = 0  # row groups in `_footers`
+
+    @cached_property
+    def row_groups(self) -> list[RowGroup]:
+        """All of them, in the order of the shards. Of a set that was written before rows were counted, its columns
+        `split` and `label` are read for it."""
+        return [group for shard in self._shards for group in self._groups(shard)]
+
+    def _groups(self, shard: dict[str, Any]) -> Iterator[RowGroup]:
+        if "usable" in shard:
+            usable, labelled = ([int(n) for n in shard[key].split()] for key in ("usable", "labelled"))
+        else:
+            table = self.folder.read_table("shards", shard["name"], columns=["split", "label"])
+            usable, labelled = map(list, count_usable(table))
+        for number, start in enumerate(range(0, shard["rows"], ROW_GROUP)):
+            rows = min(ROW_GROUP, shard["rows"] - start)
+            yield RowGroup(shard["name"], number, rows, usable[number], labelled[number])
 
     @property
     def fingerprint(self) -> str:
@@ -51,9 +79,10 @@ class PatchSet:
         return int(self._manifest["config"]["px"])
 
     @property
-    def mpp(self) -> float:
-        """um per pixel of the stored patches."""
-        return float(self._manifest["config"]["um"]) / self.px
+    def mpp(self) -> float | None:
+        """um per pixel of the stored patches; None where it is unknown, or not the same for all."""
+        um = self._manifest["config"]["um"]
+        return None if um is None else float(um) / self.px
 
     @cached_property
     def sources(self) -> list[str]:
@@ -65,18 +94,32 @@ class PatchSet:
 
         `image.bytes` reads the pictures without their names, as a column `image`.
         """
-        if self._open is None or self._open[0] != group.shard:
-            self.close()
-            file = self.folder.fs.open_input_file(self.folder.path("shards", group.shard))
-            self._open = (group.shard, pq.ParquetFile(file))
-        rows = self._open[1].read_row_group(group.index, columns=columns)
+        rows = self._file(group.shard).read_row_group(group.index, columns=columns)
         return rows.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
 
+    def _file(self, shard: str) -> pq.ParquetFile:
+        """An open shard. Training goes from shard to shard: to open one and to parse its footer each time would take
+        longer than to read the row group."""
+        if shard not in self._open:
+            footer = self._footers.get(shard)
+            file = pq.ParquetFile(self.folder.fs.open_input_file(self.folder.path("shards", shard)), metadata=footer)
+            self._open[shard] = file
+            if footer is None:
+                self._footers[shard] = file.metadata
+                self._footer_groups += file.metadata.num_row_groups
+            while len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)[1].close(force=True)
+            while self._footer_groups > _FOOTER_GROUPS and len(self._footers) > 1:
+                self._footer_groups -= self._footers.popitem(last=False)[1].num_row_groups
+        self._open.move_to_end(shard)
+        with suppress(KeyError):
+            self._footers.move_to_end(shard)
+        return self._open[shard]
+
     def close(self) -> None:
-        """Close the shard that is open, if any."""
-        if self._open is not None:
-            self._open[1].close(force=True)
-            self._open = None
+        """Close the shards that are open."""
+        while self._open:
+            self._open.popitem()[1].close(force=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None}
+        return {**self.__dict__, "_open": OrderedDict(), "_footers": OrderedDict(), "_footer_groups": 0}

@@ -10,7 +10,9 @@ class Recipe:
     px: edge of the view, pixels. scale: area of the crop as a fraction of the patch, drawn uniformly. stretch: the
     crop's sides differ by at most this ratio. turn: flips and quarter turns (tissue has no up). brightness,
     contrast, saturation: factors are drawn from 1 +- these. hue: turn of the colour circle, in +- this part of it.
-    jitter, grey, blur: probabilities; a blur's sigma is drawn from 0.1 to 2 pixels of a 224 px view, in proportion.
+    jitter, grey, blur, solarise: probabilities. blur_sigma: range of a blur's sigma in pixels of a 224 px view; other
+    views take it in proportion. hed: each stain (haematoxylin, eosin and DAB) is scaled by a factor from 1 +- hed
+    and shifted by +- hed (decadic optical density), in every view; for H&E.
     """
 
     px: int
@@ -24,6 +26,9 @@ class Recipe:
     hue: float = 0.0
     grey: float = 0.0
     blur: float = 0.0
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    solarise: float = 0.0
+    hed: float = 0.0
 
     @property
     def zoom(self) -> float:

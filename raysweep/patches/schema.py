@@ -14,8 +14,8 @@ def patch_schema(classes: Sequence[str] = ()) -> pa.Schema:
     """The Arrow schema of patch rows.
 
     `image` holds the encoded picture; `x`, `y` are level-0 pixels of the top-left corner; `mpp` is that of the
-    stored pixels, in um per pixel; `tissue` is a fraction in [0, 1]; `label` indexes `classes` (null: none);
-    `mask` is a PNG of class ids (null: none); `key` is the shuffle key. The metadata lets Hugging Face
+    stored pixels, in um per pixel (NaN: unknown); `tissue` is a fraction in [0, 1]; `label` indexes `classes`
+    (null: none); `mask` is a PNG of class ids (null: none); `key` is the shuffle key. The metadata lets Hugging Face
     `datasets` show `image` as a picture and holds the class names under `raysweep`.
     """
     words = pa.dictionary(pa.int32(), pa.string())

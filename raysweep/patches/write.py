@@ -34,12 +34,18 @@ _COMPRESSION = {
 
 @dataclass(frozen=True)
 class Shard:
-    """One Parquet file of a patch set; `hash` is of all its bytes (blake2b, 128 bits)."""
+    """One Parquet file of a patch set; `hash` is of all its bytes (blake2b, 128 bits).
+
+    usable: of each row group, the rows that training may use: those whose split is `train` or null. labelled: of
+    these, the ones with a label.
+    """
 
     name: str
     rows: int
     bytes: int
     hash: str
+    usable: tuple[int, ...]
+    labelled: tuple[int, ...]
 
 
 def shard_count(patches: int, size: int) -> int:
@@ -87,7 +93,7 @@ def write_shard(folder: Storage, index: int, count: int, rows: pa.Table) -> Shar
     )
     data = memoryview(sink.getvalue())
     folder.write_bytes(data, "shards", name)
-    return Shard(name, rows.num_rows, len(data), blake2b(data, digest_size=16).hexdigest())
+    return Shard(name, rows.num_rows, len(data), blake2b(data, digest_size=16).hexdigest(), *count_usable(rows))
 
 
 def read_shard(folder: Storage, index: int, count: int) -> Shard | None:
@@ -96,11 +102,21 @@ def read_shard(folder: Storage, index: int, count: int) -> Shard | None:
     if not folder.exists("shards", name):
         return None
     with suppress(pa.ArrowException, OSError), folder.fs.open_input_file(folder.path("shards", name)) as file:
-        rows = pq.read_metadata(file).num_rows
+        rows = pq.read_table(file, columns=["split", "label"])
         file.seek(0)
         digest = hashlib.file_digest(file, lambda: blake2b(digest_size=16))
-        return Shard(name, rows, file.size(), digest.hexdigest())
+        return Shard(name, rows.num_rows, file.size(), digest.hexdigest(), *count_usable(rows))
     return None
+
+
+def count_usable(rows: pa.Table) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The `usable` and `labelled` rows of each row group of a shard, from its columns `split` and `label`."""
+    split = rows["split"].cast(pa.string())
+    usable = pc.or_kleene(pc.is_null(split), pc.equal(split, "train")).to_numpy()
+    labelled = usable & pc.is_valid(rows["label"]).to_numpy()
+    starts = np.arange(0, rows.num_rows, ROW_GROUP)
+    first, second = (np.add.reduceat(some.astype(np.int64), starts).tolist() for some in (usable, labelled))
+    return tuple(first), tuple(second)
 
 
 def contents(folder: Storage) -> str:
@@ -117,8 +133,16 @@ def contents(folder: Storage) -> str:
 
 
 def write_index(folder: Storage, shards: Sequence[Shard], classes: Sequence[str]) -> None:
-    """Write the list of shards, from which a reader knows every row group without opening a shard."""
-    folder.write_json({"classes": list(classes), "shards": [asdict(shard) for shard in shards]}, INDEX)
+    """Write the list of shards, from which a reader knows every row group without opening a shard.
+
+    Counts of row groups are words of one line each: there may be a million of them.
+    """
+    entries = [{**asdict(shard), "usable": _line(shard.usable), "labelled": _line(shard.labelled)} for shard in shards]
+    folder.write_json({"classes": list(classes), "shards": entries}, INDEX)
+
+
+def _line(counts: Sequence[int]) -> str:
+    return " ".join(map(str, counts))
 
 
 def write_patch_set(artefact: Artefact, rows: pa.Table, *, config: Mapping[str, Any], shards: int = 1) -> None:

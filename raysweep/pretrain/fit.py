@@ -1,61 +1,124 @@
-"""The loop under Ray Train: workers, process groups, and the state of each epoch kept for a resume."""
+"""The loop under Ray Train: workers and process groups, and what happens when some of them die."""
 
+import json
 import logging
 import os
-import tempfile
-from pathlib import Path
-from typing import Any
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Literal
 
 import ray
 import ray.train
-import torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, train
+from raysweep.pretrain.states import States
+from raysweep.pretrain.team import Team
 
-_STATE = "state.pt"
-_RESTARTS = 3  # of the workers, when one of them dies
+_RESTARTS = 3  # of the workers since the last state that was kept
+_WAIT_SECONDS = 15 * 60.0  # for nodes of a cluster that has too few
+_FAILED = ("resume", "failed.json")
+_DEFAULTS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon an end or a death is seen; Ray's own is 2 s
+}
 
 
-def fit(job: Job, *, name: str, workers: int) -> None:
-    """Run the loop on Ray Train workers; a run of the same name in the same folder goes on where it was.
+def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
+    """Run the loop on Ray Train workers, from the last state that was kept. Workers that die are started again.
 
-    Args:
-        job: what to train.
-        name: the run's.
-        workers: ranks; where Ray has GPUs, at most one for each of them.
-
-    Raises RequestError when Ray has too few CPUs or the batch cannot be shared, WorkError when workers keep failing.
+    Raises RequestError when Ray has too few CPUs or the batch cannot be shared; WorkError when the loop cannot go on,
+    or when workers have died several times since the last state.
     """
-    resources = ray.cluster_resources()
-    gpu = resources.get("GPU", 0) >= 1
-    if gpu:
-        workers = min(workers, int(resources["GPU"]))
-    if job.settings.batch % workers:
-        raise RequestError(
-            f"batch: {job.settings.batch} patches cannot be shared by {workers} workers; choose a multiple"
-        )
-    cpus = resources.get("CPU", 0)
-    if workers * job.threads > cpus:
-        raise RequestError(
-            f"compute.workers: {workers} workers of {job.threads} CPUs each do not fit the {cpus:g} that Ray has;"
-            " lower compute.workers or compute.threads"
-        )
+    gpu = ray.cluster_resources().get("GPU", 0) >= 1
+    workers = min(team.workers, int(ray.cluster_resources()["GPU"])) if gpu else team.workers
+    least = min(team.least or workers, workers)
+    _check_batch(job, range(least, workers + 1))
+    _check_room(least, team.threads, gpu, say)
+    loader = loader_of(team, workers, gpu)
+    for key, value in _DEFAULTS.items():
+        os.environ.setdefault(key, value)
     if len(ray.nodes()) == 1:  # on one machine there is nothing to watch for: one process less
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    trainer = TorchTrainer(
+    if job.out.exists(*_FAILED):
+        job.out.remove(*_FAILED)
+    while True:
+        before = _kept(job)
+        try:
+            _trainer(job, workers, least, team.threads, gpu, loader).fit()
+        except ray.train.TrainingFailedError as error:
+            _raise_failed(job)
+            if _kept(job) > before:  # deaths are counted since the last progress
+                say(f"workers died again ({_cause(error)}); going on from step {_kept(job)}")
+                continue
+            raise WorkError(f"pretraining failed: {_cause(error)}") from error
+        _raise_failed(job)
+        return
+
+
+def loader_of(team: Team, workers: int, gpu: bool) -> Literal["worker", "data"]:
+    """Who prepares batches. Raises RequestError when Ray Data has no CPUs to do it with.
+
+    Auto is Ray Data where training runs on GPUs and nodes without any stand beside them. On one machine threads of the
+    worker are faster: nothing is copied between processes (the figures are in `tests/benchmarks/pretraining.py`).
+    """
+    if team.loader == "worker":
+        return "worker"
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    helpers = [node for node in nodes if node.get("CPU", 0) >= 1 and not node.get("GPU")]
+    if team.loader == "auto" and not (gpu and helpers):
+        return "worker"
+    free = ray.cluster_resources().get("CPU", 0) - workers * team.threads
+    if free < 2 * workers:  # it would wait for ever, without a word
+        raise RequestError(
+            f"compute.loader: data needs two free CPUs for each worker, but of Ray's CPUs {free:g} are left beside "
+            f"{workers} workers of {team.threads}; lower compute.workers or compute.threads, or set it to worker"
+        )
+    return "data"
+
+
+def _check_batch(job: Job, worlds: range) -> None:
+    parts = job.settings.accumulate
+    for world in worlds:
+        if job.settings.batch % (world * parts):
+            in_parts = f" in {parts} parts each" if parts > 1 else ""
+            raise RequestError(
+                f"batch: {job.settings.batch} patches cannot be shared by {world} workers{in_parts}; choose a multiple"
+            )
+
+
+def _check_room(workers: int, threads: int, gpu: bool, say: Callable[[str], None]) -> None:
+    """On a cluster, wait for nodes that are still to come; on this machine there are none."""
+    until = time.monotonic() + (_WAIT_SECONDS if os.environ.get("RAY_ADDRESS") else 0)
+    said = False
+    while (cpus := ray.cluster_resources().get("CPU", 0)) < workers * threads:
+        if time.monotonic() >= until:
+            raise RequestError(
+                f"compute.workers: {workers} workers of {threads} CPUs each do not fit the {cpus:g} that Ray has;"
+                " lower compute.workers or compute.threads"
+            )
+        if not said:
+            say(f"waiting up to {_WAIT_SECONDS / 60:.0f} minutes for {workers * threads} CPUs; Ray has {cpus:g} now")
+            said = True
+        time.sleep(2)
+
+
+def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader: str) -> TorchTrainer:
+    return TorchTrainer(
         _work,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, "loader": loader},
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=workers if least == workers else (least, workers),  # type: ignore[arg-type]
             use_gpu=gpu,
-            resources_per_worker={"CPU": job.threads, **({"GPU": 1} if gpu else {})},
+            resources_per_worker={"CPU": threads, **({"GPU": 1} if gpu else {})},
         ),
         run_config=RunConfig(
-            name=name,
+            # states are ours, so Ray has nothing to go on from: every run of it is a new one
+            name=f"train-{uuid.uuid4().hex[:8]}",
             storage_path=job.out.path("resume"),
             storage_filesystem=job.out.fs,
             failure_config=FailureConfig(  # mypy sees Train v1's
@@ -65,37 +128,37 @@ def fit(job: Job, *, name: str, workers: int) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    try:
-        trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise WorkError(f"pretraining failed: {_cause(error)}") from error
 
 
 def _work(config: dict[str, Any]) -> None:
+    """What every rank runs. An error of ours is written down: the next start of the workers would only repeat it."""
+    job: Job = config["job"]
+    if job.out.exists(*_FAILED):
+        return
     context = ray.train.get_context()
-    train(
-        config["job"], _TrainKeeper(), rank=context.get_world_rank(), world=context.get_world_size(),
-        device=get_device(),
-    )  # fmt: skip
+    loader = None
+    if config["loader"] == "data":
+        from raysweep.pretrain.data_path import DataLoader
+
+        loader = DataLoader.of(job)
+    try:
+        train(job, rank=context.get_world_rank(), world=context.get_world_size(), device=get_device(), loader=loader)
+    except (RequestError, WorkError) as error:
+        kind = "request" if isinstance(error, RequestError) else "work"
+        job.out.write_json({"kind": kind, "reason": reason_of(error)}, *_FAILED)
+        if not isinstance(error, Diverged):  # that one is raised by all ranks; else the others wait for this one
+            raise
 
 
-class _TrainKeeper:
-    """Keeps states as Ray Train checkpoints."""
+def _raise_failed(job: Job) -> None:
+    if job.out.exists(*_FAILED):
+        failed = json.loads(job.out.read_bytes(*_FAILED))
+        raise (RequestError if failed["kind"] == "request" else WorkError)(failed["reason"])
 
-    def last(self) -> dict[str, Any] | None:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as folder:
-            return torch.load(Path(folder, _STATE), map_location="cpu", weights_only=True)
 
-    def keep(self, state: dict[str, Any] | None, metrics: dict[str, float]) -> None:
-        if state is None:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            torch.save(state, Path(folder, _STATE))
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+def _kept(job: Job) -> int:
+    """The step of the newest state."""
+    return States.newest(job.out.at("resume", "states"))
 
 
 def _cause(error: Exception) -> str:

@@ -8,23 +8,32 @@ from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.pretrain import methods
 from raysweep.pretrain.method import Method
+from raysweep.pretrain.presets import with_preset
 from raysweep.pretrain.spec import CheckpointSpec
 
-FORMAT = 1  # part of every checkpoint's fingerprint: raise it when the same inputs give other weights
+FORMAT = 2  # part of every checkpoint's fingerprint: raise it when the same inputs give other weights
 
 
 class Settings(Model):
-    """How a checkpoint is trained, with every default filled in."""
+    """How a checkpoint is trained, with every default filled in. One of `epochs` and `steps` is set."""
 
     method: str
     options: dict[str, Any]
-    epochs: int
+    epochs: int | None
+    steps: int | None
     batch: int
+    accumulate: int
     px: int | None
     optimizer: str
+    betas: tuple[float, float] | None
     lr: float
-    weight_decay: float
+    schedule: str
     warmup: float
+    weight_decay: float
+    weight_decay_end: float | None
+    clip: float | None
+    batch_norm: str
+    precision: str
 
 
 def method_names() -> list[str]:
@@ -36,12 +45,12 @@ def check_method(spec: CheckpointSpec) -> None:
     """Raises RequestError for an unknown method (with the nearest name), or options or sources that it cannot take."""
     if spec.method is None:
         return
-    method = make_method(spec.method, spec.options)
-    if not method.takes_pool and (not isinstance(spec.patches, str) or spec.leave_out or spec.join):
-        able = [name for name in methods.method_names() if methods.find_method(name).takes_pool]
+    spec = with_preset(spec)
+    method = make_method(spec.method or "", spec.options)
+    if spec.accumulate > 1 and not method.accumulates:
         raise RequestError(
-            f"method {spec.method} is trained on one patch set; several sources, leave_out and join are for "
-            f"{' and '.join(able) or 'methods that take a pool, and none of them is here yet'}"
+            f"accumulate: {spec.method} compares the patches of a batch with each other, so parts of it are another "
+            "computation; leave accumulate out and choose a smaller batch"
         )
 
 
@@ -64,18 +73,33 @@ def settings(spec: CheckpointSpec) -> Settings | None:
     """The settings of a checkpoint's training; None without a method. Raises RequestError as `check_method`."""
     if spec.method is None:
         return None
-    method = make_method(spec.method, spec.options)
+    check_method(spec)
+    spec = with_preset(spec)
+    method = make_method(spec.method or "", spec.options)
     optimizer = spec.optimizer or method.optimizer
+    scale = spec.batch / method.lr_batch
+    if method.lr_rule == "sqrt":
+        scale = scale**0.5
+    by_steps = spec.steps or (None if spec.epochs else method.steps)
+    end = method.weight_decay_end if spec.weight_decay is None else None
     return Settings(
-        method=spec.method,
+        method=spec.method or "",
         options=method.options.model_dump(mode="json"),
-        epochs=spec.epochs,
+        epochs=None if by_steps else spec.epochs or method.epochs,
+        steps=by_steps,
         batch=spec.batch,
+        accumulate=spec.accumulate,
         px=spec.px,
         optimizer=optimizer,
-        lr=method.lr[optimizer] * spec.batch / 256 if spec.lr is None else spec.lr,
+        betas=method.betas if optimizer == "adamw" else None,
+        lr=method.lr_of(optimizer) * scale if spec.lr is None else spec.lr,
+        schedule=spec.schedule,
+        warmup=method.warmup if spec.warmup is None else spec.warmup,
         weight_decay=method.weight_decay if spec.weight_decay is None else spec.weight_decay,
-        warmup=spec.warmup,
+        weight_decay_end=end if spec.weight_decay_end is None else spec.weight_decay_end,
+        clip=method.clip if spec.clip is None else spec.clip,
+        batch_norm=spec.batch_norm or method.batch_norm,
+        precision=spec.precision,
     )
 
 
@@ -89,7 +113,7 @@ def checkpoint_inputs(
         seed: the study's.
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
         init: fingerprint of the init checkpoint, else `backbones.init.init_identity`.
-        patches: fingerprint of the patch set, if any; of a pool, (fingerprint, fold or None) of each source.
+        patches: fingerprint of what is seen of the source, if any; of a pool, that and the weight of each.
 
     Raises RequestError as `check_method`.
     """

@@ -1,20 +1,20 @@
 """Make one checkpoint: an init's weights as they are, or trained further by a method."""
 
-import json
-import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.patches.read import PatchSet
 from raysweep.pretrain.inputs import Settings, make_method, settings
+from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
-from raysweep.progress import Progress, Stage
+from raysweep.pretrain.team import Team
+from raysweep.pretrain.watch import Watch, corrupt_patches, history_of
+from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.storage import MANIFEST, Artefact, Storage
-
-_POLL_SECONDS = 1.0
 
 
 def pretrain(
@@ -23,25 +23,23 @@ def pretrain(
     *,
     name: str,
     init: Storage | None,
-    patches: Storage | None,
+    sources: Sequence[SourceInput],
     seed: int,
     pretraining_seed: int,
-    workers: int,
-    threads: int,
+    team: Team,
     progress: Progress,
 ) -> None:
-    """Make a checkpoint and commit its artefact; called again after a kill, it goes on from the last epoch kept.
+    """Make a checkpoint and commit its artefact; called again after a kill, it goes on from the last state kept.
 
     Args:
         spec: the checkpoint's entry in the study.
         artefact: where it is made (`inputs.checkpoint_inputs` gives its inputs).
         name: the checkpoint's, to show.
         init: folder of the checkpoint that it starts from; None: `spec.init` is random, timm, hf-hub or a file.
-        patches: folder of the patch set; None without a method.
+        sources: what its patches are drawn from; none without a method.
         seed: the study's.
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
-        workers: DDP ranks; with GPUs, at most one for each. With a method, Ray is initialised by the caller.
-        threads: CPU threads of each worker.
+        team: who trains, and how often a state is kept. With a method, Ray is initialised by the caller.
         progress: where it shows itself.
 
     Raises RequestError (unfit init, options, labels or batch) or WorkError (no download, workers that die).
@@ -55,15 +53,22 @@ def pretrain(
         counts: dict[str, Any] = initial.misfits
         epochs_seconds = 0.0
     else:
-        assert patches is not None, "a method without patches is no valid CheckpointSpec"
         start = artefact.folder.at("resume", "start")
         if not start.exists("keys.json"):  # made once: a resume downloads nothing
             initial = _initial(spec, init, own_seed, name, progress)
             save_checkpoint(start, initial.weights, _start(initial, init, pretraining_seed))
             start.write_json(initial.misfits, "keys.json")
         counts = start.read_json("keys.json")
-        history = _train(chosen, artefact, start, PatchSet(patches), name, own_seed, workers, threads, progress)
+        history = _train(chosen, artefact, start, sources, name, own_seed, seed, team, progress)
+        write_sources(artefact.folder, sources, parent=init, split_seed=seed)
+        corrupt = corrupt_patches(artefact.folder)
+        if corrupt:
+            progress.say(
+                f"{name}: {len(corrupt)} patches could not be decoded and others stood in for them: {corrupt[0]}"
+                f"{' ...' * (len(corrupt) > 1)}"
+            )
         counts |= {"epochs": len(history), "images": sum(line["images"] for line in history)}
+        counts |= {"corrupt_patches": len(corrupt), "corrupt": corrupt[:20]}
         epochs_seconds = sum(line["epoch_seconds"] for line in history)
     artefact.commit(
         config={
@@ -112,75 +117,36 @@ def _start(initial: Initial, parent: Storage | None, pretraining_seed: int) -> C
 
 
 def _train(
-    chosen: Settings, artefact: Artefact, start: Storage, patches: PatchSet, name: str, seed: int,
-    workers: int, threads: int, progress: Progress,
+    chosen: Settings, artefact: Artefact, start: Storage, sources: Sequence[SourceInput], name: str, seed: int,
+    split_seed: int, team: Team, progress: Progress,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    from raysweep.patches.order import Order
-    from raysweep.pretrain.batches import TrainingRows
     from raysweep.pretrain.fit import fit
-    from raysweep.pretrain.loop import Job
+    from raysweep.pretrain.loop import Job, open_rows, plan_steps
 
     method = make_method(chosen.method, chosen.options)
-    rows = TrainingRows(patches, labelled=method.needs_labels)
-    order = Order(rows.rows, batch=chosen.batch, seed=seed)
     before = read_info(start)
-    px = chosen.px or patches.px
+    job = Job(chosen, before, start, tuple(sources), artefact.folder, seed, team.threads, split_seed, team.saving,
+              team.compile)  # fmt: skip
+    rows = open_rows(job)
+    mixture = plan_steps(job, rows)
+    px = chosen.px or rows[0].patches.px
     recipes = method.views(px)
     zoom = sum(recipe.zoom * px / recipe.px for recipe in recipes) / len(recipes)
+    scales = [row.patches.mpp * row.patches.px if row.patches.mpp else None for row in rows]  # um along an edge
+    known = scales[0] is not None and all(s is not None and abs(s / scales[0] - 1) < 0.01 for s in scales)
+    steps = chosen.steps or (chosen.epochs or 1) * mixture.steps
     info = before.model_copy(
         update={
-            "mpp": patches.mpp * patches.px / px * zoom,
+            "mpp": scales[0] / px * zoom if known and scales[0] else None,  # one scale, or none
             "px": px,
             "method": chosen.method,
-            "sources": sorted({*before.sources, *rows.sources}),
-            "patches": patches.fingerprint,
+            "sources": sorted({*before.sources, *(name for row in rows for name in row.seen)}),
+            "patches": "+".join(row.patches.fingerprint for row in rows),
             "epochs": chosen.epochs,
+            "steps": chosen.steps,
         }
     )
-    job = Job(chosen, info, start, patches.folder, artefact.folder, seed, threads)
-    total = chosen.epochs * order.steps * chosen.batch
-    with progress.stage(f"pretrain {name}", total, "images") as stage, _Watch(artefact.folder, stage):
-        fit(job, name=artefact.fingerprint[:8], workers=workers)
-    return _history(artefact.folder)
-
-
-def _history(folder: Storage) -> list[dict[str, Any]]:
-    if not folder.exists("metrics.jsonl"):
-        return []
-    return [json.loads(line) for line in folder.read_bytes("metrics.jsonl").splitlines()]
-
-
-class _Watch:
-    """Shows what rank 0 writes while it trains."""
-
-    def __init__(self, folder: Storage, stage: Stage) -> None:
-        self._folder, self._stage = folder, stage
-        self._shown = len(_history(folder))
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        self._look()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(_POLL_SECONDS):
-            self._look()
-
-    def _look(self) -> None:
-        try:
-            history = _history(self._folder)
-            live = self._folder.read_json("resume", "live.json") if self._folder.exists("resume", "live.json") else {}
-        except OSError:  # a look that comes to nothing; the next one will do
-            return
-        images = max(live.get("images", 0), sum(line["images"] for line in history))
-        if images > self._stage.done:
-            self._stage.advance(images - self._stage.done)
-        for line in history[self._shown :]:
-            figures = [f"{k} {v:.4g}" for k, v in line.items() if k not in ("epoch", "images") and "seconds" not in k]
-            self._stage.note(f"{self._stage.name}: epoch {line['epoch']} · {' · '.join(figures)}")
-        self._shown = len(history)
+    job = replace(job, info=info)
+    with progress.stage(f"pretrain {name}", steps * chosen.batch, "images") as stage, Watch(artefact.folder, stage):
+        fit(job, team, say=progress.say)
+    return history_of(artefact.folder)

@@ -13,6 +13,7 @@ from raysweep.storage import Storage
 
 METRICS = "metrics.jsonl"
 LIVE = ("resume", "live.json")
+CORRUPT = ("resume", "corrupt.json")
 _LIVE_SECONDS = 2.0  # between notes of how far it is
 
 
@@ -41,6 +42,11 @@ class Log:
                 self._writer.add_scalar(f"pretrain/{name}", value, history[-1]["epoch"])
         self._writer.flush()
         self._upload()
+
+    def corrupt(self, names: list[str]) -> None:
+        """Patches that could not be decoded."""
+        if names:
+            self._folder.write_json(names, *CORRUPT)
 
     def close(self) -> None:
         self._writer.close()

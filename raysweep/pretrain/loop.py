@@ -1,29 +1,39 @@
 """The training loop of every pretraining method: one rank of any number, with or without Ray around it.
 
 A step's batch is a function of (seed, epoch, step), of which each rank takes its slice, and views are functions of
-(seed, epoch, patch key, view). So the number of ranks changes nothing but what batch normalisation sees (on a GPU,
-where torch can share it between ranks, not even that), and nothing about random numbers has to be saved to resume.
+(seed, epoch, patch key, view). Normalisation layers share their statistics and losses gather what they compare. So the
+number of ranks changes nothing but the order of sums, and nothing about random numbers has to be saved to resume.
 """
 
-import math
 import time
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from raysweep.patches.order import Order
-from raysweep.patches.read import PatchSet
-from raysweep.pretrain.batches import Batches, TrainingRows
+from raysweep.backbones.norms import recalibrate_norms, reset_norms
+from raysweep.patches.mixture import Mixture
+from raysweep.pretrain.batches import Loader, Painter, ThreadLoader
+from raysweep.pretrain.health import Health
 from raysweep.pretrain.inputs import Settings, make_method
 from raysweep.pretrain.log import Log
-from raysweep.pretrain.method import Method
+from raysweep.pretrain.method import Method, SourceClasses, TrainingProgress
+from raysweep.pretrain.optimiser import Optimiser
+from raysweep.pretrain.parallel import shared_step
+from raysweep.pretrain.reader import Reader
+from raysweep.pretrain.rows import TrainingRows
+from raysweep.pretrain.source import SourceInput
+from raysweep.pretrain.states import States
+from raysweep.pretrain.team import Saving
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
+
+_CHECK_STEPS = 20  # between looks at what all ranks must agree on
+_CALIBRATION_BATCHES = 8
 
 
 @dataclass(frozen=True)
@@ -33,145 +43,203 @@ class Job:
     settings: Settings
     info: CheckpointInfo  # of the checkpoint to be made
     start: Storage  # folder of the checkpoint file to start from
-    patches: Storage
+    sources: tuple[SourceInput, ...]
     out: Storage  # folder that the result, metrics and events are written to
     seed: int
     threads: int  # of each rank
+    split_seed: int = 0  # that the folds of labelled sets are drawn with: the study's
+    saving: Saving = field(default_factory=Saving)
+    compile: bool = False
 
 
-class Keeper(Protocol):
-    """Where the state of a training is kept between epochs."""
+def train(
+    job: Job,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    device: torch.device | str = "cpu",
+    loader: Callable[[Reader, Mixture, tuple[int, int]], Loader] | None = None,
+) -> None:
+    """Train to the last step, from where the last state kept left off; rank 0 writes the checkpoint.
 
-    def last(self) -> dict[str, Any] | None:
-        """The state to go on from, if any."""
+    With more than one rank, torch.distributed is initialised by the caller and `world` divides the batch. `loader`
+    makes what prepares batches; by default threads of this process do.
 
-    def keep(self, state: dict[str, Any] | None, metrics: dict[str, float]) -> None:
-        """Keep the state of an epoch's end; called by every rank, with None by all but rank 0."""
-
-
-class Learner(nn.Module):
-    """A backbone and a method's head, trained together."""
-
-    def __init__(self, method: Method, backbone: nn.Module, classes: int, seed: int) -> None:
-        super().__init__()
-        self.method, self.backbone = method, backbone
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(seed, "head"))
-            self.head = method.head(int(backbone.num_features), classes)  # type: ignore[arg-type]
-
-    def forward(self, views: list[Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.method.loss(self, views, labels)
-
-
-def train(job: Job, keeper: Keeper, *, rank: int = 0, world: int = 1, device: torch.device | str = "cpu") -> None:
-    """Train to the last epoch, from where the keeper's last state left off; rank 0 writes the checkpoint.
-
-    With more than one rank, torch.distributed is initialised by the caller and `world` divides the batch.
+    Raises Diverged on every rank when the loss or the gradient is not finite any more.
     """
-    settings, device = job.settings, torch.device(device)
-    torch.set_num_threads(job.threads)
-    patches = PatchSet(job.patches)
-    method = make_method(settings.method, settings.options)
-    rows = TrainingRows(patches, labelled=method.needs_labels)
-    order = Order(rows.rows, batch=settings.batch, seed=job.seed)
-    share = settings.batch // world
-    batches = Batches(
-        patches, rows, order, method.views(settings.px or patches.px),
-        share=(rank * share, (rank + 1) * share), seed=job.seed, mean=job.info.mean, std=job.info.std,
-        threads=job.threads, pin=device.type == "cuda",
-    )  # fmt: skip
+    _Training(job, rank, world, torch.device(device), loader).run()
 
-    learner = Learner(method, load_checkpoint(job.start)[0], len(patches.classes), job.seed)
-    learner = learner.to(device).to(memory_format=torch.channels_last)  # convolutions are 10-20 % faster so
-    optimizer = _optimizer(learner, settings)
-    state = keeper.last()
-    history: list[dict[str, Any]] = []
-    if state is not None:
-        learner.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        history = state["history"]
-    model = _parallel(learner, world, device).train()
-    log = Log(job.out, epochs_done=len(history)) if rank == 0 else None
 
-    for epoch in range(len(history), settings.epochs):
-        started, waited, sums = time.monotonic(), 0.0, _Sums()
-        asked = started
-        for step, batch in enumerate(batches.epoch(epoch)):
-            batch = batch.to(device)
-            waited += time.monotonic() - asked
-            lr = _learning_rate(epoch * order.steps + step, settings.epochs * order.steps, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            torch.manual_seed(torch_seed(job.seed, "step", epoch, step, rank))  # for dropout and the like
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss, figures = model(batch.views, batch.labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            sums.add(loss, figures)
-            if log:
-                log.step((epoch * order.steps + step + 1) * settings.batch)
+class _Training:
+    def __init__(self, job: Job, rank: int, world: int, device: torch.device, loader: Any) -> None:
+        settings = job.settings
+        torch.set_num_threads(job.threads)
+        self._job, self._rank, self._world, self._device = job, rank, world, device
+        self._method = make_method(settings.method, settings.options)
+        rows = open_rows(job)
+        self._mixture = plan_steps(job, rows)
+        recipes = self._method.views(job.info.px or rows[0].patches.px)
+        each = settings.batch // world
+        share = (rank * each, (rank + 1) * each)
+        reader = Reader(rows, recipes, seed=job.seed, capacity=self._mixture.groups_at_once(*share))
+        make = loader or self._threads
+        self._loader: Loader = make(reader, self._mixture, share)
+        self._painter = Painter(recipes, job.seed, job.info.mean, job.info.std, device)
+        self._steps = settings.steps or (settings.epochs or 1) * self._mixture.steps
+        self._epochs = -(-self._steps // self._mixture.steps)
+
+        sources = [SourceClasses(row.source.name, tuple(row.classes)) for row in rows]
+        self._states = States(job.out.at("resume", "states"))
+        self._state = self._states.last()
+        backbone = load_checkpoint(job.start)[0].to(device)
+        if self._state is None:
+            self._normalise(backbone)
+        self._module = build_module(self._method, backbone, sources, job.seed).to(device)
+        self._half = {"auto": device.type == "cuda", "float32": False, "bfloat16": True}[settings.precision]
+        if device.type == "cuda":
+            self._module = self._module.to(memory_format=torch.channels_last)
+
+    def _threads(self, reader: Reader, mixture: Mixture, share: tuple[int, int]) -> Loader:
+        return ThreadLoader(
+            reader, mixture, share=share, threads=self._job.threads, pin=self._device.type == "cuda"
+        )  # fmt: skip
+
+    def run(self) -> None:
+        job, settings, rank = self._job, self._job.settings, self._rank
+        module = self._module.train()
+        state, self._state = self._state, None
+        step_of = shared_step(
+            self._method, module, self._device, self._world, half=self._half, compile=job.compile
+        )  # fmt: skip
+        optimiser = Optimiser(self._method, module, settings)
+        health = Health(self._world, settings)
+        done, history = 0, []
+        if state is not None:
+            module.load_state_dict(state["module"])
+            optimiser.torch.load_state_dict(state["optimizer"])
+            done, history = state["step"], state["history"]
+            health.restore(state["health"] if rank == 0 else None)
+        log = Log(job.out, epochs_done=len(history)) if rank == 0 else None
+        saved_at = started = time.monotonic()
+        waited = 0.0
+
+        batches = self._loader.steps(done, self._steps)
+        for step in range(done, self._steps):
             asked = time.monotonic()
-        metrics = {
-            "epoch": epoch + 1, **sums.means(order.steps, world), "lr": lr, "images": order.steps * settings.batch,
-            "wait_seconds": waited, "epoch_seconds": time.monotonic() - started,
-        }  # fmt: skip
-        history = [*history, metrics]
-        kept = {"model": learner.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-        keeper.keep(kept if rank == 0 else None, metrics)
+            made = next(batches)
+            waited += time.monotonic() - asked
+            epoch, inside = divmod(step, self._mixture.steps)
+            batch = self._painter.batch(made, epoch)
+            progress = TrainingProgress(step, self._steps, epoch, self._epochs)
+            lr = optimiser.lead(progress)
+            loss, figures = self._gradients(step_of, optimiser, batch, progress)
+            norm = optimiser.step()
+            self._method.after_step(module, progress)
+            health.add(step, loss, norm, figures, made.corrupt)
+            if log:
+                log.step((step + 1) * settings.batch)
+
+            ends = inside + 1 == self._mixture.steps or step + 1 == self._steps
+            due = self._due(step, saved_at)
+            if ends or due is not None or (step + 1) % _CHECK_STEPS == 0:
+                due = health.agree(bool(due))  # raises Diverged on every rank; rank 0's clock counts
+            if ends:
+                line = {
+                    "epoch": epoch + 1, **health.means(inside + 1), "lr": lr, "images": (inside + 1) * settings.batch,
+                    "wait_seconds": waited, "epoch_seconds": time.monotonic() - started,
+                }  # fmt: skip
+                history = [*history, line]
+                started, waited = time.monotonic(), 0.0
+                if log:
+                    log.epoch(history)
+            if due and step + 1 < self._steps:
+                kept = health.state()  # all ranks take part
+                if rank == 0:
+                    optimiser_state = optimiser.torch.state_dict()
+                    self._states.save(
+                        step + 1,
+                        {"module": module.state_dict(), "optimizer": optimiser_state, "step": step + 1,
+                         "history": history, "health": kept},
+                    )  # fmt: skip
+                saved_at = time.monotonic()
+        self._states.close()
         if log:
-            log.epoch(history)
+            log.corrupt(health.corrupt)
+            log.close()
+            weights = self._method.exported(module).state_dict()
+            health.check_weights(weights)
+            save_checkpoint(job.out, weights, job.info)
 
-    if log:
-        log.close()
-        save_checkpoint(job.out, learner.backbone.state_dict(), job.info)
+    def _gradients(
+        self, step_of: nn.Module, optimiser: Optimiser, batch: Any, progress: TrainingProgress
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Forward and backward, in parts where asked; the means of their losses and figures."""
+        count = self._job.settings.accumulate
+        optimiser.torch.zero_grad(set_to_none=True)
+        self._method.before_step(self._module, progress)
+        torch.manual_seed(torch_seed(self._job.seed, "step", progress.step, self._rank))  # for dropout and the like
+        losses, shown = [], []
+        for number, part in enumerate(batch.parts(count) if count > 1 else [batch]):
+            hold = self._world > 1 and number + 1 < count  # gradients are averaged over ranks once
+            with step_of.no_sync() if hold else torch.enable_grad():  # type: ignore[operator]
+                loss, figures = step_of(part, progress)
+                (loss / count).backward()
+            losses.append(loss.detach())
+            shown.append(figures)
+        self._method.after_backward(self._module, progress)
+        return torch.stack(losses).mean(), {k: torch.stack([f[k] for f in shown]).mean() for k in shown[0]}
+
+    def _due(self, step: int, saved_at: float) -> bool | None:
+        """Whether a state is to be kept after this step; None: it is no step at which that is asked."""
+        saving = self._job.saving
+        if saving.steps:
+            return True if (step + 1) % saving.steps == 0 else None
+        if (step + 1) % _CHECK_STEPS:
+            return None
+        return time.monotonic() - saved_at >= saving.minutes * 60
+
+    def _normalise(self, backbone: nn.Module) -> None:
+        """What `batch_norm` asks of the backbone before its first step; every rank does the same."""
+        policy = self._job.settings.batch_norm
+        if policy in ("reset", "reset_affine"):
+            reset_norms(backbone, affine=policy == "reset_affine")
+        elif policy == "recalibrate":
+            views = [
+                self._painter.batch(made, 0).views[0]
+                for made in self._loader.steps(0, min(_CALIBRATION_BATCHES, self._steps))
+            ]
+            recalibrate_norms(backbone, [_of_all_ranks(view) for view in views])
 
 
-class _Sums:
-    """Sums of the loss and of a method's figures, on the device they were made on: no step waits for them."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, loss: Tensor, figures: dict[str, Tensor]) -> None:
-        for name, value in {"loss": loss, **figures}.items():
-            value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-
-    def means(self, steps: int, world: int) -> dict[str, float]:
-        """Over steps and ranks."""
-        sums = torch.stack(list(self._sums.values()))
-        if world > 1:
-            dist.all_reduce(sums)
-        return dict(zip(self._sums, (sums / (steps * world)).tolist(), strict=True))
+def _of_all_ranks(view: torch.Tensor) -> torch.Tensor:
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return view
+    parts = [torch.empty_like(view) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, view.contiguous())
+    return torch.cat(parts)
 
 
-def _parallel(learner: Learner, world: int, device: torch.device) -> nn.Module:
-    if world == 1:
-        return learner
-    if device.type == "cuda":
-        shared = nn.SyncBatchNorm.convert_sync_batchnorm(learner)
-        return DistributedDataParallel(shared, device_ids=[device], broadcast_buffers=False)
-    # Looking for unused parameters keeps gradient buckets as they were at the first step. Rebuilt ones would add up
-    # three or more ranks in another order after a resume.
-    return DistributedDataParallel(learner, broadcast_buffers=False, find_unused_parameters=True)
+def open_rows(job: Job) -> list[TrainingRows]:
+    """The sources of a job, opened. Raises RequestError for one that cannot be used."""
+    labelled = make_method(job.settings.method, job.settings.options).needs_labels
+    return [TrainingRows(source, labelled=labelled, split_seed=job.split_seed) for source in job.sources]
 
 
-def _optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW or SGD with momentum 0.9; biases and normalisation layers are not decayed."""
-    trained = [p for p in learner.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+def plan_steps(job: Job, rows: list[TrainingRows]) -> Mixture:
+    """What every step draws. Raises RequestError when the sources have fewer rows than a batch."""
+    method = make_method(job.settings.method, job.settings.options)
+    by_size = [1.0 if method.sources_alike else float(sum(row.rows)) for row in rows]
+    weights = [
+        size if row.source.weight is None else row.source.weight for row, size in zip(rows, by_size, strict=True)
     ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+    return Mixture([row.rows for row in rows], weights, batch=job.settings.batch, seed=job.seed)
 
 
-def _learning_rate(step: int, steps: int, settings: Settings) -> float:
-    """Linear warm-up to the peak, then half a cosine to 0 (Loshchilov & Hutter 2017)."""
-    warmup = settings.warmup * steps
-    if step < warmup:
-        return settings.lr * (step + 1) / (math.floor(warmup) + 1)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+def build_module(method: Method, backbone: nn.Module, sources: list[SourceClasses], seed: int) -> nn.Module:
+    """A method's module around a backbone; everything new in it is drawn from the seed.
+
+    Raises RequestError when the method cannot work with the backbone or the sources.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "head"))
+        return method.module(backbone, sources)

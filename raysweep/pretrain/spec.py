@@ -16,8 +16,9 @@ class CheckpointSpec(Given):
     )
     method: str | None = Field(None, description="pretraining objective; none: the init itself is the checkpoint")
     options: dict[str, Any] = Field({}, description="the method's own options")
-    patches: str | list[str] | None = Field(
-        None, description="a patch set of the study or the folder of another study's; some methods take several sources"
+    preset: str | None = Field(None, description="settings of a published study for the method: kawai2023, mormont2020")
+    patches: str | list[str] | dict[str, float] | None = Field(
+        None, description="patch sets, their folders, or labelled sets by card: a name, a list, or names with weights"
     )
     leave_out: Literal["each"] | list[list[str]] | None = Field(
         None, description="train without the task that is tested: groups of sources that leave together, or each alone"
@@ -25,13 +26,26 @@ class CheckpointSpec(Given):
     join: Literal["target"] | None = Field(
         None, description="target: the train split of the task that is tested joins the sources"
     )
-    epochs: int = Field(1, ge=1, description="passes over the patch set")
+    epochs: int | None = Field(None, ge=1, description="passes over the sources; default: the method's")
+    steps: int | None = Field(None, ge=1, description="steps, in place of epochs")
     batch: int = Field(256, ge=2, description="patches per step, over all workers")
+    accumulate: int = Field(1, ge=1, description="parts that each step's batch is worked on in, to need less memory")
     px: int | None = Field(None, ge=16, description="edge of what the network sees, pixels; default: the patch's")
-    optimizer: Literal["adamw", "sgd"] | None = Field(None, description="default: the method's")
-    lr: float | None = Field(None, gt=0, description="peak learning rate; default: the method's, scaled by batch / 256")
+    optimizer: Literal["adamw", "sgd", "lars"] | None = Field(None, description="default: the method's")
+    lr: float | None = Field(None, gt=0, description="peak learning rate; default: the method's, scaled by the batch")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="what follows the warm-up")
+    warmup: float | None = Field(
+        None, ge=0, lt=1, description="part of the steps in linear warm-up; default: the method's"
+    )
     weight_decay: float | None = Field(None, ge=0, description="default: the method's")
-    warmup: float = Field(0.1, ge=0, lt=1, description="part of the steps spent in linear warm-up")
+    weight_decay_end: float | None = Field(None, ge=0, description="what a cosine leads to; default: the method's")
+    clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default: the method's")
+    batch_norm: Literal["keep", "reset", "reset_affine", "recalibrate"] | None = Field(
+        None,
+        description="before training: statistics reset, scale and shift too, or statistics of the sources with "
+        "unchanged outputs; default: the method's",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
     seeds: int = Field(1, ge=1, description="independent pretrainings; repeats take them in turn")
     licence: str | None = Field(None, description="licence of the weights, when they come from a file")
     grid: dict[str, list[Any]] = Field({}, description="one named checkpoint per point of this grid of keys or options")
@@ -41,6 +55,10 @@ class CheckpointSpec(Given):
         """What it draws its patches from."""
         return [self.patches] if isinstance(self.patches, str) else list(self.patches or [])
 
+    def weight_of(self, source: str) -> float | None:
+        """How often a source is drawn beside the others; None: the method's own rule. A target that joins has 1."""
+        return self.patches.get(source, 1.0) if isinstance(self.patches, dict) else None
+
     @model_validator(mode="after")
     def _whole(self) -> "CheckpointSpec":
         if self.method and not self.patches:
@@ -49,6 +67,15 @@ class CheckpointSpec(Given):
             raise ValueError("patches are given but no method: name one (supervised, simclr, ...)")
         if (self.leave_out or self.join) and not self.method:
             raise ValueError("leave_out and join say what a method is trained on: name a method")
+        if self.epochs and self.steps:
+            raise ValueError("epochs and steps are both given; keep one")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: a batch of {self.batch} cannot be cut into {self.accumulate} equal parts")
+        for name, weight in self.patches.items() if isinstance(self.patches, dict) else ():
+            if not weight > 0:
+                raise ValueError(f"patches.{name}: a weight is above 0 (given: {weight:g}); or leave the source out")
+        if self.preset and not self.method:
+            raise ValueError("preset fills in the settings of a method: name a method")
         if self.seeds > 1 and not self.method:
             raise ValueError("seeds are independent pretrainings, and without a method there is none: leave seeds out")
         return self

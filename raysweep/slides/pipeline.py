@@ -1,24 +1,19 @@
 """Slides to spooled patches, spread over the cluster by Ray Data: slides -> cuts -> pieces in the spool."""
 
 import json
-import logging
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.data import DataContext, ExecutionResources
-from ray.exceptions import RayError, RayTaskError
 
-from raysweep.errors import WorkError, reason_of
+from raysweep.errors import reason_of
 from raysweep.patches.shuffle.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
+from raysweep.patches.shuffle.stream import attempt, stream
 from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
@@ -29,9 +24,7 @@ from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage
 
-_TRIES = 3
 _CUTS_PER_TASK = 2
-_ADVICE = " Failed to apply "  # begins what Ray Data adds to the message of a task's error
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
 _CUT = pa.schema([
@@ -91,28 +84,19 @@ def read_slides_into(
 
     Raises WorkError when patches cannot be written.
     """
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    if workers is not None:
-        context.execution_options.resource_limits = ExecutionResources(cpu=workers)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is raised and told below
     rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder} for task in tasks]
     how: dict[str, Any] = {"spool": spool, "cutting": cutting, "run": uuid.uuid4().hex}
     look, read = partial(_survey_slides, **how), partial(_read_cuts, **how)
-    try:
-        with DataContext.current(context):
-            slides = ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows])
-            cuts = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
-            # A few cuts a task, so that a large slide spreads over workers, which wait a fifth of a second between
-            # two tasks; Ray would fuse all three steps if not strict.
-            cuts = cuts.repartition(target_num_rows_per_block=_CUTS_PER_TASK, strict=True)
-            results = cuts.map_batches(read, batch_size=None, batch_format="pyarrow")
-        yield from results.iter_rows()
-    except RayTaskError as error:  # not the slides' fault: that was caught in the task
-        raise WorkError(f"tiling stopped: {reason_of(error.cause or error).partition(_ADVICE)[0]}") from error
-    except RayError as error:
-        raise WorkError(f"tiling stopped: {reason_of(error)}") from error
+
+    def pipeline() -> ray.data.Dataset:
+        slides = ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows])
+        cuts = slides.map_batches(look, batch_size=None, batch_format="pyarrow")
+        # A few cuts a task, so that a large slide spreads over workers, which wait a fifth of a second between
+        # two tasks; Ray would fuse all three steps if not strict.
+        cuts = cuts.repartition(target_num_rows_per_block=_CUTS_PER_TASK, strict=True)
+        return cuts.map_batches(read, batch_size=None, batch_format="pyarrow")
+
+    yield from stream(pipeline, workers=workers, doing="tiling")
 
 
 def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
@@ -122,7 +106,7 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
         started = time.monotonic()
         found = None
         entry = SlideEntry(**json.loads(task["entry"]))
-        with _attempt(run, task["folder"]) as reason:
+        with attempt(run, task["folder"], "slide") as reason:
             if reason is None:
                 try:
                     with (
@@ -160,7 +144,7 @@ def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> I
             if known is not None:  # it was written before the program was killed
                 facts = known
             else:
-                with _attempt(run, "-".join(piece)) as reason:
+                with attempt(run, "-".join(piece), "slide") as reason:
                     cut = None
                     if reason is None:
                         try:
@@ -182,23 +166,6 @@ def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> I
         result |= {"patches": facts.rows, "bytes": facts.bytes}
         result |= {"rejected": json.dumps(facts.rejected), "survey": row["survey"], "error": reason}
         yield _rows(_RESULT, [{**result, "seconds": row["seconds"] + time.monotonic() - started}])
-
-
-@contextmanager
-def _attempt(run: str, work: str) -> Iterator[str | None]:
-    """Count, on this node, how often the process has died while it did a piece of work.
-
-    Ray Data repeats a task whose worker died for ever, so a slide that kills its reader would never end. Gives None, or
-    the reason why it is not to be tried again.
-    """
-    tries = Path(tempfile.gettempdir()) / f"raysweep-{run}-{work}.tries"
-    died = tries.stat().st_size if tries.exists() else 0
-    with tries.open("a") as file:
-        file.write(".")
-    try:
-        yield f"the process that read this slide died {died} times" if died >= _TRIES else None
-    finally:
-        tries.unlink(missing_ok=True)
 
 
 def _facts(found: Survey) -> dict[str, Any]:

@@ -12,14 +12,16 @@ from pydantic import ValidationError
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.write import INDEX, contents
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
+from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
-from raysweep.study.families import Pool, pools_of
+from raysweep.study.families import Entry, Pool, pools_of
 from raysweep.study.inits import WORDS, Start, find_starts, inherit
 from raysweep.study.load import explain
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan
+from raysweep.study.sources import SourcePlan
 from raysweep.study.tasks import TaskPlan
 
 
@@ -46,8 +48,9 @@ class CheckpointPlan:
     pretrainings: list[Pretraining]
     pools: Mapping[tuple[str, int], Pool]  # of a family: what the member for each (task, fold) sees
     parent: str | None  # the checkpoint of this study that it starts from
+    inputs: Mapping[Entry, SourceInput]  # all that its pretrainings draw from
     patch_sets: list[str]  # those of this study that it sees
-    patches: Storage | None  # the one patch set of a method that takes no pool
+    labelled_sets: list[str]  # that are written as patch sets for it
 
     @property
     def artefacts(self) -> list[Artefact]:
@@ -62,6 +65,10 @@ class CheckpointPlan:
         member = {pool: f" member {i}" if len(pools) > 1 else "" for i, pool in enumerate(pools)}
         return [(f"{name}{member[p.pool]} seed {p.seed}", [p.artefact]) for p in self.pretrainings]
 
+    def sources_of(self, made: Pretraining) -> list[SourceInput]:
+        """What one of its pretrainings draws from, in the order of its pool."""
+        return [self.inputs[entry] for entry in made.pool or _whole(self.spec)]
+
     def of(self, task: str, fold: int, repeat: int) -> Pretraining:
         """The weights that a repeat starts from in a fold of a task."""
         pool = self.pools.get((task, fold), ())
@@ -72,17 +79,18 @@ class CheckpointPlan:
 def plan_checkpoints(
     study: Study,
     home: Storage,
-    patch_sets: dict[str, PatchSetPlan],
-    tasks: dict[str, TaskPlan],
+    patch_sets: Mapping[str, PatchSetPlan],
+    sources: Mapping[str, SourcePlan],
+    tasks: Mapping[str, TaskPlan],
     folder: Path,
 ) -> dict[str, CheckpointPlan]:
     """The checkpoints of a study, each after the one it starts from. `folder` is where paths start.
 
-    Raises RequestError for an unknown init, patch set or method, for a chain with a loop, and for repeats that would
-    give pretraining seeds unequal weights.
+    Raises RequestError for an unknown init, source or method, for a chain with a loop, for repeats that would give
+    pretraining seeds unequal weights, and for a checkpoint that would see the images that it is tested on.
     """
     specs = _expand_grids(study.checkpoints)
-    planner = _Planner(study, home, patch_sets, tasks, folder)
+    planner = _Planner(study, home, patch_sets, sources, tasks, folder)
     for name in _in_order(specs):
         try:
             planner.plans[name] = planner.plan(name, specs[name])
@@ -94,17 +102,18 @@ def plan_checkpoints(
 def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progress: Progress) -> None:
     """Make one of its folders; with a method, Ray is initialised.
 
-    Raises WorkError when its init or its patch set is not there, and whatever `pretrain` raises.
+    Raises WorkError when its init or what it draws from is not there, and whatever `pretrain` raises.
     """
     from raysweep.pretrain.launch import pretrain
 
     if made.init is not None and not made.init.exists(MANIFEST):
         raise WorkError(f"its init {plan.parent or plan.spec.init} could not be made")
-    if plan.patches is not None and not plan.patches.exists(MANIFEST):
-        raise WorkError(f"its patch set {', '.join(plan.patch_sets)} could not be made")
-    pretrain(plan.spec, made.artefact, name=plan.name, init=made.init, patches=plan.patches, seed=study.seed,
-             pretraining_seed=made.seed, workers=study.compute.workers, threads=study.compute.threads,
-             progress=progress)  # fmt: skip
+    sources = plan.sources_of(made)
+    for source in sources:
+        if not source.folder.exists(MANIFEST):
+            raise WorkError(f"its patch set {source.name} could not be made")
+    pretrain(plan.spec, made.artefact, name=plan.name, init=made.init, sources=sources, seed=study.seed,
+             pretraining_seed=made.seed, team=study.compute.team(), progress=progress)  # fmt: skip
 
 
 class _Planner:
@@ -112,11 +121,13 @@ class _Planner:
         self,
         study: Study,
         home: Storage,
-        patch_sets: dict[str, PatchSetPlan],
-        tasks: dict[str, TaskPlan],
+        patch_sets: Mapping[str, PatchSetPlan],
+        sources: Mapping[str, SourcePlan],
+        tasks: Mapping[str, TaskPlan],
         folder: Path,
     ) -> None:
-        self._study, self._home, self._patch_sets, self._tasks, self._folder = study, home, patch_sets, tasks, folder
+        self._study, self._home, self._patch_sets, self._sources = study, home, patch_sets, sources
+        self._tasks, self._folder = tasks, folder
         self.plans: dict[str, CheckpointPlan] = {}
 
     def plan(self, name: str, spec: CheckpointSpec) -> CheckpointPlan:
@@ -130,20 +141,27 @@ class _Planner:
             spec, starts = find_starts(spec, self._folder, Storage.open(self._study.storage), list(self.plans))
         check_method(spec)
         pools = pools_of(spec, {task: plan.n_folds for task, plan in self._tasks.items()})
-        patches, seen = self._sources(spec)
+        self._check_unseen(spec)
+        given: list[Pool] = list(dict.fromkeys(pools.values())) or [()]
+        entries = dict.fromkeys(entry for pool in given for entry in pool or _whole(spec))
+        found = {entry: self._input(spec, *entry) for entry in entries}
+        inputs = {entry: source for entry, (source, _) in found.items()}
         pretrainings = []
-        for pool in dict.fromkeys(pools.values()) if pools else [()]:
-            covered: Any = [[seen[source], fold] for source, fold in pool] if pool else seen.get(str(spec.patches))
-            if not pool and spec.method and not isinstance(spec.patches, str):
-                covered = [[seen[source], None] for source in spec.sources]
+        for pool in given:
+            seen = [[found[entry][1], inputs[entry].weight] for entry in pool or _whole(spec)]
+            covered: Any = seen or None
+            if isinstance(spec.patches, str) and not pool:
+                covered = seen[0][0]
             for seed in range(self._seeds(spec, starts)):
                 start = starts[seed % len(starts)]
-                inputs = checkpoint_inputs(spec, seed=self._study.seed, pretraining_seed=seed, init=start.identity,
-                                           patches=covered)  # fmt: skip
-                artefact = Artefact(self._home.at("checkpoints", name), inputs)
+                decides = checkpoint_inputs(spec, seed=self._study.seed, pretraining_seed=seed, init=start.identity,
+                                            patches=covered)  # fmt: skip
+                artefact = Artefact(self._home.at("checkpoints", name), decides)
                 pretrainings.append(Pretraining(artefact, start.folder, seed, pool))
-        own = [source for source in spec.sources if source in self._patch_sets]
-        return CheckpointPlan(name, spec, pretrainings, pools, spec.init if parent else None, own, patches)
+        names = list(dict.fromkeys(source for source, _ in inputs))
+        own = [source for source in names if source in self._patch_sets]
+        labelled = [source for source in names if source not in own and source in self._sources]
+        return CheckpointPlan(name, spec, pretrainings, pools, spec.init if parent else None, inputs, own, labelled)
 
     def _seeds(self, spec: CheckpointSpec, starts: list[Start]) -> int:
         """How many pretrainings: every one must weigh the same in the mean over repeats."""
@@ -158,20 +176,28 @@ class _Planner:
             )
         return count
 
-    def _sources(self, spec: CheckpointSpec) -> tuple[Storage | None, dict[str, str]]:
-        """The folder of a single patch set, and the fingerprint of everything that is seen, by name."""
-        seen: dict[str, str] = {}
-        folder = None
-        joined = list(self._tasks) if spec.join else []
-        for name in dict.fromkeys([*spec.sources, *joined]):
-            if name in self._patch_sets:
-                folder, seen[name] = self._patch_sets[name].artefact.folder, self._patch_sets[name].contents
-            elif name in self._tasks and not isinstance(spec.patches, str):
-                seen[name] = self._tasks[name].artefact.fingerprint
-            else:
-                folder = self._elsewhere(name)
-                seen[name] = contents(folder)
-        return (folder if isinstance(spec.patches, str) else None), seen
+    def _check_unseen(self, spec: CheckpointSpec) -> None:
+        """Only a family has a member for each fold; other checkpoints see the whole of a set without official split."""
+        for name in [] if spec.leave_out or spec.join else spec.sources:
+            source = self._sources.get(name)
+            if name not in self._patch_sets and source and source.tested and source.task.card.splits.type != "given":
+                raise RequestError(
+                    f"patches: {name} is a task of this study without an official split, so the images that test a "
+                    "checkpoint would be seen by it; set leave_out: each or join: target"
+                )
+
+    def _input(self, spec: CheckpointSpec, name: str, fold: int | None) -> tuple[SourceInput, str]:
+        """A source, and the fingerprint of what is seen of it."""
+        weight = spec.weight_of(name)
+        if name in self._patch_sets:
+            plan = self._patch_sets[name]
+            return SourceInput(name, plan.artefact.folder, weight), plan.contents
+        if name in self._sources:
+            source = self._sources[name]
+            made = SourceInput(name, source.artefact.folder, weight, source.index.folder, fold)
+            return made, source.seen(fold, self._study.seed)
+        folder = self._elsewhere(name)
+        return SourceInput(name, folder, weight), contents(folder)
 
     def _elsewhere(self, name: str) -> Storage:
         """A finished patch set that is named by its folder."""
@@ -180,10 +206,15 @@ class _Planner:
             if folder.exists(MANIFEST) and folder.exists(INDEX):
                 return folder
             raise RequestError(f"patches {name}: there is no finished patch set in this folder")
-        near = difflib.get_close_matches(name, list(self._patch_sets), n=1)
-        known = ", ".join(self._patch_sets) or "none"
-        hint = f"did you mean {near[0]}?" if near else f"patch sets of this study: {known}"
-        raise RequestError(f"patches {name} is not a patch set of this study; {hint}")
+        known = [*self._patch_sets, *self._tasks]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(known) or 'none'}, and any card"
+        raise RequestError(f"patches {name} is neither a patch set or task of this study nor a card; {hint}")
+
+
+def _whole(spec: CheckpointSpec) -> Pool:
+    """The pool of a checkpoint that is no family: all that its sources may show."""
+    return tuple((source, None) for source in dict.fromkeys(spec.sources))
 
 
 def _in_order(specs: dict[str, CheckpointSpec]) -> Iterable[str]:

@@ -5,6 +5,7 @@ from collections import Counter
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.graph import Graph
+from raysweep.study.patch_sets import failed_slides
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
 
@@ -28,6 +29,13 @@ def failures(graph: Graph) -> list[str]:
             for slide in read_outcomes(plan.artefact.folder)
             if slide.status == "failed"
         ]
+    for name, source in graph.sources.items():
+        reason = failure_of(source.artefact)
+        if reason:
+            lines.append(f"source {name}: {reason}")
+        left_out = [] if source.tested else source.task.excluded  # those of a task are told with it
+        failed = [*failed_slides(source.artefact.folder).items(), *left_out]
+        lines += [f"image {image} of source {name}: {why}" for image, why in failed]
     for name, checkpoint in graph.checkpoints.items():
         lines += [f"checkpoint {name}: {reason}" for a in checkpoint.artefacts if (reason := failure_of(a))]
     for name, task in graph.tasks.items():

@@ -11,17 +11,19 @@ from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
+from raysweep.study.sources import SourcePlan, plan_sources
 from raysweep.study.tasks import TaskPlan, load_cards, plan_task
 from raysweep.sweep.cell import Cell
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A study's artefacts, in the order of making: patch sets, checkpoints, tasks, features, cells."""
+    """A study's artefacts, in the order of making: patch sets, tasks, sources, checkpoints, features, cells."""
 
     file: StudyFile
     home: Storage  # the study's own folder
     patch_sets: dict[str, PatchSetPlan]
+    sources: dict[str, SourcePlan]  # labelled sets that checkpoints draw from
     checkpoints: dict[str, CheckpointPlan]
     tasks: dict[str, TaskPlan]
     features: list[FeaturesPlan]
@@ -42,6 +44,7 @@ class Graph:
         """All of them."""
         return [
             *(p.artefact for p in self.patch_sets.values()),
+            *(a for s in self.sources.values() for a in ([s.artefact] if s.tested else [s.index, s.artefact])),
             *(a for c in self.checkpoints.values() for a in c.artefacts),
             *(t.artefact for t in self.tasks.values()),
             *(f.artefact for f in self.features),
@@ -49,28 +52,34 @@ class Graph:
         ]
 
 
-def build_graph(file: StudyFile, patch_sets: dict[str, PatchSetPlan] | None = None) -> Graph:
+def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; runs nothing.
 
-    `patch_sets` are those of an earlier graph of the study, as its slide files were then. What is made from a patch
-    set depends on which of its slides failed, so a graph is of its time: build another once slides have been tiled.
+    `earlier` is another graph of the study: slides, tasks and sources are taken from it, as their files were then. What
+    is made from a patch set depends on which of its slides failed, so a graph is of its time: build another once slides
+    have been tiled.
+
     Raises RequestError for whatever is wrong with the study, in one sentence that names the key.
     """
     study = file.study
     home = study_folder(study)
     _check_primary(study)
-    cards = load_cards(file)
     identities = Identities(home)
-    patch_sets = plan_patch_sets(file, home, identities) if patch_sets is None else patch_sets
-    tasks = {card.name: plan_task(card, study, home) for card in cards}
-    checkpoints = plan_checkpoints(study, home, patch_sets, tasks, file.folder)
+    if earlier is None:
+        cards = load_cards(file)
+        patch_sets = plan_patch_sets(file, home, identities)
+        tasks = {card.name: plan_task(card, study, home) for card in cards}
+        sources = plan_sources(file, home, patch_sets, tasks)
+    else:
+        patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
+    checkpoints = plan_checkpoints(study, home, patch_sets, sources, tasks, file.folder)
     if study.compare.baseline and study.compare.baseline not in checkpoints:
         raise RequestError(
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
             f"they are {', '.join(checkpoints)}"
         )
     cells, features = plan_cells(file, home, checkpoints, tasks)
-    return Graph(file, home, patch_sets, checkpoints, tasks, features, cells, identities)
+    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, identities)
 
 
 def study_folder(study: Study) -> Storage:

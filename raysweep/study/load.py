@@ -134,6 +134,8 @@ def _from_its_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     def moved(value: Any, *, always: bool) -> Any:
         if isinstance(value, list):
             return [moved(v, always=always) for v in value]
+        if isinstance(value, dict):  # sources with their shares
+            return {moved(k, always=always): v for k, v in value.items()}
         plain = isinstance(value, str) and not is_address(value) and not value.startswith(("${", "/", "~"))
         looks = plain and ("/" in value or (folder / value).is_file()) and ":" not in value
         return (folder / value).as_posix() if plain and (always or looks) else value

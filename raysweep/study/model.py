@@ -1,12 +1,13 @@
 """The study: one YAML that names patch sets, checkpoints, tasks, how to transfer and what to compare."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from raysweep.model import Model
 from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.pretrain.team import Saving, Team
 from raysweep.report.spec import CompareSpec
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.transfer.spec import TransferSpec
@@ -20,11 +21,23 @@ class Compute(Model):
     cpus: int | None = Field(None, ge=1, description="CPUs to use here, or to ask of a cluster; default: all")
     gpus: int | None = Field(None, ge=1, description="GPUs to ask of a cluster that scales; default: those it has")
     workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
+    least_workers: int | None = Field(None, ge=1, description="a pretraining goes on with so few; default: all")
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
+    loader: Literal["auto", "worker", "data"] = Field(
+        "auto", description="who decodes for a pretraining; data: Ray Data"
+    )
+    save_minutes: float = Field(5.0, gt=0, description="minutes between the states of a pretraining")
+    save_steps: int | None = Field(None, ge=1, description="steps between them, in place of minutes")
+    compile: bool = Field(False, description="compile a pretraining's step with torch.compile")
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
     cut_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
     fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
+
+    def team(self) -> Team:
+        """Who trains in a pretraining, and how."""
+        saving = Saving(self.save_minutes, self.save_steps)
+        return Team(self.workers, self.threads, self.least_workers, self.loader, saving, self.compile)
 
     @property
     def fetch_bytes(self) -> int:

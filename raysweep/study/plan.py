@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from raysweep.storage import Artefact
+from raysweep.pretrain.inputs import settings
+from raysweep.storage import MANIFEST, Artefact
 from raysweep.study.checkpoints import CheckpointPlan
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
+from raysweep.study.sources import SourcePlan
 from raysweep.transfer.protocol import get_protocol
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
@@ -34,6 +36,9 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     for name, plan in graph.patch_sets.items():
         patches[name], work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
         rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
+    for name, source in graph.sources.items():
+        patches[name], work = _source(source)
+        rows.append(["pretrain", f"source {name}", _state(source.artefact), work])
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
             state = _states(artefacts)
@@ -65,16 +70,30 @@ def _patch_set(plan: PatchSetPlan, totals: _Totals, fetch_bytes: int) -> tuple[i
     return n, f"{len(plan.slides)} slides, at most {n:,} patches"
 
 
+def _source(plan: SourcePlan) -> tuple[int, str]:
+    """Its patches: at most those of all its images, and one an image before it is known how large they are."""
+    if plan.artefact.done():
+        n = int(plan.artefact.manifest()["counts"]["patches"])
+        return n, f"{n:,} patches"
+    return len(plan.task.samples), f"{len(plan.task.samples):,} images"
+
+
 def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals) -> str:
     if plan.spec.method is None:
         return "no training" if len(plan.artefacts) == 1 else f"drawn anew for each of {len(plan.artefacts)} repeats"
-    n = sum(patches[name] for name in plan.patch_sets)
-    if plan.patches is not None and not plan.patch_sets:
-        n = int(plan.patches.read_json("manifest.json")["counts"]["patches"])
-    images = n * plan.spec.epochs * 2  # two views, or one forward and its share of the data work
+    n = 0
+    for source in {name: source for (name, _), source in plan.inputs.items()}.values():
+        known = patches.get(source.name)
+        n += int(source.folder.read_json(MANIFEST)["counts"]["patches"]) if known is None else known
+    chosen = settings(plan.spec)
+    assert chosen is not None
+    patches_seen = chosen.steps * chosen.batch if chosen.steps else n * (chosen.epochs or 1)
+    images = patches_seen * 2  # two views, or one forward and its share of the data work
     px = plan.spec.px or 224
     totals.seconds += images * seconds_per_image(plan.spec.backbone or "", px)
-    return f"{plan.spec.epochs} epochs of at most {n:,} patches"
+    about = "about" if plan.labelled_sets else "at most"
+    passes = f"{chosen.steps:,} steps of {chosen.batch}" if chosen.steps else f"{chosen.epochs} epochs"
+    return f"{passes} of {about} {n:,} patches"
 
 
 def _features(graph: Graph) -> list[list[str]]:

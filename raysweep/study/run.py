@@ -18,6 +18,7 @@ from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import make_patch_set, to_tile
 from raysweep.study.reporting import make_report
+from raysweep.study.sources import make_source, to_write
 from raysweep.study.tasks import save_index
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
@@ -81,9 +82,11 @@ class _Work:
 
     def index(self) -> None:
         """Keep what was found of the tasks' files."""
-        for plan in self.graph.tasks.values():
-            save_index(plan)
-            _point(plan.artefact.home, [plan.artefact])
+        found = [(plan.task, plan.artefact) for plan in self.graph.tasks.values()]
+        found += [(source.task, source.index) for source in self.graph.sources.values() if not source.tested]
+        for task, artefact in found:
+            save_index(task, artefact)
+            _point(artefact.home, [artefact])
 
     def tile(self) -> None:
         graph = self.graph
@@ -98,8 +101,8 @@ class _Work:
             self._look_again()
 
     def _look_again(self) -> None:
-        """What is made from patch sets depends on which of their slides failed, which is known now."""
-        old, self.graph = self.graph, build_graph(self.graph.file, self.graph.patch_sets)
+        """What is made from patch sets depends on which slides and images failed, which is known now."""
+        old, self.graph = self.graph, build_graph(self.graph.file, self.graph)
         known = {artefact.folder.root for artefact in old.artefacts()}
         kept = {artefact.folder.root for artefact in self.graph.artefacts()}
         stale = [a.folder.root for a in old.artefacts() if a.folder.root not in kept and a.done()]
@@ -112,6 +115,7 @@ class _Work:
         _drop_notes([a for a in self.graph.artefacts() if a.folder.root not in known])
 
     def pretrain(self) -> None:
+        self._write_sources()
         for plan in sorted(self._narrowed(self.graph.checkpoints), key=self._generation):
             for number, made in enumerate(plan.pretrainings):
                 if not made.artefact.done():
@@ -120,6 +124,22 @@ class _Work:
                     work = partial(make_checkpoint, plan, made, self.graph.study, self.progress)
                     self._attempt(label, made.artefact, work, ray=plan.spec.method is not None)
             _point(plan.artefacts[0].home, plan.artefacts)
+
+    def _write_sources(self) -> None:
+        """The labelled sets that checkpoints draw from, as patch sets."""
+        graph = self.graph
+        seen = [source.contents for source in graph.sources.values()]
+        wanted = {name for plan in self._narrowed(graph.checkpoints) for name in plan.labelled_sets}
+        for name, source in graph.sources.items():
+            if name not in wanted:
+                continue
+            if to_write(source):
+                work = partial(make_source, source, seed=graph.study.seed, compute=graph.study.compute,
+                               progress=self.progress)  # fmt: skip
+                self._attempt(f"source {name}", source.artefact, work)
+            _point(source.artefact.home, [source.artefact])
+        if seen != [source.contents for source in graph.sources.values()]:
+            self._look_again()
 
     def _generation(self, plan: CheckpointPlan) -> int:
         """A checkpoint comes after the one it starts from, in whatever order a study names them."""

@@ -7,6 +7,7 @@ from raysweep.study.failures import failure_of
 from raysweep.study.graph import build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import read_by_now, to_tile
+from raysweep.study.sources import to_write
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import repeat_state
 
@@ -14,7 +15,8 @@ Rows = list[list[str]]
 
 
 def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
-    """A headline, a header and a row (what, state, details) per patch set, slide that is not done, checkpoint and cell.
+    """A headline, a header and a row (what, state, details) per patch set and source, slide or image of it that is not
+    done, checkpoint and cell.
 
     State is done, running, dead (begun, and nobody works on it), failed or waiting.
     """
@@ -33,6 +35,12 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
             continue
         rows.append([f"patch set {name}", state, reason, _patches(plan.artefact)])
         rows += _slides(plan.artefact)
+    for name, source in graph.sources.items():
+        state, reason = _state(source.artefact, running)
+        if state == "done" and to_write(source):
+            reason = "the next run tries the images that failed again"
+        rows.append([f"source {name}", state, reason, _patches(source.artefact, "images")])
+        rows += _slides(source.artefact, "image")
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
             rows.append([label, *_worst([_state(a, running) for a in artefacts]), _epochs(artefacts[0])])
@@ -66,19 +74,19 @@ def _worst(found: list[tuple[str, str]]) -> tuple[str, str]:
     return next((f for s in ("failed", "running", "dead", "waiting") for f in found if f[0] == s), ("done", ""))
 
 
-def _patches(artefact: Artefact) -> str:
+def _patches(artefact: Artefact, of: str = "slides") -> str:
     if not artefact.done():
         return ""
     counts = artefact.manifest()["counts"]
     others = f"{counts['failed']} failed, {counts['skipped']} skipped"
-    return f"{counts['patches']:,} patches of {counts['done']} slides, {others}"
+    return f"{counts['patches']:,} patches of {counts['done']} {of}, {others}"
 
 
-def _slides(artefact: Artefact) -> Rows:
-    """The slides that failed or were skipped: those are what a reader looks for."""
+def _slides(artefact: Artefact, what: str = "slide") -> Rows:
+    """The slides or images that failed or were skipped: those are what a reader looks for."""
     found = read_outcomes(artefact.folder)
     return [
-        [f"  slide {slide.slide}", slide.status, slide.reason or "", ""] for slide in found if slide.status != "done"
+        [f"  {what} {slide.slide}", slide.status, slide.reason or "", ""] for slide in found if slide.status != "done"
     ]
 
 

@@ -11,7 +11,7 @@ from raysweep.storage import MANIFEST, Artefact, Storage, shipped
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
 from raysweep.tasks.card import Card
-from raysweep.tasks.cards import load_card
+from raysweep.tasks.cards import card_names, load_card
 from raysweep.tasks.fractions import draw_fraction
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
@@ -47,25 +47,34 @@ def plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
 
     Raises RequestError for files that are not what the card says, and for a fraction that leaves a class empty.
     """
-    if not study.data:
-        raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name), study.data))
+    task, artefact = find_task(card, study, home)
     transfer, divisions = study.transfer, folds(task, study.seed)
     for fold in divisions:
         for fraction in transfer.fractions:
             for repeat in range(transfer.repeats):
                 draw_fraction(task, fold, fraction=fraction, fraction_of=transfer.fraction_of, val=transfer.val,
                               draw=repeat, seed=study.seed)  # fmt: skip
-    return TaskPlan(task, Artefact(home.at("tasks", card.name), task.inputs()), len(divisions))
+    return TaskPlan(task, artefact, len(divisions))
 
 
-def save_index(plan: TaskPlan) -> None:
+def find_task(card: Card, study: Study, home: Storage) -> tuple[Task, Artefact]:
+    """Find a labelled set's files; the artefact is where its index is kept.
+
+    Raises RequestError for files that are not what the card says.
+    """
+    if not study.data:
+        raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
+    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name), study.data))
+    return task, Artefact(home.at("tasks", card.name), task.inputs())
+
+
+def save_index(task: Task, artefact: Artefact) -> None:
     """Keep what was found of the task's files, for the workers and for the next run."""
-    if plan.artefact.done():
+    if artefact.done():
         return
-    plan.task.save(plan.artefact.folder)
-    counts = {"samples": len(plan.task.samples), "excluded": len(plan.task.excluded)}
-    plan.artefact.commit(config=plan.task.card, counts=counts, timings={})
+    task.save(artefact.folder)
+    counts = {"samples": len(task.samples), "excluded": len(task.excluded)}
+    artefact.commit(config=task.card, counts=counts, timings={})
 
 
 def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
@@ -78,13 +87,30 @@ def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
         raise RequestError(f"transfer.protocols: none is given for {card.kind}, the kind of task {card.name}")
     for protocol in protocols:
         check_protocol(protocol, card.kind)
+    _check_licence(card, file)
+    return card
+
+
+def load_source_card(name: str, file: StudyFile) -> Card | None:
+    """The card of a labelled set that is a source and no task of the study; None when no card is called so.
+
+    Raises RequestError for a card that cannot be used, or a licence that was not accepted.
+    """
+    folders = card_folders(*file.folders)
+    if name not in card_names(folders):
+        return None
+    card = load_card(name, folders)
+    _check_licence(card, file)
+    return card
+
+
+def _check_licence(card: Card, file: StudyFile) -> None:
     if card.licence.restricted and card.name not in file.study.accept_licences and not licence_accepted(card):
         raise RequestError(
             f"task {card.name}: its licence ({card.licence.name}) is not accepted yet; read it, then run "
             f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence`, or list {card.name} under "
             f"accept_licences"
         )
-    return card
 
 
 def _indexed(home: Storage, data: str) -> Task | None:

@@ -26,9 +26,14 @@ def load_card(ref: str | dict[str, Any], folders: list[Path]) -> Card:
         path = folder / f"{ref}.yaml"
         if _NAME.fullmatch(ref) and path.is_file():
             return _read(path)
-    known = sorted(path.stem for path in _files(folders))
+    known = card_names(folders)
     near = difflib.get_close_matches(ref, known, n=3) or known
     raise RequestError(f"tasks: no card is called {ref}; there is {', '.join(near)}")
+
+
+def card_names(folders: list[Path]) -> list[str]:
+    """The names of all cards that `load_card` would find, sorted."""
+    return sorted(path.stem for path in _files(folders))
 
 
 def list_cards(folders: list[Path]) -> list[Card]:

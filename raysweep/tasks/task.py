@@ -72,6 +72,11 @@ class Task:
             "samples": fingerprint(rows),
         }
 
+    def image_identities(self) -> Iterator[tuple[Sample, str]]:
+        """Each sample and what names the bytes of its image, without its mask; empty where they were not read."""
+        for sample, seen in self._pairs():
+            yield sample, seen.identity.partition("+")[0]
+
     def save(self, folder: Storage) -> None:
         """Write the index, so that `load` needs to list and open nothing. It does not say where the files are."""
         rows = [{**vars(s), "identity": seen.identity, "stamp": seen.stamp} for s, seen in self._pairs()]

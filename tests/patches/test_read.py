@@ -6,9 +6,10 @@ import pyarrow as pa
 import pytest
 
 from raysweep.errors import RequestError
+from raysweep.patches import read
 from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet, RowGroup
-from raysweep.patches.write import write_patch_set
+from raysweep.patches.write import contents, read_shard, write_patch_set, write_shard
 from raysweep.storage import Artefact, Storage
 
 from .rows import patch_rows
@@ -67,12 +68,12 @@ def test_it_travels_to_workers(artefact):
     assert copy.row_groups == patches.row_groups
 
 
-def test_it_reads_one_shard_at_a_time(artefact, monkeypatch):
+def test_it_opens_each_shard_once(artefact, monkeypatch):
     patches = PatchSet(artefact.folder)
     opened = []
     real = Storage.path
     monkeypatch.setattr(Storage, "path", lambda self, *parts: opened.append(parts) or real(self, *parts))
-    for group in patches.row_groups:
+    for group in (*patches.row_groups, *patches.row_groups):
         patches.read(group, ["key"])
     assert opened == [("shards", "00000-of-00002.parquet"), ("shards", "00001-of-00002.parquet")]
 
@@ -90,6 +91,62 @@ def test_a_short_last_group(tmp_path):
     artefact = Artefact(Storage.open(tmp_path), {"what": "short"})
     write_patch_set(artefact, patch_rows(129), config=CONFIG)
     assert PatchSet(artefact.folder).row_groups == [
-        RowGroup("00000-of-00001.parquet", 0, 128),
-        RowGroup("00000-of-00001.parquet", 1, 1),
+        RowGroup("00000-of-00001.parquet", 0, 128, 128, 128),
+        RowGroup("00000-of-00001.parquet", 1, 1, 1, 1),
     ]
+
+
+def test_usable_and_labelled_rows_are_counted_when_shards_are_written(tmp_path, monkeypatch):
+    """Those of training, or of no split; the counts of a set without them are read, and its contents are the same."""
+    rows = patch_rows(300)
+    split = pa.array([("train", None, "val", "test")[i % 4] for i in range(300)], pa.string())
+    label = pa.array([i % 3 or None for i in range(300)], pa.int32())
+    for name, column in (("split", split), ("label", label)):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    rows = rows.cast(patch_rows(0).schema)
+    artefact = Artefact(Storage.open(tmp_path), {"what": "counts"})
+    write_patch_set(artefact, rows, config=CONFIG, shards=2)
+    patches = PatchSet(artefact.folder)
+    for group in patches.row_groups:
+        found = patches.read(group, ["split", "label"]).to_pylist()
+        usable = [row for row in found if row["split"] in (None, "train")]
+        assert group.usable == len(usable)
+        assert group.labelled == sum(row["label"] is not None for row in usable)
+    assert sum(group.usable for group in patches.row_groups) == 150
+    assert 0 < sum(group.labelled for group in patches.row_groups) < 150
+    assert [read_shard(artefact.folder, i, 2) for i in range(2)] == [
+        write_shard(Storage.open(tmp_path / "again"), i, 2, artefact.folder.read_table("shards", shard))
+        for i, shard in enumerate(artefact.folder.names("shards"))
+    ]
+    before = contents(artefact.folder)
+    index = artefact.folder.read_json("shards.json")
+    for shard in index["shards"]:
+        del shard["usable"], shard["labelled"]
+    artefact.folder.write_json(index, "shards.json")
+    assert PatchSet(artefact.folder).row_groups == patches.row_groups
+    assert contents(artefact.folder) == before
+
+
+def test_few_shards_stay_open_and_few_footers_are_kept(artefact, monkeypatch):
+    monkeypatch.setattr(read, "_OPEN_SHARDS", 1)
+    patches = PatchSet(artefact.folder)
+    first, last = patches.row_groups[0], patches.row_groups[-1]
+    expected = [PatchSet(artefact.folder).read(group, ["key"]) for group in (first, last)]
+    parsed = []
+    real = read.pq.ParquetFile
+    monkeypatch.setattr(
+        read.pq,
+        "ParquetFile",
+        lambda file, metadata=None: parsed.append(metadata is None) or real(file, metadata=metadata),
+    )
+    for _ in range(3):
+        assert [patches.read(group, ["key"]) for group in (first, last)] == expected
+    assert parsed == [True, True, False, False, False, False], "each footer is parsed once"
+    monkeypatch.setattr(read, "_FOOTER_GROUPS", 1)
+    parsed.clear()
+    patches = PatchSet(artefact.folder)
+    for _ in range(2):
+        assert [patches.read(group, ["key"]) for group in (first, last)] == expected
+    assert parsed == [True] * 4
+    patches.close()
+    assert patches.read(first, ["key"]).equals(expected[0])

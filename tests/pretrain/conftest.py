@@ -1,6 +1,5 @@
 """A tiny labelled patch set, the in-process loop, and one pair of gloo processes for every equality test."""
 
-import io
 import multiprocessing as mp
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from raysweep.patches.codec import encode_jpeg
 from raysweep.patches.schema import patch_schema
@@ -69,31 +67,6 @@ def patch_set(make_set: Callable[..., Storage]) -> Storage:
     return make_set(300)
 
 
-class MemoryKeeper:
-    """Keeps the last state, as bytes; optionally dies at an epoch's end."""
-
-    def __init__(self, dies_after: int | None = None) -> None:
-        self.data: bytes | None = None
-        self.metrics: list[dict[str, float]] = []
-        self.dies_after = dies_after
-
-    def last(self) -> dict[str, Any] | None:
-        return None if self.data is None else torch.load(io.BytesIO(self.data), weights_only=True)
-
-    def keep(self, state: dict[str, Any] | None, metrics: dict[str, float]) -> None:
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        self.data = buffer.getvalue()
-        self.metrics.append(metrics)
-        if len(self.metrics) == self.dies_after:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def keeper() -> Callable[..., MemoryKeeper]:
-    return MemoryKeeper
-
-
 class Group:
     """Processes that form a gloo group and run functions of `ranks` together."""
 
@@ -108,10 +81,10 @@ class Group:
             self.ends.append(ours)
             self.processes.append(process)
 
-    def run(self, function: str, *arguments: Any) -> list[Any]:
+    def run(self, function: str, *arguments: Any, **keys: Any) -> list[Any]:
         """What `ranks.<function>(*arguments)` returns on every rank."""
         for end in self.ends:
-            end.send((function, arguments))
+            end.send((function, arguments, keys))
         answers = [end.recv() for end in self.ends]
         for answer in answers:
             if isinstance(answer, Exception):

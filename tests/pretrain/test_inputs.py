@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs, method_names, settings
@@ -57,8 +58,10 @@ def test_a_default_written_out_changes_nothing():
 @pytest.mark.parametrize(
     "other",
     [
-        {"backbone": "resnet34"}, {"method": "supervised"}, {"options": {"tau": 0.2}}, {"epochs": 2}, {"batch": 128},
-        {"px": 64}, {"optimizer": "sgd"}, {"lr": 0.3}, {"weight_decay": 0.3}, {"warmup": 0.2}, {"licence": "MIT"},
+        {"backbone": "resnet34"}, {"method": "supervised"}, {"options": {"tau": 0.2}}, {"epochs": 2}, {"steps": 9},
+        {"batch": 128}, {"px": 64}, {"schedule": "constant"}, {"warmup": 0.2}, {"clip": 1.0}, {"batch_norm": "reset"},
+        {"accumulate": 2, "method": "byol"}, {"precision": "bfloat16"}, {"optimizer": "sgd"}, {"lr": 0.3},
+        {"weight_decay": 0.3}, {"weight_decay_end": 0.4}, {"licence": "MIT"},
     ],
 )  # fmt: skip
 def test_what_decides_the_weights_decides_the_fingerprint(other):
@@ -86,3 +89,37 @@ def test_keys_of_weights_from_outside_count_where_they_are_set_and_apply():
         assert print_of(CheckpointSpec(backbone="test_vit", **keys)) != print_of(plain)
     twice = CheckpointSpec(backbone="test_vit", seen=["B", "A", "B"])
     assert print_of(twice) == print_of(CheckpointSpec(backbone="test_vit", seen=["A", "B"]))
+
+
+def test_sources_have_weights_where_they_are_given():
+    assert spec(patches="a").weight_of("a") is None
+    assert spec(patches=["a", "b"]).weight_of("b") is None
+    shared = spec(patches={"a": 2, "b": 0.5})
+    assert (shared.sources, shared.weight_of("a"), shared.weight_of("b")) == (["a", "b"], 2.0, 0.5)
+    assert shared.weight_of("a target that joins") == 1.0
+    for weight in (0, -1.5):
+        with pytest.raises(ValidationError, match=rf"patches.b: a weight is above 0 \(given: {weight}\)"):
+            spec(patches={"a": 2, "b": weight})
+
+
+def test_a_budget_is_in_epochs_or_in_steps():
+    by_method = settings(spec())
+    assert by_method is not None
+    assert (by_method.epochs, by_method.steps) == (100, None)
+    by_steps = settings(spec(steps=7))
+    assert by_steps is not None
+    assert (by_steps.epochs, by_steps.steps) == (None, 7)
+    multitask = settings(spec(method="multitask"))
+    assert multitask is not None
+    assert (multitask.epochs, multitask.steps, multitask.batch_norm) == (None, 50_000, "recalibrate")
+    with pytest.raises(ValidationError, match="epochs and steps are both given; keep one"):
+        spec(epochs=1, steps=1)
+
+
+def test_parts_of_a_batch_only_where_they_are_the_same_computation():
+    check_method(spec(method="byol", accumulate=4))
+    for method in ("simclr", "barlowtwins", "swav"):
+        with pytest.raises(RequestError, match=f"accumulate: {method} compares the patches of a batch"):
+            check_method(spec(method=method, accumulate=4))
+    with pytest.raises(ValidationError, match="accumulate: a batch of 256 cannot be cut into 3 equal parts"):
+        spec(accumulate=3)

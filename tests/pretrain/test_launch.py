@@ -2,6 +2,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -17,7 +18,10 @@ from raysweep.backbones.create import create_backbone
 from raysweep.errors import RequestError, WorkError
 from raysweep.pretrain.inputs import checkpoint_inputs
 from raysweep.pretrain.launch import pretrain
+from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.pretrain.states import States
+from raysweep.pretrain.team import Saving, Team
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
 from tests.pretrain import ranks
@@ -28,12 +32,10 @@ def artefact_of(home: Path, spec: CheckpointSpec, **keys) -> Artefact:
     return Artefact(Storage.open(home), checkpoint_inputs(spec, **inputs))
 
 
-def make(
-    spec: CheckpointSpec, artefact: Artefact, *, patches=None, init=None, progress=None, workers=2, seed=0
-) -> None:
+def make(spec: CheckpointSpec, artefact: Artefact, *, patches=None, init=None, progress=None, seed=0, **team) -> None:
     pretrain(
-        spec, artefact, name="toy", init=init, patches=patches, seed=0, pretraining_seed=seed, workers=workers,
-        threads=1, progress=progress or Progress(quiet=True),
+        spec, artefact, name="toy", init=init, sources=[SourceInput("p", patches)] if patches else [], seed=0,
+        pretraining_seed=seed, team=Team(**{"workers": 2, **team}), progress=progress or Progress(quiet=True),
     )  # fmt: skip
 
 
@@ -118,7 +120,6 @@ SPEC = CheckpointSpec(
 
 def undisturbed(folder: Path, patches: Storage, spec: CheckpointSpec, pair) -> Storage:
     """The same training by the gloo pair, without Ray."""
-    from raysweep.pretrain.loop import Job
     from raysweep.randomness import stable_hash
 
     initial = artefact_of(folder / "start", CheckpointSpec(backbone=spec.backbone))
@@ -128,7 +129,7 @@ def undisturbed(folder: Path, patches: Storage, spec: CheckpointSpec, pair) -> S
         patches,
         **spec.model_dump(include={"backbone", "method", "epochs", "batch", "lr", "optimizer"}),
     )
-    work = Job(work.settings, work.info, initial.folder, patches, work.out, stable_hash(0, "pretraining", 0), 1)
+    work = replace(work, start=initial.folder, seed=stable_hash(0, "pretraining", 0))
     pair.run("run", work)
     return work.out
 
@@ -204,18 +205,18 @@ def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session)
 
     def run() -> None:
         try:
-            make(spec, artefact, patches=patch_set)
+            make(spec, artefact, patches=patch_set, saving=Saving(steps=5))
         except BaseException as error:
             failures.append(error)
 
     thread = Thread(target=run)
     thread.start()
-    assert when(lambda: artefact.folder.exists("metrics.jsonl"), 240)
+    states = artefact.folder.at("resume", "states")
+    assert when(lambda: States.newest(states) > 0, 240)
     victims = trainers()
     assert len(victims) == 2
     victims[1].kill()
-    before = len(artefact.folder.read_bytes("metrics.jsonl").splitlines())
-    assert before < 20, "too fast to be killed in mid-run"
+    assert States.newest(states) < 150, "too fast to be killed in mid-run"
     thread.join(400)
     assert not thread.is_alive()
     assert failures == []
@@ -225,16 +226,36 @@ def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session)
 
 
 @pytest.mark.slow
-def test_a_worker_that_fails_for_good(tmp_path, make_set, ray_session, monkeypatch):
-    """A patch that is no picture: the reason comes through, and nothing is left complete."""
-    from raysweep.pretrain import fit
-
-    monkeypatch.setattr(fit, "_RESTARTS", 0)  # each takes a start of all workers
+def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, make_set, patch_set, ray_session):
+    """Patches of which none is a picture; a rate at which it diverges. The workers are started once and once again."""
     patches = make_set(64, image=lambda i: {"bytes": b"no picture", "path": f"{i}.jpg"})
-    artefact = artefact_of(tmp_path, SPEC)
-    with pytest.raises(WorkError, match="pretraining failed: picture cannot be decoded"):
+    artefact = artefact_of(tmp_path / "broken", SPEC)
+    with pytest.raises(WorkError, match=r"no patch of a row group can be decoded; the first: \d+.jpg: picture cannot"):
         make(SPEC, artefact, patches=patches)
     assert not artefact.done()
+
+    wild = SPEC.model_copy(update={"lr": 1e12, "warmup": 0.0})
+    artefact = artefact_of(tmp_path / "wild", wild)
+    with pytest.raises(WorkError, match=r"^diverged at step \d+: .* try lr below 1e\+12"):
+        make(wild, artefact, patches=patch_set)
+    assert not artefact.done()
+
+
+@pytest.mark.slow
+def test_ray_data_prepares_the_same_batches(tmp_path, patch_set, pair, ray_session):
+    """With CPUs free beside the workers, Ray Data decodes, and the weights are the same."""
+    spec = SPEC.model_copy(update={"epochs": 1})
+    artefact = artefact_of(tmp_path / "ray", spec)
+    make(spec, artefact, patches=patch_set, workers=1, loader="data", saving=Saving(steps=4))
+    alone = artefact_of(tmp_path / "alone", spec)
+    make(spec, alone, patches=patch_set, workers=1, loader="worker")
+    assert same_weights(artefact.folder, alone.folder)
+
+
+def test_ray_data_without_cpus_is_refused(tmp_path, patch_set, ray_session):
+    artefact = artefact_of(tmp_path, SPEC)
+    with pytest.raises(RequestError, match=r"compute.loader: data needs two free CPUs for each worker, but .* 2 are"):
+        make(SPEC, artefact, patches=patch_set, workers=2, loader="data")
 
 
 def test_workers_that_do_not_fit_are_refused(tmp_path, patch_set, ray_session):

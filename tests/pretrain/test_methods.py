@@ -1,45 +1,112 @@
+"""Every method there is, walked by the same tests; what is a method's own is tested in `methods/`."""
+
 import pytest
 import torch
 
 from raysweep.backbones.create import create_backbone
 from raysweep.errors import RequestError
 from raysweep.pretrain.inputs import make_method
-from raysweep.pretrain.loop import Learner
+from raysweep.pretrain.loop import build_module
+from raysweep.pretrain.method import TrainingProgress
 from raysweep.pretrain.methods import find_method, method_names
+from raysweep.pretrain.parallel import Step
+from tests.pretrain import ranks
+
+# Small enough for a test; everything else is a method's default.
+SMALL = {
+    "barlowtwins": {"dim": 16},
+    "byol": {"dim": 8, "hidden": 16},
+    "dino": {"dim": 16, "hidden": 32, "n_small": 2},
+    "dinov2": {"dim": 16, "hidden": 32, "n_small": 2},
+    "mae": {"width": 32, "depth": 1, "heads": 2},
+    "mocov2": {"dim": 8, "queue": 16, "groups": 2},
+    "multitask": {},
+    "simclr": {"dim": 8},
+    "supervised": {},
+    "swav": {"dim": 8, "hidden": 16, "prototypes": 6, "n_small": 2},
+}
+
+
+def backbone_for(name: str) -> str:
+    return "test_vit" if find_method(name).only_vit else "test_resnet"
+
+
+def px_for(name: str) -> int:
+    return 64
+
+
+def module_of(name: str, seed: int = 3) -> torch.nn.Module:
+    backbone = create_backbone(backbone_for(name), seed=0)
+    return build_module(make_method(name, SMALL[name]), backbone, ranks.SOURCES, seed).double()
 
 
 def test_the_methods_there_are():
-    assert {"simclr", "supervised"} <= set(method_names())
+    assert {"multitask", "simclr", "supervised"} <= set(method_names())
+    assert set(SMALL) >= set(method_names())
 
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_method_keeps_the_contract(name):
-    """Options with defaults, views, a head, a loss whose gradient reaches backbone and head."""
-    torch.manual_seed(0)
-    method = make_method(name, {})
+    """Stated defaults, views, a module with the backbone, a loss whose gradient reaches all that is trained."""
+    method = make_method(name, SMALL[name])
     assert method.optimizer in method.lr
-    recipes = method.views(32)
-    learner = Learner(method, create_backbone("test_resnet", seed=0), classes=3, seed=0).train()
-    views = [torch.rand(8, 3, recipe.px, recipe.px) for recipe in recipes]
-    loss, figures = learner(views, torch.arange(8) % 3)
+    assert method.__doc__
+    assert method.paper
+    module = module_of(name).train()
+    step = Step(method, module, half=False)
+    batch = ranks.global_batch(name, SMALL[name], 0, 8, px_for(name))
+    progress = TrainingProgress(5, 10, 5, 10)
+    method.before_step(module, progress)
+    loss, figures = step(batch, progress)
     loss.backward()
+    method.after_backward(module, progress)
     assert loss.ndim == 0
+    assert torch.isfinite(loss)
     assert all(value.ndim == 0 for value in figures.values())
-    trained = {name: p for name, p in learner.named_parameters() if p.requires_grad}
-    assert all(p.grad is not None for p in trained.values())
-    for part in ("backbone.", "head."):
-        assert sum(float(p.grad.abs().sum()) for name, p in trained.items() if name.startswith(part)) > 0
-    assert find_method(name).__doc__
+    grouped = [id(p) for group in method.groups(module) for p in group.parameters]
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    assert sorted(grouped) == sorted(id(p) for p in trained.values()), "every trained parameter is in one group"
+    idle = [n for n, p in trained.items() if p.grad is None]
+    assert not idle, f"trained without a gradient: {idle}"
+    backbone = sum(float(p.grad.abs().sum()) for n, p in trained.items() if n.startswith("backbone."))
+    assert backbone > 0
+    exported = method.exported(module).state_dict()
+    assert exported.keys() == create_backbone(backbone_for(name), seed=0).state_dict().keys()
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_heads_are_drawn_from_the_seed(name):
-    def head(seed: int) -> list[torch.Tensor]:
-        learner = Learner(make_method(name, {}), create_backbone("test_resnet", seed=0), classes=3, seed=seed)
-        return [p for p in learner.head.parameters() if p.ndim > 1]
+def test_what_is_new_in_a_module_is_drawn_from_the_seed(name):
+    one, same, other = (module_of(name, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    new = [key for key, value in one.items() if value.ndim > 1 and "backbone" not in key and value.is_floating_point()]
+    drawn = [key for key in new if not torch.equal(one[key], other[key])]
+    assert drawn or not new
 
-    assert all(torch.equal(a, b) for a, b in zip(head(1), head(1), strict=True))
-    assert not any(torch.equal(a, b) for a, b in zip(head(1), head(2), strict=True))
+
+@pytest.mark.parametrize("name", method_names())
+def test_two_ranks_equal_one(name, pair):
+    """Losses, gradients and everything kept after two steps: batch statistics, teachers and queues included."""
+    asked = (name, SMALL[name], backbone_for(name))
+    alone = ranks.one_step(*asked, px=px_for(name))
+    for shared in pair.run("one_step", *asked, px=px_for(name)):
+        assert alone.keys() == shared.keys()
+        for key, value in alone.items():
+            if value.is_floating_point():
+                scale = float(value.abs().max()) + 1e-6
+                assert float((value - shared[key]).abs().max()) < 1e-8 * scale, key
+
+
+@pytest.mark.parametrize("name", [n for n in method_names() if find_method(n).accumulates])
+def test_a_batch_worked_on_in_parts_is_the_whole_batch(name):
+    """With norms that do not look at the batch."""
+    asked = (name, SMALL[name], backbone_for(name))
+    whole, parts = (
+        ranks.one_step(*asked, px=px_for(name), parts=count, frozen_norms=True) for count in (1, 4)
+    )  # fmt: skip
+    for key, value in whole.items():
+        if value.is_floating_point():
+            scale = float(value.abs().max()) + 1e-6
+            assert float((value - parts[key]).abs().max()) < 1e-8 * scale, key
 
 
 def test_an_unknown_method_is_refused_with_the_nearest():
@@ -47,28 +114,3 @@ def test_an_unknown_method_is_refused_with_the_nearest():
         find_method("SimCRL")
     with pytest.raises(RequestError, match=r"methods: .*simclr, supervised"):
         find_method("xyz")
-
-
-def test_simclr_is_nt_xent():
-    """Against the paper's equation 1, written out."""
-    method = make_method("simclr", {"tau": 0.3})
-    learner = Learner(method, create_backbone("test_resnet", seed=0), classes=0, seed=0).train()
-    views = [torch.rand(6, 3, 32, 32), torch.rand(6, 3, 32, 32)]
-    loss, _ = learner(views, torch.full((6,), -1))
-    with torch.no_grad():
-        z = torch.nn.functional.normalize(learner.head(learner.backbone(torch.cat(views))), dim=1)
-        similar = torch.exp(z @ z.T / 0.3)
-        total = 0.0
-        for i in range(12):
-            total -= torch.log(similar[i, (i + 6) % 12] / (similar[i].sum() - similar[i, i])).item()
-    assert loss.item() == pytest.approx(total / 12, rel=1e-4)
-
-
-def test_supervised_counts_what_it_gets_right():
-    method = make_method("supervised", {"colour": 0})
-    learner = Learner(method, create_backbone("test_resnet", seed=0), classes=3, seed=0).eval()
-    views = [torch.rand(9, 3, 32, 32)]
-    said = learner.head(learner.backbone(views[0])).argmax(1)
-    labels = said.clone()
-    labels[:3] = (labels[:3] + 1) % 3
-    assert learner(views, labels)[1]["accuracy"].item() == pytest.approx(6 / 9)

@@ -1,4 +1,4 @@
-"""Two ranks do what one does."""
+"""Two ranks do what one does, over whole trainings."""
 
 import json
 
@@ -11,37 +11,49 @@ from raysweep.storage import Storage
 from tests.pretrain import ranks
 
 
-@pytest.mark.parametrize("method", ["supervised", "simclr"])
-def test_two_ranks_equal_one_without_batch_statistics(method, tmp_path, patch_set, pair):
-    keys = {"method": method, "optimizer": "sgd", "lr": 0.05, "epochs": 2}
+@pytest.mark.parametrize(("backbone", "lr", "near"), [("test_vit", 0.05, 1e-4), ("test_resnet", 0.002, 1e-2)])
+def test_two_ranks_equal_one(backbone, lr, near, tmp_path, patch_set, pair):
+    """A whole epoch in float32, whose rounding batch normalisation enlarges; `test_methods.py` compares exactly."""
+    keys = {"backbone": backbone, "optimizer": "sgd", "lr": lr, "epochs": 1}
     one, two = Storage.open(tmp_path / "one"), Storage.open(tmp_path / "two")
-    ranks.run_plain(ranks.job(one, patch_set, **keys))
-    pair.run("run_plain", ranks.job(two, patch_set, **keys))
+    ranks.run(ranks.job(one, patch_set, **keys))
+    pair.run("run", ranks.job(two, patch_set, **keys))
 
     start = load(one.read_bytes("resume", "start", FILE))
     alone, shared = load(one.read_bytes(FILE)), load(two.read_bytes(FILE))
-    moved = max((alone[name] - start[name]).abs().max().item() for name in alone)
+    assert alone.keys() == shared.keys()
+    moved = max((alone[name] - start[name]).abs().max().item() for name in alone if "num_batches" not in name)
     apart = max((alone[name] - shared[name]).abs().max().item() for name in alone)
-    assert moved > 1e-2
-    assert apart < 1e-4 * moved + 1e-6
+    assert moved > 1e-3
+    assert apart < near * moved
     losses = [[json.loads(x)["loss"] for x in out.read_bytes("metrics.jsonl").splitlines()] for out in (one, two)]
-    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-4)
 
 
-def test_two_ranks_repeat_themselves_to_the_bit(tmp_path, patch_set, pair):
-    files = []
-    for name in ("first", "again"):
-        out = Storage.open(tmp_path / name)
-        pair.run("run", ranks.job(out, patch_set, backbone="test_resnet", method="simclr", epochs=1))
-        files.append(out.read_bytes(FILE))
-    assert files[0] == files[1]
+def test_two_ranks_repeat_themselves_to_the_bit_and_go_on_to_the_same(tmp_path, patch_set, pair):
+    keys = {"backbone": "test_resnet", "method": "simclr", "epochs": 1, "save": 3}
+    whole, parts = Storage.open(tmp_path / "whole"), Storage.open(tmp_path / "parts")
+    pair.run("run", ranks.job(whole, patch_set, **keys))
+    pair.run("run", ranks.job(parts, patch_set, **keys))
+    assert parts.read_bytes(FILE) == whole.read_bytes(FILE)
+    parts.remove(FILE)
+    for name in parts.names("resume", "states"):
+        if name != "step-000000006.pt":
+            parts.remove("resume", "states", name)
+    pair.run("run", ranks.job(parts, patch_set, **keys))
+    assert parts.read_bytes(FILE) == whole.read_bytes(FILE)
+    lines = [out.read_bytes("metrics.jsonl") for out in (whole, parts)]
+    assert json.loads(lines[0])["loss"] == json.loads(lines[1])["loss"]
 
 
 @pytest.mark.slow
 def test_three_ranks_go_on_to_the_same_bytes(tmp_path, patch_set, three):
     """Three summands: their order matters, and torch must not change it after the first step."""
-    keys = {"backbone": "resnet18", "batch": 48, "optimizer": "sgd", "lr": 0.05}
+    keys = {"backbone": "resnet18", "batch": 48, "optimizer": "sgd", "lr": 0.05, "save": 5}
     whole, parts = Storage.open(tmp_path / "whole"), Storage.open(tmp_path / "parts")
     three.run("run", ranks.job(whole, patch_set, **keys))
-    three.run("run_in_two_parts", ranks.job(parts, patch_set, **keys), str(tmp_path / "state.pt"))
+    three.run("run", ranks.job(parts, patch_set, **keys))
+    parts.remove(FILE)
+    parts.remove("resume", "states", "step-000000010.pt")
+    three.run("run", ranks.job(parts, patch_set, **keys))
     assert whole.read_bytes(FILE) == parts.read_bytes(FILE)

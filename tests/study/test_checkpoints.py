@@ -4,6 +4,7 @@ import pytest
 
 from raysweep.errors import RequestError
 from raysweep.patches.write import write_index
+from raysweep.pretrain.source import SourceInput
 from raysweep.storage import Artefact, Storage
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
 from raysweep.study.model import Study
@@ -22,7 +23,7 @@ def _plan(
     home = Storage.open(tmp_path / "s")
     spec = study.patches["tissue"]
     patch_sets = {"tissue": PatchSetPlan("tissue", spec, [], Artefact(home.at("patches", "tissue"), {"um": 64}))}
-    return plan_checkpoints(study, home, patch_sets, planned or {}, tmp_path)
+    return plan_checkpoints(study, home, patch_sets, {}, planned or {}, tmp_path)
 
 
 _SIMCLR = {"method": "simclr", "patches": "tissue", "batch": 4}
@@ -125,8 +126,8 @@ def test_checkpoints_and_patch_sets_of_another_study_are_named_by_path(tmp_path:
     [made] = plan.pretrainings
     assert made.init
     assert made.init.root == path
-    assert plan.patches
-    assert plan.patches.root == patches.folder.root
+    [source] = plan.sources_of(made)
+    assert source == SourceInput(patches.folder.root, patches.folder)
 
 
 def test_a_random_init_is_drawn_anew_for_every_repeat_and_more_repeats_redo_nothing(tmp_path: Path) -> None:

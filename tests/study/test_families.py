@@ -1,19 +1,24 @@
 """What each member of a family is pretrained on: never what it is tested on."""
 
+import pickle
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError
-from raysweep.pretrain.methods.supervised import Supervised
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.storage import Artefact, Storage
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
 from raysweep.study.families import pools_of
 from raysweep.study.model import Study
+from raysweep.study.sources import SourcePlan
+from raysweep.study.tasks import TaskPlan
+from raysweep.tasks.card import Card
+from raysweep.tasks.sample import Sample
+from raysweep.tasks.source import source_inputs
+from raysweep.tasks.task import Task
 
 _TASKS = {"a": 1, "b": 2, "c": 1, "outside": 3}
 
@@ -76,22 +81,43 @@ def test_a_group_that_cannot_be_is_one_sentence(keys: dict, sentence: str) -> No
         pools_of(_spec(**keys), _TASKS)
 
 
-def _plan(tmp_path: Path, checkpoint: dict, repeats: int = 2) -> CheckpointPlan:
+def _task(name: str, k: int) -> Task:
+    """Twelve images of six patients, in `k` folds; of one fold: with an official split."""
+    splits = {"type": "folds", "k": k} if k > 1 else {"type": "given"}
+    card = Card.model_validate(
+        {"name": name, "kind": "classification", "classes": ["x", "y"], "source": "made", "licence": {"name": "CC0"},
+         "root": name, "layout": {"type": "csv", "file": "x.csv"}, "unit": "patient", "splits": splits,
+         "metrics": ["accuracy"]}
+    )  # fmt: skip
+    samples = [
+        Sample(f"{i}.png", f"{i}.png", None, i % 2, f"p{i // 2}", ("train", "val", "test")[i // 4]) for i in range(12)
+    ]
+    return Task(card, Path("/nowhere"), samples)
+
+
+def _plan(
+    tmp_path: Path, checkpoint: dict, repeats: int = 2, tested: tuple[str, ...] = ("a", "b"), folds_of_a: int = 2
+) -> CheckpointPlan:
     study = Study.model_validate(
-        {"name": "s", "storage": str(tmp_path), "checkpoints": {"pool": checkpoint}, "tasks": ["a", "b"],
+        {"name": "s", "storage": str(tmp_path), "checkpoints": {"pool": checkpoint}, "tasks": list(tested),
          "transfer": {"repeats": repeats}}
     )  # fmt: skip
     home = Storage.open(tmp_path / "s")
-    tasks = {n: SimpleNamespace(n_folds=k, artefact=Artefact(home.at("tasks", n), {"task": n})) for n, k in
-             {"a": 2, "b": 1}.items()}  # fmt: skip
-    return plan_checkpoints(study, home, {}, tasks, tmp_path)["pool"]  # type: ignore[arg-type]
+    sources, tasks = {}, {}
+    for name, k in {"a": folds_of_a, "b": 1}.items():
+        task = _task(name, k)
+        index = Artefact(home.at("tasks", name), task.inputs())
+        artefact = Artefact(home.at("patches", name), source_inputs(task, study.seed))
+        sources[name] = SourcePlan(name, task, index, artefact, name in tested)
+        if name in tested:
+            tasks[name] = TaskPlan(task, index, k)
+    return plan_checkpoints(study, home, {}, sources, tasks, tmp_path)["pool"]
 
 
 _POOL = {"backbone": "resnet18", "method": "supervised", "patches": ["a", "b"], "seeds": 2}
 
 
-def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Supervised, "takes_pool", True)
+def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path) -> None:
     left = _plan(tmp_path, _POOL | {"leave_out": "each"})
     assert len(left.pretrainings) == 2 * 2
     assert left.of("a", 0, 0) is left.of("a", 1, 2), "equal pools are one artefact, and seeds take turns"
@@ -99,12 +125,47 @@ def test_a_plan_has_an_artefact_for_each_member_and_seed(tmp_path: Path, monkeyp
     joined = _plan(tmp_path, _POOL | {"join": "target"})
     assert len(joined.pretrainings) == 3 * 2
     assert joined.of("a", 0, 0) is not joined.of("a", 1, 0)
-    whole = _plan(tmp_path, _POOL)
-    prints = {a.fingerprint for plan in (left, joined, whole) for a in plan.artefacts}
-    assert len(prints) == 4 + 6 + 2
+    whole = _plan(tmp_path, _POOL, tested=("b",))
+    lefts, joins, wholes = ({a.fingerprint for a in plan.artefacts} for plan in (left, joined, whole))
+    assert (len(lefts), len(joins), len(wholes)) == (4, 6, 2)
+    assert not lefts & (joins | wholes)
+    for_b = {joined.of("b", 0, seed).artefact.fingerprint for seed in range(2)}
+    assert joins & wholes == for_b == wholes, "b has an official split, so all that may be seen of it is its train part"
     assert [p.seed for p in whole.pretrainings] == [0, 1]
 
 
-def test_a_method_that_takes_one_patch_set_refuses_a_pool(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"checkpoints\.pool: method supervised is trained on one patch set"):
-        _plan(tmp_path, _POOL | {"leave_out": "each"})
+def test_each_member_gets_the_folders_and_folds_of_its_sources(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, _POOL | {"join": "target", "patches": {"a": 2, "b": 0.5}})
+    first = plan.sources_of(plan.of("a", 1, 0))
+    assert [(s.name, s.weight, s.fold) for s in first] == [("b", 0.5, None), ("a", 2.0, 1)]
+    for source in first:
+        assert source.folder.root.startswith(f"{tmp_path}/s/patches/{source.name}/")
+        assert source.task
+        assert source.task.root.startswith(f"{tmp_path}/s/tasks/{source.name}/")
+    assert pickle.loads(pickle.dumps(first)) == first
+    assert (plan.patch_sets, plan.labelled_sets) == ([], ["b", "a"])
+
+
+def test_what_is_seen_decides_and_not_how_it_is_tested(tmp_path: Path) -> None:
+
+    def prints(folds_of_a: int = 2, **keys: object) -> list[str]:
+        plan = _plan(tmp_path, _POOL | keys, tested=("b",), folds_of_a=folds_of_a)
+        return [a.fingerprint for a in plan.artefacts]
+
+    plain = prints()
+    assert not set(prints(patches={"a": 1, "b": 1.0})) & set(plain), "by default every patch counts alike"
+    assert not set(prints(patches={"a": 1, "b": 2})) & set(plain)
+    assert not set(prints(patches=["b"])) & set(plain)
+    assert prints(folds_of_a=3) == plain, "no fold is used, so the division of the set is no part of it"
+
+
+def test_nobody_may_see_its_test_images(tmp_path: Path) -> None:
+    with pytest.raises(
+        RequestError, match=r"checkpoints\.pool: patches: a is a task .* leave_out: each or join: target"
+    ):
+        _plan(tmp_path, _POOL)
+    with pytest.raises(RequestError, match=r"patches: a is a task of this study without an official split"):
+        _plan(tmp_path, _POOL | {"patches": "a"})
+    alone = _plan(tmp_path, _POOL | {"patches": "b"})  # it has an official split: its train part is all that is seen
+    [source] = alone.sources_of(alone.pretrainings[0])
+    assert (source.name, source.fold) == ("b", None)

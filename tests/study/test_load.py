@@ -128,6 +128,7 @@ checkpoints:
   other: {init: study:one/two}
   seen: {backbone: resnet18, method: simclr, patches: ../other/patches/p}
   name: {backbone: resnet18, method: simclr, patches: near}
+  many: {backbone: resnet18, method: simclr, patches: {../other/patches/p: 2, near: 1}}
 """,
     )
     file = load_study(_write(below, "own.yaml", "name: own\nextends: ../above/base.yaml\n"))
@@ -140,6 +141,7 @@ checkpoints:
     assert (inits["file"], inits["word"], inits["other"]) == (f"{above}/w.safetensors", "random", "study:one/two")
     assert found.checkpoints["seen"].patches == f"{above}/../other/patches/p"
     assert found.checkpoints["name"].patches == "near"
+    assert found.checkpoints["many"].patches == {f"{above}/../other/patches/p": 2, "near": 1}
     assert file.folders == (below, above), "cards and spaces are looked up beside both"
 
 

@@ -5,6 +5,7 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 (a radix partition), until each holds few enough shards.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ _GROUP_BYTES = 512 * 10**6  # of pieces that a partition holds in memory
 _THREADS = 8  # readers of pieces in a task: waiting for storage, not computing
 _PLAN, _SCRATCH = "merge.json", "merge"
 _END = 1 << 64
+_PNG = b"\x89PNG"
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class SlideFacts:
-    """What the rows of a slide have in common; `label` and `mpp` are those of rows that have none of their own."""
+    """What the rows of a slide have in common; `label` and `mpp` are those of rows that have none of their own.
+
+    split: None where no split is stored. mpp, source_mpp: None where unknown, which is NaN in the rows.
+    """
 
     patient: str | None
     label: int | None
-    split: str
-    mpp: float
-    source_mpp: float
+    split: str | None
+    mpp: float | None
+    source_mpp: float | None
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,8 @@ def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], classes: Sequenc
         "patient": pa.array([fact.patient for fact in of], pa.string()),
         "x": rows["x"],
         "y": rows["y"],
-        "mpp": pc.coalesce(rows["mpp"], pa.array([fact.mpp for fact in of], pa.float64())),
-        "source_mpp": pa.array([fact.source_mpp for fact in of], pa.float64()),
+        "mpp": pc.coalesce(rows["mpp"], _scales([fact.mpp for fact in of])),
+        "source_mpp": _scales([fact.source_mpp for fact in of]),
         "tissue": rows["tissue"],
         "label": pc.coalesce(rows["label"], pa.array([fact.label for fact in of], pa.int32())),
         "mask": rows["mask"],
@@ -150,12 +155,17 @@ def _full_rows(rows: pa.Table, facts: Mapping[str, SlideFacts], classes: Sequenc
     return pa.table(columns).replace_schema_metadata(schema.metadata)
 
 
+def _scales(mpps: Sequence[float | None]) -> pa.Array:
+    return pa.array([math.nan if mpp is None else mpp for mpp in mpps], pa.float64())
+
+
 def _file_names(rows: pa.Table) -> pa.Array:
     """What is unlike in each patch of a set: slide and corner, and the edge where patches have their own."""
     edge = pc.if_else(pc.is_valid(rows["mpp"]), pc.subtract(rows["right"], rows["left"]), None)
     numbers = [column.cast(pa.string()) for column in (rows["x"], rows["y"], edge)]
     names = pc.binary_join_element_wise(rows["slide"], *numbers, "_", null_handling="skip")
-    return pc.binary_join_element_wise(names, ".jpg", "").combine_chunks()
+    endings = pc.if_else(pc.equal(pc.binary_slice(rows["image"], 0, len(_PNG)), _PNG), ".png", ".jpg")
+    return pc.binary_join_element_wise(names, endings, "").combine_chunks()
 
 
 def _partition(part: _Range, edges: Sequence[int], scratch: Storage, workers: int | None) -> Iterator[_Range]:

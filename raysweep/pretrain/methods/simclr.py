@@ -4,17 +4,20 @@ Chen et al., "A simple framework for contrastive learning of visual representati
 is larger than the paper's 0.08: a tissue patch has no object that a small part of it could stand for.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from raysweep.model import Model
 from raysweep.patches.recipe import Recipe
-from raysweep.pretrain.method import Learner, Method
+from raysweep.pretrain.method import Method, SourceClasses, TrainingProgress
 from raysweep.pretrain.methods import register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from raysweep.pretrain.batch import Batch
 
 
 @register("simclr")
@@ -29,7 +32,10 @@ class SimCLR(Method):
         crop: float = Field(0.2, gt=0, le=1, description="smallest area of a crop, as a fraction of the patch")
         colour: float = Field(0.5, ge=0, le=1, description="strength of the colour jitter; the paper's is 1")
 
-    lr = {"adamw": 1e-3, "sgd": 0.3}  # noqa: RUF012 - a constant of the class
+    paper = "Chen et al. 2020, arXiv 2002.05709"
+    accumulates = False
+    optimizer = "adamw"
+    lr = {"adamw": 1e-3, "sgd": 0.3, "lars": 0.3}  # noqa: RUF012 - a constant of the class
     weight_decay = 1e-4
 
     def views(self, px: int) -> list[Recipe]:
@@ -40,15 +46,21 @@ class SimCLR(Method):
         )  # fmt: skip
         return [recipe, recipe]
 
-    def head(self, width: int, classes: int) -> "nn.Module":
+    def module(self, backbone: "nn.Module", sources: Sequence[SourceClasses]) -> "nn.Module":
         from lightly.models.modules import SimCLRProjectionHead
+        from torch import nn
 
-        return SimCLRProjectionHead(width, width, self.options.dim)
+        width = int(backbone.num_features)  # type: ignore[arg-type]
+        return nn.ModuleDict({"backbone": backbone, "head": SimCLRProjectionHead(width, width, self.options.dim)})
 
-    def loss(self, learner: "Learner", views: "list[Tensor]", labels: "Tensor") -> "tuple[Tensor, dict[str, Tensor]]":
+    def forward(self, module: Any, batch: "Batch", progress: TrainingProgress) -> "dict[str, Any]":
         import torch
+
+        return {"projected": module.head(module.backbone(torch.cat(batch.views)))}
+
+    def loss(
+        self, module: Any, outputs: "dict[str, Any]", batch: "Batch", progress: TrainingProgress
+    ) -> "tuple[Tensor, dict[str, Tensor]]":
         from lightly.loss import NTXentLoss
 
-        projected = learner.head(learner.backbone(torch.cat(views))).float()
-        loss = NTXentLoss(self.options.tau, gather_distributed=True)(*projected.chunk(2))
-        return loss, {}
+        return NTXentLoss(self.options.tau, gather_distributed=True)(*outputs["projected"].chunk(2)), {}

@@ -1,0 +1,87 @@
+"""Which patches of which sources make up each step of training: a function of (seed, epoch, step), whoever asks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from raysweep.errors import RequestError
+from raysweep.patches.order import Order
+from raysweep.randomness import generator
+
+_LANES = 16  # places of a batch are dealt to so many lanes, and each reads its own part of every source
+_LAPS = 2**32  # more than there are epochs
+
+
+class Mixture:
+    """The order in which training draws from one source or several.
+
+    One source is passed over as `Order` says. Of several, each place of a batch first draws its source by weight, then
+    takes the next row of that source's own pass in its lane; a source that runs out begins another pass. An epoch is
+    as many steps as all rows together would fill. A source of few rows and a large weight is so seen more often.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]], weights: Sequence[float], *, batch: int, seed: int) -> None:
+        """`rows` holds, for each source, the number of usable rows of each row group; `weights` need not sum to 1.
+
+        Raises RequestError when all sources together have fewer rows than one batch.
+        """
+        self.batch, self._seed = batch, seed
+        self._single = Order(rows[0], batch=batch, seed=seed) if len(rows) == 1 else None
+        totals = [int(np.sum(of, dtype=np.int64)) for of in rows]
+        if sum(totals) < batch:
+            raise RequestError(
+                f"batch: {batch} patches make a step but there are only {sum(totals)}; choose a smaller batch"
+            )
+        self.steps = sum(totals) // batch  # of an epoch
+        self._totals = totals
+        self._weights = np.cumsum(np.asarray(weights, dtype=np.float64) / np.sum(weights))
+        self._orders = [] if self._single else [Order(of, batch=1, seed=seed, windows=4 * _LANES) for of in rows]
+        self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    def places(self, epoch: int, step: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Places `start` to `stop` (default: all) of a step's batch: int64 (n, 3), source, row group and row in it."""
+        stop = self.batch if stop is None else stop
+        if self._single:
+            pairs = self._single.places(epoch, step, start, stop)
+            return np.concatenate([np.zeros((len(pairs), 1), np.int64), pairs], axis=1)
+        drawn, turns = self._draws(epoch)
+        return np.array([self._row(epoch, int(drawn[step, at]), int(turns[step, at]), at) for at in range(start, stop)])
+
+    def groups_at_once(self, start: int, stop: int) -> int:
+        """How many row groups the slice of one step may need at hand."""
+        if self._single:
+            return self._single.groups_at_once(start, stop)
+        lanes = min(_LANES, stop - start)
+        return 2 * lanes * sum(order.groups_at_once(0, 1) for order in self._orders)
+
+    def _draws(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """An epoch's sources, int16 (steps, batch), and which draw of its source in its lane each is, int32."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            uniform = generator(self._seed, "sources", epoch).random((self.steps, self.batch))
+            drawn = np.minimum(np.searchsorted(self._weights, uniform, side="right"), len(self._totals) - 1)
+            turns = np.zeros(drawn.shape, dtype=np.int32)
+            for source in range(len(self._totals)):
+                lanes = self._lane(source, np.arange(self.batch))
+                for lane in np.unique(lanes):
+                    columns = lanes == lane
+                    hit = drawn[:, columns] == source
+                    turns[:, columns] = np.where(hit, hit.ravel().cumsum().reshape(hit.shape) - 1, turns[:, columns])
+            self._drawn = (epoch, drawn.astype(np.int16), turns)
+        return self._drawn[1:]
+
+    def _lanes(self, source: int) -> int:
+        return min(_LANES, self.batch, self._totals[source])  # each has a row at least
+
+    def _lane(self, source: int, at: np.ndarray) -> np.ndarray:
+        """The lane of a source that places of a batch belong to."""
+        return at * self._lanes(source) // self.batch
+
+    def _row(self, epoch: int, source: int, turn: int, at: int) -> tuple[int, int, int]:
+        """The row that place `at` takes when it is its lane's draw number `turn` of a source in this epoch."""
+        total, lanes = self._totals[source], self._lanes(source)
+        lane = at * lanes // self.batch
+        begin, end = total * lane // lanes, total * (lane + 1) // lanes
+        lap, inside = divmod(turn, end - begin)
+        # each lap of an epoch is a pass in an order of its own
+        group, row = self._orders[source].places(epoch + lap * _LAPS, begin + inside)[0]
+        return source, int(group), int(row)

@@ -1,0 +1,74 @@
+"""How an image file of a labelled set is stored as patches: as it is where that can be, else as PNG."""
+
+import io
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import simplejpeg
+from PIL import Image
+
+from raysweep.patches.codec import MAX_PIXELS, decode
+from raysweep.tasks.files import load_image
+
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_PNG_COLOURS = {0: "grey", 2: "RGB"}  # without palette and transparency; https://www.w3.org/TR/png-3/#11IHDR
+
+
+class Picture(NamedTuple):
+    """One patch: its corner and size in pixels of the file, and its encoded bytes."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    data: bytes
+
+
+def stored_pictures(path: Path, edge: int) -> tuple[tuple[int, int], Iterator[Picture]]:
+    """The size of an image, (width, height), and the patches that it becomes, one at a time.
+
+    A JPEG or PNG of 8-bit RGB or grey is one patch with the file's own bytes; other pictures become a PNG, transparent
+    parts white. An image with a side of more than `2 * edge` pixels becomes windows of at most `edge` pixels a side,
+    as PNG: what is decoded of a JPEG is not compressed with losses a second time. Raises OSError or WorkError when the
+    image cannot be decoded.
+    """
+    data = path.read_bytes()
+    size = _plain_size(data)
+    if size is not None and max(size) <= 2 * edge and size[0] * size[1] <= MAX_PIXELS:
+        decode(data)  # as training will
+        return size, iter([Picture(0, 0, *size, data)])
+    image = load_image(path)
+    image.info = {}  # a colour profile or a transparent colour would go into the PNG
+    if max(image.size) <= 2 * edge:
+        return image.size, iter([Picture(0, 0, *image.size, _png(image))])
+    return image.size, _windows(image, edge)
+
+
+def _windows(image: Image.Image, edge: int) -> Iterator[Picture]:
+    width, height = (min(edge, side) for side in image.size)
+    for y, x in product(_starts(image.height, height), _starts(image.width, width)):
+        yield Picture(x, y, width, height, _png(image.crop((x, y, x + width, y + height))))
+
+
+def _starts(side: int, edge: int) -> list[int]:
+    """Where windows begin, side by side; the last one ends where the image ends."""
+    return [min(start, side - edge) for start in range(0, side, edge)]
+
+
+def _plain_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG or PNG that can be stored as it is; None for any other file."""
+    if data.startswith(_JPEG):
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        return (width, height) if colours in ("YCbCr", "RGB", "Gray") else None
+    if data.startswith(_PNG) and len(data) > 25 and data[24] == 8 and data[25] in _PNG_COLOURS:
+        with Image.open(io.BytesIO(data)) as image:
+            return None if image.has_transparency_data else image.size
+    return None
+
+
+def _png(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
