@@ -13,7 +13,7 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "tasks": {"patches"},
     "transfer": {"tasks", "backbones"},
     "slides": {"patches"},
-    "pretrain": {"patches", "backbones", "tasks"},
+    "pretrain": {"transfer", "patches", "backbones", "tasks"},
     "sweep": {"transfer", "tasks", "backbones"},
     "report": {"transfer", "tasks", "patches", "backbones"},
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},

@@ -14,6 +14,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, train
 from raysweep.pretrain.states import States
@@ -141,8 +142,10 @@ def _work(config: dict[str, Any]) -> None:
         from raysweep.pretrain.data_path import DataLoader
 
         loader = DataLoader.of(job)
+    rank = context.get_world_rank()
+    gauges = Gauges(job.name) if rank == 0 else None
     try:
-        train(job, rank=context.get_world_rank(), world=context.get_world_size(), device=get_device(), loader=loader)
+        train(job, rank=rank, world=context.get_world_size(), device=get_device(), loader=loader, gauges=gauges)
     except (RequestError, WorkError) as error:
         kind = "request" if isinstance(error, RequestError) else "work"
         job.out.write_json({"kind": kind, "reason": reason_of(error)}, *_FAILED)

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.pretrain.inputs import Settings, make_method, settings
+from raysweep.pretrain.inputs import make_method, settings
+from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.pretrain.team import Team
@@ -15,6 +16,9 @@ from raysweep.pretrain.watch import Watch, corrupt_patches, history_of
 from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.storage import MANIFEST, Artefact, Storage
+
+if TYPE_CHECKING:
+    from raysweep.pretrain.loop import Job
 
 
 def pretrain(
@@ -28,6 +32,8 @@ def pretrain(
     pretraining_seed: int,
     team: Team,
     progress: Progress,
+    study: str = "raysweep",
+    probe: ProbeInput | None = None,
 ) -> None:
     """Make a checkpoint and commit its artefact; called again after a kill, it goes on from the last state kept.
 
@@ -41,6 +47,8 @@ def pretrain(
         pretraining_seed: which of the checkpoint's independent pretrainings this is.
         team: who trains, and how often a state is kept. With a method, Ray is initialised by the caller.
         progress: where it shows itself.
+        study: the study's name, to show in trackers.
+        probe: what it is probed with while it trains.
 
     Raises RequestError (unfit init, options, labels or batch) or WorkError (no download, workers that die).
     """
@@ -59,7 +67,13 @@ def pretrain(
             save_checkpoint(start, initial.weights, _start(initial, init, pretraining_seed))
             start.write_json(initial.misfits, "keys.json")
         counts = start.read_json("keys.json")
-        history = _train(chosen, artefact, start, sources, name, own_seed, seed, team, progress)
+        from raysweep.pretrain.loop import Job
+
+        job = Job(
+            chosen, read_info(start), start, tuple(sources), artefact.folder, own_seed, team.threads, split_seed=seed,
+            saving=team.saving, compile=team.compile, name=name, study=study, probe=probe, trackers=team.trackers,
+        )  # fmt: skip
+        history = _train(job, team, progress)
         write_sources(artefact.folder, sources, parent=init, split_seed=seed)
         corrupt = corrupt_patches(artefact.folder)
         if corrupt:
@@ -116,17 +130,13 @@ def _start(initial: Initial, parent: Storage | None, pretraining_seed: int) -> C
     )
 
 
-def _train(
-    chosen: Settings, artefact: Artefact, start: Storage, sources: Sequence[SourceInput], name: str, seed: int,
-    split_seed: int, team: Team, progress: Progress,
-) -> list[dict[str, Any]]:  # fmt: skip
+def _train(job: "Job", team: Team, progress: Progress) -> list[dict[str, Any]]:
+    """Train a job whose `info` is that of its start, and return the figures of its epochs."""
     from raysweep.pretrain.fit import fit
-    from raysweep.pretrain.loop import Job, open_rows, plan_steps
+    from raysweep.pretrain.loop import open_rows, plan_steps
 
+    chosen, before = job.settings, job.info
     method = make_method(chosen.method, chosen.options)
-    before = read_info(start)
-    job = Job(chosen, before, start, tuple(sources), artefact.folder, seed, team.threads, split_seed, team.saving,
-              team.compile)  # fmt: skip
     rows = open_rows(job)
     mixture = plan_steps(job, rows)
     px = chosen.px or rows[0].patches.px
@@ -147,6 +157,6 @@ def _train(
         }
     )
     job = replace(job, info=info)
-    with progress.stage(f"pretrain {name}", steps * chosen.batch, "images") as stage, Watch(artefact.folder, stage):
+    with progress.stage(f"pretrain {job.name}", steps * chosen.batch, "images") as stage, Watch(job.out, stage):
         fit(job, team, say=progress.say)
-    return history_of(artefact.folder)
+    return history_of(job.out)

@@ -1,47 +1,88 @@
-"""What a training shows while it runs: `metrics.jsonl`, TensorBoard events, and how far it has come."""
+"""What a training shows while it runs: `metrics.jsonl`, TensorBoard events, trackers, and how far it has come."""
 
 import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from raysweep.pretrain.gauges import Gauges
+from raysweep.pretrain.trackers import Trackers
 from raysweep.storage import Storage
 
 METRICS = "metrics.jsonl"
 LIVE = ("resume", "live.json")
 CORRUPT = ("resume", "corrupt.json")
+SAID = ("resume", "said.json")
 _LIVE_SECONDS = 2.0  # between notes of how far it is
 
 
-class Log:
-    """Written by rank 0."""
+def speed_of(line: dict[str, Any]) -> dict[str, float]:
+    """`images_per_second` of an epoch's line, and `wait_share`: the part of its time that went by waiting for data."""
+    seconds = max(line["epoch_seconds"], 1e-9)
+    return {"images_per_second": line["images"] / seconds, "wait_share": line["wait_seconds"] / seconds}
 
-    def __init__(self, folder: Storage, *, epochs_done: int) -> None:
-        self._folder = folder
+
+class Log:
+    """Written by rank 0. `trackers` makes those asked for, given what to say when one of them fails."""
+
+    def __init__(
+        self,
+        folder: Storage,
+        *,
+        epochs_done: int,
+        gauges: Gauges | None = None,
+        trackers: Callable[[Callable[[str], None]], Trackers] | None = None,
+    ) -> None:
+        self._folder, self._gauges = folder, gauges
         self._last = time.monotonic()
+        self._images = self._waited = 0.0  # of this process, when it was last noted how far it is
+        self._said: list[str] = folder.read_json(*SAID) if folder.exists(*SAID) else []
         self._local = None if folder.is_local else Path(tempfile.mkdtemp(prefix="raysweep-events-"))
         events = folder.path("tensorboard") if self._local is None else str(self._local)
         self._writer = SummaryWriter(events, purge_step=epochs_done + 1)  # hides what a killed run wrote beyond that
+        self._trackers = trackers(self.say) if trackers else None
 
-    def step(self, images: int) -> None:
-        """So many images of the whole training have been worked on."""
-        if time.monotonic() - self._last >= _LIVE_SECONDS:
-            self._last = time.monotonic()
+    def step(self, images: int, *, loss: Tensor, lr: float, batch: int, waited: float) -> None:
+        """A step is done; `images` of the whole training have been worked on, `batch` of them in this step.
+
+        `loss` is the step's; `waited` seconds of it went by until its batch was there.
+        """
+        self._images += batch
+        self._waited += waited
+        now = time.monotonic()
+        if now - self._last >= _LIVE_SECONDS:
+            seconds, self._last = now - self._last, now
             self._folder.write_json({"images": images}, *LIVE)
+            if self._gauges:
+                self._gauges.set(
+                    loss=float(loss), lr=lr, images_per_second=self._images / seconds, wait_share=self._waited / seconds
+                )
+            self._images = self._waited = 0.0
 
     def epoch(self, history: list[dict[str, Any]]) -> None:
         """An epoch is complete; `history` holds the figures of every epoch so far."""
         lines = "".join(json.dumps(line) + "\n" for line in history)
         self._folder.write_bytes(lines.encode(), METRICS)  # whole, so that a repeated epoch is there once
-        for name, value in history[-1].items():
-            if name != "epoch":
-                self._writer.add_scalar(f"pretrain/{name}", value, history[-1]["epoch"])
+        line = history[-1]
+        figures = {name: value for name, value in line.items() if name != "epoch"} | speed_of(line)
+        for name, value in figures.items():
+            self._writer.add_scalar(f"pretrain/{name}", value, line["epoch"])
         self._writer.flush()
         self._upload()
+        if self._trackers:
+            self._trackers.log(figures, line["epoch"])
+
+    def say(self, sentence: str) -> None:
+        """Something that people are told once, on the driver."""
+        if sentence not in self._said:
+            self._said.append(sentence)
+            self._folder.write_json(self._said, *SAID)
 
     def corrupt(self, names: list[str]) -> None:
         """Patches that could not be decoded."""
@@ -51,6 +92,8 @@ class Log:
     def close(self) -> None:
         self._writer.close()
         self._upload()
+        if self._trackers:
+            self._trackers.close()
         if self._local is not None:
             shutil.rmtree(self._local)
 

@@ -18,17 +18,20 @@ from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint, save_
 from raysweep.backbones.norms import recalibrate_norms, reset_norms
 from raysweep.patches.mixture import Mixture
 from raysweep.pretrain.batches import Loader, Painter, ThreadLoader
+from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Health
 from raysweep.pretrain.inputs import Settings, make_method
 from raysweep.pretrain.log import Log
 from raysweep.pretrain.method import Method, SourceClasses, TrainingProgress
 from raysweep.pretrain.optimiser import Optimiser
 from raysweep.pretrain.parallel import shared_step
+from raysweep.pretrain.probe import Probe, ProbeInput
 from raysweep.pretrain.reader import Reader
 from raysweep.pretrain.rows import TrainingRows
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.states import States
 from raysweep.pretrain.team import Saving
+from raysweep.pretrain.trackers import Trackers
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 
@@ -50,6 +53,10 @@ class Job:
     split_seed: int = 0  # that the folds of labelled sets are drawn with: the study's
     saving: Saving = field(default_factory=Saving)
     compile: bool = False
+    name: str = "pretraining"  # the checkpoint's; it and the study's are for people to read
+    study: str = "raysweep"
+    probe: ProbeInput | None = None
+    trackers: tuple[str, ...] = ()
 
 
 def train(
@@ -59,22 +66,24 @@ def train(
     world: int = 1,
     device: torch.device | str = "cpu",
     loader: Callable[[Reader, Mixture, tuple[int, int]], Loader] | None = None,
+    gauges: Gauges | None = None,
 ) -> None:
     """Train to the last step, from where the last state kept left off; rank 0 writes the checkpoint.
 
     With more than one rank, torch.distributed is initialised by the caller and `world` divides the batch. `loader`
-    makes what prepares batches; by default threads of this process do.
+    makes what prepares batches; by default threads of this process do. Rank 0 keeps `gauges` up to date.
 
     Raises Diverged on every rank when the loss or the gradient is not finite any more.
     """
-    _Training(job, rank, world, torch.device(device), loader).run()
+    _Training(job, rank, world, torch.device(device), loader, gauges).run()
 
 
 class _Training:
-    def __init__(self, job: Job, rank: int, world: int, device: torch.device, loader: Any) -> None:
+    def __init__(self, job: Job, rank: int, world: int, device: torch.device, loader: Any, gauges: Any) -> None:
         settings = job.settings
         torch.set_num_threads(job.threads)
         self._job, self._rank, self._world, self._device = job, rank, world, device
+        self._gauges = gauges
         self._method = make_method(settings.method, settings.options)
         rows = open_rows(job)
         self._mixture = plan_steps(job, rows)
@@ -113,12 +122,21 @@ class _Training:
         optimiser = Optimiser(self._method, module, settings)
         health = Health(self._world, settings)
         done, history = 0, []
+        before: dict[str, float] | None = None  # what the probe found before training
         if state is not None:
             module.load_state_dict(state["module"])
             optimiser.torch.load_state_dict(state["optimizer"])
             done, history = state["step"], state["history"]
+            before = state.get("before") or {}
             health.restore(state["health"] if rank == 0 else None)
-        log = Log(job.out, epochs_done=len(history)) if rank == 0 else None
+        log = self._log(len(history)) if rank == 0 else None
+        probe = None
+        if log and job.probe:
+            probe = Probe(
+                job.probe, seed=job.split_seed, mean=job.info.mean, std=job.info.std, device=self._device,
+                threads=job.threads, say=log.say,
+            )  # fmt: skip
+            before = probe.before(self._method.exported(module)) if before is None else before
         saved_at = started = time.monotonic()
         waited = 0.0
 
@@ -126,7 +144,8 @@ class _Training:
         for step in range(done, self._steps):
             asked = time.monotonic()
             made = next(batches)
-            waited += time.monotonic() - asked
+            wait = time.monotonic() - asked
+            waited += wait
             epoch, inside = divmod(step, self._mixture.steps)
             batch = self._painter.batch(made, epoch)
             progress = TrainingProgress(step, self._steps, epoch, self._epochs)
@@ -136,7 +155,7 @@ class _Training:
             self._method.after_step(module, progress)
             health.add(step, loss, norm, figures, made.corrupt)
             if log:
-                log.step((step + 1) * settings.batch)
+                log.step((step + 1) * settings.batch, loss=loss, lr=lr, batch=settings.batch, waited=wait)
 
             ends = inside + 1 == self._mixture.steps or step + 1 == self._steps
             due = self._due(step, saved_at)
@@ -147,10 +166,13 @@ class _Training:
                     "epoch": epoch + 1, **health.means(inside + 1), "lr": lr, "images": (inside + 1) * settings.batch,
                     "wait_seconds": waited, "epoch_seconds": time.monotonic() - started,
                 }  # fmt: skip
+                if log:
+                    line |= before if before and epoch == 0 else {}
+                    if probe and probe.due(epoch + 1, self._epochs):  # the other ranks wait where all meet next
+                        line |= probe.after(self._method.exported(module), epoch + 1)
+                    log.epoch([*history, line])
                 history = [*history, line]
                 started, waited = time.monotonic(), 0.0
-                if log:
-                    log.epoch(history)
             if due and step + 1 < self._steps:
                 kept = health.state()  # all ranks take part
                 if rank == 0:
@@ -158,7 +180,7 @@ class _Training:
                     self._states.save(
                         step + 1,
                         {"module": module.state_dict(), "optimizer": optimiser_state, "step": step + 1,
-                         "history": history, "health": kept},
+                         "history": history, "health": kept, "before": before},
                     )  # fmt: skip
                 saved_at = time.monotonic()
         self._states.close()
@@ -168,6 +190,16 @@ class _Training:
             weights = self._method.exported(module).state_dict()
             health.check_weights(weights)
             save_checkpoint(job.out, weights, job.info)
+
+    def _log(self, epochs_done: int) -> Log:
+        job = self._job
+        config = {**job.settings.model_dump(mode="json"), "backbone": job.info.backbone, "seed": job.seed}
+        return Log(
+            job.out, epochs_done=epochs_done, gauges=self._gauges,
+            trackers=lambda say: Trackers(
+                job.trackers, job.out, project=job.study, run=job.name, config=config, say=say
+            ),
+        )  # fmt: skip
 
     def _gradients(
         self, step_of: nn.Module, optimiser: Optimiser, batch: Any, progress: TrainingProgress

@@ -23,6 +23,7 @@ class Step(nn.Module):
 
     def forward(self, batch: Batch, progress: TrainingProgress) -> tuple[Tensor, dict[str, Tensor]]:
         device = batch.labels.device.type
+        self._features = None  # the backbone may have been run for something else
         with torch.autocast(device, torch.bfloat16, enabled=self._half):
             outputs = self.method.forward(self.module, batch, progress)
         with torch.autocast(device, enabled=False):

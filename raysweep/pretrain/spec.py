@@ -5,6 +5,14 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from raysweep.backbones.given import Given
+from raysweep.model import Model
+
+
+class ProbeSpec(Model):
+    """What a pretraining is watched by: figures on a labelled set, which decide nothing."""
+
+    task: str = Field(description="classification task of the study; of its images, the train split alone")
+    every: int = Field(5, ge=1, description="epochs from probe to probe")
 
 
 class CheckpointSpec(Given):
@@ -46,6 +54,9 @@ class CheckpointSpec(Given):
         "unchanged outputs; default: the method's",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
+    probe: ProbeSpec | None = Field(
+        None, description="linear probe and nearest neighbours while it trains: shown, and in no fingerprint"
+    )
     seeds: int = Field(1, ge=1, description="independent pretrainings; repeats take them in turn")
     licence: str | None = Field(None, description="licence of the weights, when they come from a file")
     grid: dict[str, list[Any]] = Field({}, description="one named checkpoint per point of this grid of keys or options")
@@ -76,6 +87,8 @@ class CheckpointSpec(Given):
                 raise ValueError(f"patches.{name}: a weight is above 0 (given: {weight:g}); or leave the source out")
         if self.preset and not self.method:
             raise ValueError("preset fills in the settings of a method: name a method")
+        if self.probe and not self.method:
+            raise ValueError("probe looks on while a method trains: name a method")
         if self.seeds > 1 and not self.method:
             raise ValueError("seeds are independent pretrainings, and without a method there is none: leave seeds out")
         return self

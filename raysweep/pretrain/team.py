@@ -17,6 +17,7 @@ class Team:
     """`workers` ranks (at least `least`, where fewer may go on), each with `threads` CPUs; with GPUs, one for each.
 
     loader: who prepares batches: threads of the workers, or Ray Data on any CPUs of the cluster; auto decides.
+    trackers: names of those that figures are sent to.
     """
 
     workers: int = 1
@@ -25,3 +26,4 @@ class Team:
     loader: Literal["auto", "worker", "data"] = "auto"
     saving: Saving = field(default_factory=Saving)
     compile: bool = False
+    trackers: tuple[str, ...] = ()

@@ -4,13 +4,14 @@ import json
 import threading
 from typing import Any
 
-from raysweep.pretrain.log import CORRUPT, LIVE, METRICS
+from raysweep.pretrain.log import CORRUPT, LIVE, METRICS, SAID, speed_of
 from raysweep.progress import Stage
 from raysweep.storage import Storage
 
 _POLL_SECONDS = 1.0
 _COLLAPSED = 0.05  # of the spread of features, which is 0 when all are the same
-_HIDDEN = ("epoch", "images", "wait_seconds", "epoch_seconds")
+_HIDDEN = ("epoch", "images", "wait_seconds", "epoch_seconds", "probe_seconds")
+_BEFORE = "_start"  # ends the names of figures of the weights before training
 
 
 def history_of(folder: Storage) -> list[dict[str, Any]]:
@@ -26,11 +27,12 @@ def corrupt_patches(folder: Storage) -> list[str]:
 
 
 class Watch:
-    """Moves a stage forward while its block runs, and notes the figures of every epoch."""
+    """Moves a stage forward while its block runs, and notes the figures of every epoch and what training says."""
 
     def __init__(self, folder: Storage, stage: Stage) -> None:
         self._folder, self._stage = folder, stage
         self._shown = len(history_of(folder))
+        self._told: set[str] = set()
         self._warned = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -50,6 +52,7 @@ class Watch:
     def _look(self) -> None:
         try:
             history = history_of(self._folder)
+            said = self._folder.read_json(*SAID) if self._folder.exists(*SAID) else []
             live = self._folder.read_json(*LIVE) if self._folder.exists(*LIVE) else {}
         except OSError:  # a look that comes to nothing; the next one will do
             return
@@ -59,11 +62,15 @@ class Watch:
         for line in history[self._shown :]:
             self._note(line)
         self._shown = len(history)
+        for sentence in said:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._stage.note(f"{self._stage.name}: {sentence}")
 
     def _note(self, line: dict[str, Any]) -> None:
-        figures = [f"{name} {value:.4g}" for name, value in line.items() if name not in _HIDDEN]
-        seconds = max(line["epoch_seconds"], 1e-9)
-        speed = f"{line['images'] / seconds:.0f} images/s, {line['wait_seconds'] / seconds:.0%} waiting for data"
+        figures = [_shown(name, value) for name, value in line.items() if name not in _HIDDEN]
+        fast = speed_of(line)
+        speed = f"{fast['images_per_second']:.0f} images/s, {fast['wait_share']:.0%} waiting for data"
         self._stage.note(f"{self._stage.name}: epoch {line['epoch']} · {' · '.join(figures)} · {speed}")
         if line.get("spread", 1.0) < _COLLAPSED and not self._warned:
             self._warned = True
@@ -71,3 +78,9 @@ class Watch:
                 f"{self._stage.name}: its features are nearly the same for every patch (spread {line['spread']:.3f}): "
                 "they may have collapsed; try a lower lr, a larger batch or another method"
             )
+
+
+def _shown(name: str, value: float) -> str:
+    if name.endswith(_BEFORE):
+        return f"{name.removesuffix(_BEFORE)} {value:.4g} before training"
+    return f"{name} {value:.4g}"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.write import INDEX, contents
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
+from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.progress import Progress
@@ -51,6 +52,7 @@ class CheckpointPlan:
     inputs: Mapping[Entry, SourceInput]  # all that its pretrainings draw from
     patch_sets: list[str]  # those of this study that it sees
     labelled_sets: list[str]  # that are written as patch sets for it
+    probed: Storage | None = None  # the index of the task that it is probed with
 
     @property
     def artefacts(self) -> list[Artefact]:
@@ -68,6 +70,11 @@ class CheckpointPlan:
     def sources_of(self, made: Pretraining) -> list[SourceInput]:
         """What one of its pretrainings draws from, in the order of its pool."""
         return [self.inputs[entry] for entry in made.pool or _whole(self.spec)]
+
+    def fold_of(self, made: Pretraining) -> int:
+        """The fold whose train split a pretraining is probed with: the one that a family's member is for, else the first."""
+        task = self.spec.probe.task if self.spec.probe else ""
+        return min((fold for (name, fold), pool in self.pools.items() if (name, pool) == (task, made.pool)), default=0)
 
     def of(self, task: str, fold: int, repeat: int) -> Pretraining:
         """The weights that a repeat starts from in a fold of a task."""
@@ -112,8 +119,12 @@ def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progr
     for source in sources:
         if not source.folder.exists(MANIFEST):
             raise WorkError(f"its patch set {source.name} could not be made")
+    probe = None
+    if plan.spec.probe and plan.probed and study.data:
+        probe = ProbeInput(plan.probed, study.data, plan.fold_of(made), plan.spec.probe.every)
     pretrain(plan.spec, made.artefact, name=plan.name, init=made.init, sources=sources, seed=study.seed,
-             pretraining_seed=made.seed, team=study.compute.team(), progress=progress)  # fmt: skip
+             pretraining_seed=made.seed, team=study.compute.team(), progress=progress, study=study.name,
+             probe=probe)  # fmt: skip
 
 
 class _Planner:
@@ -142,6 +153,7 @@ class _Planner:
         check_method(spec)
         pools = pools_of(spec, {task: plan.n_folds for task, plan in self._tasks.items()})
         self._check_unseen(spec)
+        probed = self._probed(spec)
         given: list[Pool] = list(dict.fromkeys(pools.values())) or [()]
         entries = dict.fromkeys(entry for pool in given for entry in pool or _whole(spec))
         found = {entry: self._input(spec, *entry) for entry in entries}
@@ -161,7 +173,8 @@ class _Planner:
         names = list(dict.fromkeys(source for source, _ in inputs))
         own = [source for source in names if source in self._patch_sets]
         labelled = [source for source in names if source not in own and source in self._sources]
-        return CheckpointPlan(name, spec, pretrainings, pools, spec.init if parent else None, inputs, own, labelled)
+        return CheckpointPlan(name, spec, pretrainings, pools, spec.init if parent else None, inputs, own, labelled,
+                              probed)  # fmt: skip
 
     def _seeds(self, spec: CheckpointSpec, starts: list[Start]) -> int:
         """How many pretrainings: every one must weigh the same in the mean over repeats."""
@@ -185,6 +198,16 @@ class _Planner:
                     f"patches: {name} is a task of this study without an official split, so the images that test a "
                     "checkpoint would be seen by it; set leave_out: each or join: target"
                 )
+
+    def _probed(self, spec: CheckpointSpec) -> Storage | None:
+        """The index of the task that it is probed with."""
+        if spec.probe is None:
+            return None
+        known = [name for name, plan in self._tasks.items() if plan.task.card.kind == "classification"]
+        if spec.probe.task not in known:
+            hint = f"choose one of {', '.join(known)}" if known else "it has none, so leave probe out"
+            raise RequestError(f"probe.task: {spec.probe.task} is not a classification task of this study; {hint}")
+        return self._tasks[spec.probe.task].artefact.folder
 
     def _input(self, spec: CheckpointSpec, name: str, fold: int | None) -> tuple[SourceInput, str]:
         """A source, and the fingerprint of what is seen of it."""

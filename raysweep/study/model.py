@@ -29,6 +29,9 @@ class Compute(Model):
     save_minutes: float = Field(5.0, gt=0, description="minutes between the states of a pretraining")
     save_steps: int | None = Field(None, ge=1, description="steps between them, in place of minutes")
     compile: bool = Field(False, description="compile a pretraining's step with torch.compile")
+    trackers: list[Literal["wandb", "mlflow"]] = Field(
+        [], description="where a pretraining's figures are sent, beside metrics.jsonl and TensorBoard"
+    )
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
     cut_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
@@ -37,7 +40,8 @@ class Compute(Model):
     def team(self) -> Team:
         """Who trains in a pretraining, and how."""
         saving = Saving(self.save_minutes, self.save_steps)
-        return Team(self.workers, self.threads, self.least_workers, self.loader, saving, self.compile)
+        return Team(self.workers, self.threads, self.least_workers, self.loader, saving, self.compile,
+                    tuple(self.trackers))  # fmt: skip
 
     @property
     def fetch_bytes(self) -> int:

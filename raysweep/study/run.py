@@ -8,6 +8,7 @@ from functools import partial
 
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.lease import lease
+from raysweep.pretrain.trackers import check_trackers
 from raysweep.progress import Progress
 from raysweep.report.registration import record
 from raysweep.storage import MANIFEST, Artefact, Storage
@@ -57,6 +58,8 @@ def run_study(
     home = study_folder(file.study)
     home.check_writable()
     graph = build_graph(file)
+    if "pretrain" in stages and any(plan.spec.method for plan in graph.checkpoints.values()):
+        check_trackers(file.study.compute.trackers)
     if only is not None:
         _check_only(graph, only)
     with lease(home), ExitStack() as stack:

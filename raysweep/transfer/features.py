@@ -1,13 +1,19 @@
 """Features of a frozen backbone: computed once per (checkpoint, task), read by every setting of a frozen protocol."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import WorkError
 from raysweep.storage import Artefact, Storage
+
+if TYPE_CHECKING:
+    import torch
+
+    from raysweep.transfer.images import Images
 
 FORMAT = 1
 _FILE = "features.parquet"  # sample: string; features: fixed-size list of float32
@@ -33,8 +39,6 @@ def compute_features(
     from raysweep.backbones.checkpoint import load_checkpoint
     from raysweep.transfer.images import open_images
     from raysweep.transfer.network import feature_count
-    from raysweep.transfer.preprocess import Preprocess
-    from raysweep.transfer.windows import average_windows
 
     started = time.monotonic()
     torch.set_num_threads(threads)
@@ -42,15 +46,10 @@ def compute_features(
     backbone, info = load_checkpoint(checkpoint)
     size = feature_count(backbone, info.backbone, images.task.card.px)
     device = torch.device("cuda" if gpu else "cpu")
-    backbone = backbone.to(device).eval()
-    preprocess = Preprocess(info.mean, info.std, device)
-
-    @torch.inference_mode()
-    def forward(pixels: np.ndarray) -> np.ndarray:
-        return backbone(preprocess(pixels)).cpu().numpy()
-
     samples = images.task.samples
-    features = average_windows(images, range(len(samples)), forward, batch=_BATCH)
+    features = features_of(
+        backbone.to(device).eval(), images, range(len(samples)), mean=info.mean, std=info.std, device=device
+    )
     if not np.isfinite(features).all():
         raise WorkError(f"backbone {info.backbone}: features of the task are not finite; its weights are damaged")
     column = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), size)
@@ -61,6 +60,29 @@ def compute_features(
         counts={"samples": len(samples), "features": size},
         timings={"feature_seconds": time.monotonic() - started},
     )
+
+
+def features_of(
+    backbone: "torch.nn.Module", images: "Images", indices: Sequence[int], *, mean: Sequence[float],
+    std: Sequence[float], device: "torch.device",
+) -> np.ndarray:  # fmt: skip
+    """Features float32 (n, d) of samples by index; of one larger than the card's px, the mean over its windows.
+
+    backbone: on the device and in evaluation mode; float (n, 3, px, px), normalised by mean and std, to (n, d).
+    Raises WorkError for a sample that cannot be read.
+    """
+    import torch
+
+    from raysweep.transfer.preprocess import Preprocess
+    from raysweep.transfer.windows import average_windows
+
+    preprocess = Preprocess(mean, std, device)
+
+    @torch.no_grad()  # not inference_mode: a network that is still trained may keep what it computes here
+    def forward(pixels: np.ndarray) -> np.ndarray:
+        return backbone(preprocess(pixels)).float().cpu().numpy()
+
+    return average_windows(images, indices, forward, batch=_BATCH)
 
 
 def read_features(folder: Storage) -> tuple[list[str], np.ndarray]:

@@ -70,7 +70,7 @@ def test_going_on_after_a_death_gives_the_same_bytes(method, optimizer, dies_at,
 
 def test_a_resumed_training_repeats_no_step(tmp_path, patch_set, monkeypatch):
     seen: list[int] = []
-    monkeypatch.setattr(Log, "step", lambda self, images: seen.append(images // 50))
+    monkeypatch.setattr(Log, "step", lambda self, images, **now: seen.append(images // 50))
     out = Storage.open(tmp_path / "out")
     work = job(out, patch_set, backbone="test_resnet", epochs=2, batch=50, save=4)
     run_in_two_parts(work, 8)
