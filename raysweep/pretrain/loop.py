@@ -245,8 +245,9 @@ class _Training:
 def _of_all_ranks(view: torch.Tensor) -> torch.Tensor:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return view
+    view = view.contiguous()
     parts = [torch.empty_like(view) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, view.contiguous())
+    dist.all_gather(parts, view)
     return torch.cat(parts)
 
 
