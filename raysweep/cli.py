@@ -1,5 +1,6 @@
 """The `raysweep` command: parse, call one function, print."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -260,6 +261,8 @@ def main() -> None:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_say(f"unexpected {type(error).__name__}: {text} (--debug shows more)", 1))
+    finally:
+        gc.freeze()  # a last search for garbage among torch's and timm's objects takes seconds, and finds nothing to do
 
 
 def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> None:
