@@ -1,13 +1,12 @@
 """The `raysweep` command: parse, call one function, print."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
 from typer.core import TyperGroup
 
 import raysweep
@@ -45,7 +44,6 @@ checkpoints = typer.Typer(no_args_is_help=True, help="The published models that 
 app.add_typer(checkpoints, name="checkpoints")
 
 out = Console(highlight=False, soft_wrap=True)
-_LOG_WIDTH = 400  # characters; longer cells are folded
 _state = {"debug": False}
 
 StudyArgument = Annotated[
@@ -263,6 +261,8 @@ def main() -> None:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_say(f"unexpected {type(error).__name__}: {text} (--debug shows more)", 1))
+    finally:
+        gc.freeze()  # a last search for garbage among torch's and timm's objects takes seconds, and finds nothing to do
 
 
 def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> None:
@@ -299,16 +299,9 @@ def _finish(outcome: Any) -> None:
 
 
 def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in header:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
-    if out.is_terminal:
-        out.print(table)
-    else:  # a log or a pipe has no width to fit into
-        wide = Measurement.get(out, out.options.update(max_width=_LOG_WIDTH), table).maximum
-        Console(width=wide, highlight=False).print(table)
+    from raysweep.progress import print_table
+
+    print_table(out, title, header, rows)
 
 
 def _progress() -> Any:

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, ProgressColumn, Task
 from rich.progress import Progress as Bars
+from rich.table import Table
 from rich.text import Text
 
 _PLAIN_SECONDS = 10.0  # between plain lines
 _BAR_WIDTH = 24
+_LOG_WIDTH = 400  # characters of a table in a log; longer cells are folded
 _WIDE = 120  # columns of a terminal that has room for a bar
 
 
@@ -161,3 +164,17 @@ class Progress:
 def _line(console: Console, text: str) -> None:
     """Print text as it is: names and reasons may hold brackets, and a log wants one line for one thing."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def print_table(out: Console, title: str, header: list[str], rows: list[list[str]]) -> None:
+    """A table as wide as the terminal; a log or a pipe has no width to fit into."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in header:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell).replace("[", r"\[") for cell in row))
+    if out.is_terminal:
+        out.print(table)
+    else:
+        wide = Measurement.get(out, out.options.update(max_width=_LOG_WIDTH), table).maximum
+        Console(width=wide, highlight=False).print(table)

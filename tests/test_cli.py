@@ -6,6 +6,7 @@ import pytest
 from raysweep.cli import main
 
 _COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "clean", "doctor"]
+_CARDS = [["checkpoints", "list"], *(["datasets", c] for c in ("list", "show", "prepare"))]
 _PATCHES = ["--um", "64", "--px", "64", "--out", "o"]
 
 
@@ -16,9 +17,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stop.value.code or 0)
 
 
-@pytest.mark.parametrize(
-    "command", [*([c] for c in _COMMANDS), *(["datasets", c] for c in ("list", "show", "prepare"))]
-)
+@pytest.mark.parametrize("command", [*([c] for c in _COMMANDS), *_CARDS])
 def test_every_command_has_help(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +98,15 @@ def test_cards_are_listed_and_shown(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "glas-glands" in listed
     assert _run(monkeypatch, "datasets", "show", "glas-grade") == 0
     assert "patient" in capsys.readouterr().out
+
+
+def test_published_models_are_listed_with_their_terms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "checkpoints", "list") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("uni2-h"))
+    for said in ("vit_giant_patch14_224", "CC-BY-NC-ND-4.0", "0.5", "224", "MahmoodLab/UNI2-h", "not to be passed on"):
+        assert said in line
 
 
 def test_doctor_says_what_is_wrong(

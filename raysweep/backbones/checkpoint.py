@@ -108,10 +108,12 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
     Raises RequestError when there is no checkpoint in the folder.
     """
     from raysweep.backbones.arguments import says_layers
+    from raysweep.backbones.create import positions_of
 
     info = read_info(folder)
     layers = says_layers(info.arguments)
     arguments = {key: value for key, value in info.arguments.items() if key not in layers}
+    arguments |= positions_of(info.backbone, info.arguments)
     if info.pool:
         arguments |= {"global_pool": "" if info.pool == "token+avg" else info.pool}
     if info.pool == "avg":

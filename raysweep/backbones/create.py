@@ -54,6 +54,19 @@ def check_arguments(name: str, arguments: Mapping[str, Any], pool: Pool | None) 
         create_backbone(name, seed=0, arguments=arguments, pool=pool)
 
 
+def positions_of(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments by which timm gives a vision transformer as many positions as this one has, whatever its tag says.
+
+    With fewer or more of them it would resample those of the weights, and answer a little differently.
+    """
+    with torch.device("meta"):
+        model = create_backbone(name, seed=0, arguments=arguments)
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if size is None or not hasattr(model, "dynamic_img_size"):
+        return {}
+    return {"img_size": list(size), "dynamic_img_size": model.dynamic_img_size}
+
+
 def _any_size(name: str, **arguments: Any) -> nn.Module:
     """`timm.create_model` without a classifier, with transformers that take any input size where timm can do it."""
     arguments = {**arguments, "num_classes": 0}

@@ -188,6 +188,7 @@ def _published_by_timm(init: str, backbone: str | None, licence: str | None, giv
         arguments={**(_hub_arguments(name) if init != "timm" else {}), **given.model_args},
         pool=given.pool,
         mean=mean, std=std, px=px,
+        interpolation="bilinear" if config.get("interpolation") == "bilinear" else "bicubic",
         licence=config.get("license"),
         sources=[identity],
         init=identity,
@@ -288,7 +289,7 @@ def _hub_arguments(name: str) -> dict[str, Any]:
     from timm.models import load_model_config_from_hf
 
     found = dict(load_model_config_from_hf(name.removeprefix(HUB))[2] or {})
-    return {key: value for key, value in found.items() if key not in ("num_classes", "in_chans", "global_pool")}
+    return {key: value for key, value in found.items() if key not in ("num_classes", "in_chans")}
 
 
 def _base(backbone: str) -> str:

@@ -29,6 +29,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @torch.compiler.disable  # hashes and numpy's generators are nothing to compile: tracing them fails
     def draws(self, purpose: str, count: int) -> Tensor:
         """Uniform numbers in [0, 1) for each patch, float32 (n, count): a function of (seed, epoch, key, purpose).
 

@@ -103,10 +103,9 @@ class _Training:
         backbone = load_checkpoint(job.start)[0].to(device)
         if self._state is None:
             self._normalise(backbone)
-        self._module = build_module(self._method, backbone, sources, job.seed).to(device)
+        module = build_module(self._method, backbone, sources, job.seed)
+        self._module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._half = {"auto": device.type == "cuda", "float32": False, "bfloat16": True}[settings.precision]
-        if device.type == "cuda":
-            self._module = self._module.to(memory_format=torch.channels_last)
 
     def _threads(self, reader: Reader, mixture: Mixture, share: tuple[int, int]) -> Loader:
         return ThreadLoader(
@@ -246,8 +245,9 @@ class _Training:
 def _of_all_ranks(view: torch.Tensor) -> torch.Tensor:
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return view
+    view = view.contiguous()
     parts = [torch.empty_like(view) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, view.contiguous())
+    dist.all_gather(parts, view)
     return torch.cat(parts)
 
 

@@ -72,7 +72,7 @@ class CheckpointPlan:
         return [self.inputs[entry] for entry in made.pool or _whole(self.spec)]
 
     def fold_of(self, made: Pretraining) -> int:
-        """The fold whose train split a pretraining is probed with: the one that a family's member is for, else the first."""
+        """The fold whose train split a pretraining is probed with: that of a family's member, else the first."""
         task = self.spec.probe.task if self.spec.probe else ""
         return min((fold for (name, fold), pool in self.pools.items() if (name, pool) == (task, made.pool)), default=0)
 

@@ -49,7 +49,13 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
             if address:
                 ray.init(address=address, **options)
             else:
-                ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES, **options)
+                ray.init(
+                    address="local",  # without it, any Ray that was started on this machine would be joined
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **options,
+                )
         progress.say(f"Ray {'cluster ' + address if address else 'on this machine'}: {_size()}")
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"cluster {address}" if address else "a local Ray"

@@ -86,6 +86,26 @@ def test_a_transformer_round_trips_with_its_arguments(tmp_path):
     assert torch.equal(features(load_checkpoint(folder)[0]), features(model))
 
 
+@pytest.mark.parametrize("pool", ["token", "avg", "token+avg", None])
+def test_an_export_says_what_timm_has_words_for(tmp_path, pool):
+    arguments = {"depth": 2, "mlp_layer": "SwiGLUPacked", "act_layer": "SiLU"}
+    model = create_backbone("test_vit", seed=0, arguments=arguments, pool=pool)
+    folder = Storage.open(tmp_path / "checkpoint")
+    info = INFO.model_copy(
+        update={"backbone": "test_vit", "arguments": arguments, "pool": pool, "interpolation": "bilinear"}
+    )
+    save_checkpoint(folder, model.state_dict(), info)
+    assert torch.equal(features(load_checkpoint(folder)[0]), features(model))
+    export_checkpoint(folder, tmp_path / "out")
+    layers = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}  # timm's configuration has no words
+    loaded = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=0, **layers)
+    answer = features(loaded)
+    if pool == "token+avg":
+        answer = torch.cat([answer[:, 0], answer[:, loaded.num_prefix_tokens :].mean(1)], dim=1)
+    assert torch.equal(answer, features(model))
+    assert loaded.pretrained_cfg["interpolation"] == "bilinear"
+
+
 def test_lineage_grows_by_one(saved):
     parents = INFO.lineage()
     assert [p["init"] for p in parents] == ["random"]

@@ -6,7 +6,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from raysweep.backbones.checkpoint import save_checkpoint
+from raysweep.backbones.checkpoint import load_checkpoint, save_checkpoint
 from raysweep.backbones.create import create_backbone
 from raysweep.backbones.given import Given
 from raysweep.backbones.init import check_init, init_identity, initial_weights
@@ -148,3 +148,127 @@ def test_identities(tmp_path):
     assert init_identity(str(file), None) != first
     with pytest.raises(RequestError, match="cannot be read"):
         init_identity(str(tmp_path / "gone.pth"), None)
+
+
+_WEIGHTS = Path(os.environ.get("RAYSWEEP_TEST_DATA", "")) / "weights"
+_ORIGINAL, _TIMM = _WEIGHTS / "efficientnet-lite0-57934424.pth", _WEIGHTS / "tf_efficientnet_lite0.imagenet.safetensors"
+
+
+@pytest.mark.skipif(not _ORIGINAL.is_file(), reason="RAYSWEEP_TEST_DATA has no weights/efficientnet-lite0")
+class TestRealWeights:
+    """ImageNet weights in the names of efficientnet_pytorch, and the same in timm's."""
+
+    def test_a_renamed_family_loads_to_the_bit(self):
+        renamed = initial_weights(str(_ORIGINAL), "tf_efficientnet_lite0", seed=0)
+        expected = initial_weights(str(_TIMM), "tf_efficientnet_lite0", seed=1)
+        assert renamed.missing == renamed.strays == []
+        assert renamed.dropped == ["_fc.weight", "_fc.bias"]
+        assert renamed.notes == ["names of efficientnet_pytorch"]
+        counted = [k for k in expected.weights if not k.endswith("num_batches_tracked")]
+        assert len(counted) > 200
+        assert all(torch.equal(renamed.weights[k], expected.weights[k]) for k in counted)
+
+    def test_with_its_classifier_it_names_coffee_and_cat(self):
+        from skimage import data
+        from torch.nn.functional import interpolate
+
+        info = initial_weights(str(_ORIGINAL), "tf_efficientnet_lite0", seed=0).info
+        assert (info.mean, info.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        model = timm.create_model("tf_efficientnet_lite0").eval()
+        head = torch.load(_ORIGINAL, weights_only=True)
+        weights = initial_weights(str(_ORIGINAL), "tf_efficientnet_lite0", seed=0).weights
+        model.load_state_dict({**weights, "classifier.weight": head["_fc.weight"], "classifier.bias": head["_fc.bias"]})
+        named = []
+        for picture in (data.coffee(), data.chelsea()):
+            edge = min(picture.shape[:2])
+            top, left = (picture.shape[0] - edge) // 2, (picture.shape[1] - edge) // 2
+            square = torch.from_numpy(picture[top : top + edge, left : left + edge].copy()).movedim(-1, 0)[None] / 255
+            images = interpolate(square, (224, 224), mode="bicubic", antialias=True)
+            with torch.no_grad():
+                named.append(int(model((images - 0.5) / 0.5).argmax()))
+        assert named[0] == 967
+        assert 281 <= named[1] <= 285
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "says"),
+    [
+        ("resnet34", "resnet18", r"resnet18 has no place for 80 parameters of the trunk in it \(.*layer1\.2\.conv1"),
+        ("resnet18", "resnet34", r"80 of the 180 parameters .* are not in it \(layer1\.2\.conv1\.weight"),
+        ("resnet18", "resnet18d", r"26 of the 110 .*of another shape: .*layer2\.0\.downsample\.1\.weight"),
+        ("resnet18", "seresnet18", r"are not in it \(layer1\.0\.se\.fc1\.weight"),
+        ("seresnet18", "resnet18", r"no place for 32 parameters of the trunk in it \(.*layer1\.0\.se\.fc1\.weight"),
+        ("resnet18", "resnet18", None),
+    ],
+)
+def test_another_depth_or_variant_is_refused(held, named, says, tmp_path):
+    torch.save({"state_dict": timm.create_model(held).state_dict()}, tmp_path / "file.pth")
+    if says is None:
+        assert sorted(initial_weights(str(tmp_path / "file.pth"), named, seed=0).dropped) == [
+            "state_dict.fc.bias", "state_dict.fc.weight"
+        ]  # fmt: skip
+        return
+    with pytest.raises(RequestError, match=says) as caught:
+        initial_weights(str(tmp_path / "file.pth"), named, seed=0)
+    assert "allow_missing" in str(caught.value)
+
+
+def test_what_is_left_over_can_be_allowed(tmp_path):
+    deep = timm.create_model("test_vit", num_classes=0, depth=3)
+    torch.save(deep.state_dict(), tmp_path / "deep.torch")
+    given = Given(model_args={"depth": 2}, allow_missing=["blocks.2.*"])
+    initial = initial_weights(str(tmp_path / "deep.torch"), "test_vit", seed=0, given=given)
+    assert len(initial.strays) == 12
+    assert initial.misfits == {"dropped_keys": initial.dropped, "missing_keys": [], "stray_keys": initial.strays}
+    assert initial.info.arguments == {"depth": 2}
+    assert torch.equal(initial.weights["norm.weight"], deep.state_dict()["norm.weight"])
+
+
+def test_what_is_given_comes_before_what_timm_says_and_is_inherited(tmp_path):
+    given = Given(pool="token+avg", mean=(0.7, 0.5, 0.7), std=(0.2, 0.3, 0.2), interpolation="bilinear", seen=["TCGA"],
+                  model_args={"depth": 2, "act_layer": "SiLU"})  # fmt: skip
+    source = create_backbone("test_vit", seed=3, arguments=given.model_args)
+    torch.save(source.state_dict(), tmp_path / "file.pth")
+    first = initial_weights(str(tmp_path / "file.pth"), "test_vit", seed=0, given=given)
+    assert first.info.model_dump(include={"pool", "mean", "std", "interpolation"}) == {
+        "pool": "token+avg", "mean": (0.7, 0.5, 0.7), "std": (0.2, 0.3, 0.2), "interpolation": "bilinear"
+    }  # fmt: skip
+    assert first.info.sources == ["file:file.pth", "TCGA"]
+    folder = Storage.open(tmp_path / "checkpoint")
+    save_checkpoint(folder, first.weights, first.info)
+    model, _ = load_checkpoint(folder)
+    assert model.num_features == 2 * source.num_features
+    child = initial_weights("x", None, seed=0, parent=folder, given=Given(seen=["CPTAC"], pool="avg"))
+    assert child.info.sources == ["CPTAC", "TCGA", "file:file.pth"]
+    assert (child.info.pool, child.info.mean, child.info.arguments) == ("avg", (0.7, 0.5, 0.7), given.model_args)
+
+
+def test_without_the_network_a_name_of_the_hub_says_what_to_do(monkeypatch):
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route\nto the hub")
+
+    monkeypatch.setattr("timm.create_model", offline)
+    tag = "resnet18.a1_in1k"
+    for init, backbone, repository in (("hf-hub:a/b", None, "a/b"), ("timm", tag, f"timm/{tag}")):
+        with pytest.raises(WorkError) as caught:
+            initial_weights(init, backbone, seed=0)
+        said = str(caught.value)
+        assert "cannot be loaded (no route to the hub)" in said
+        assert f"https://huggingface.co/{repository}" in said
+        assert "init: THAT_FILE" in said
+        assert "\n" not in said
+
+
+def test_arguments_of_the_hubs_own_configuration_come_along(tmp_path, monkeypatch):
+    arguments = {"global_pool": "avg", "depth": 2}  # timm names the last norm by the way of pooling
+    source = create_backbone("test_vit", seed=1, arguments=arguments)
+    monkeypatch.setattr("raysweep.backbones.create.download", lambda *_: source)
+    monkeypatch.setattr(
+        "timm.models.load_model_config_from_hf", lambda _: ({}, "test_vit", {**arguments, "num_classes": 5})
+    )
+    initial = initial_weights("hf-hub:a/b", None, seed=0)
+    assert initial.info.arguments == arguments
+    folder = Storage.open(tmp_path)
+    save_checkpoint(folder, initial.weights, initial.info)
+    loaded = load_checkpoint(folder)[0].state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in source.state_dict().items())

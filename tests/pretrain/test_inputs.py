@@ -78,6 +78,19 @@ def test_names_and_counts_do_not_decide_the_fingerprint(same):
     assert print_of(spec(**same)) == print_of(spec())
 
 
+def test_keys_of_weights_from_outside_count_where_they_are_set_and_apply():
+    plain = CheckpointSpec(backbone="test_vit")
+    inputs = checkpoint_inputs(plain, seed=0, pretraining_seed=0, init="random", patches=None)
+    assert not {"pool", "mean", "seen", "model_args", "allow_missing", "card"} & inputs.keys()
+    same = CheckpointSpec(backbone="test_vit", allow_missing=["norm.*"], model_args={}, seen=[])
+    assert print_of(same) == print_of(plain), "nothing can be missing in a random init"
+    assert print_of(same, init="file:1:a") != print_of(plain, init="file:1:a")
+    for keys in ({"pool": "avg"}, {"std": (1, 1, 1)}, {"seen": ["TCGA"]}, {"model_args": {"depth": 2}}):
+        assert print_of(CheckpointSpec(backbone="test_vit", **keys)) != print_of(plain)
+    twice = CheckpointSpec(backbone="test_vit", seen=["B", "A", "B"])
+    assert print_of(twice) == print_of(CheckpointSpec(backbone="test_vit", seen=["A", "B"]))
+
+
 def test_sources_have_weights_where_they_are_given():
     assert spec(patches="a").weight_of("a") is None
     assert spec(patches=["a", "b"]).weight_of("b") is None

@@ -73,16 +73,30 @@ def test_what_a_file_lacks_is_said_and_recorded(tmp_path):
     state = timm.create_model("test_resnet", num_classes=3).state_dict()
     del state["layer1.0.bn1.running_var"]
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "file.pth")
-    spec = CheckpointSpec(backbone="test_resnet", init=str(tmp_path / "file.pth"), allow_missing=["*.running_var"])
+    spec = CheckpointSpec(
+        backbone="test_resnet", init=str(tmp_path / "file.pth"), allow_missing=["layer1.0.bn1.*"], seen=["TCGA"]
+    )
     artefact = artefact_of(tmp_path, spec, init="file:1")
     out = io.StringIO()
     make(spec, artefact, progress=Progress(Console(file=out, width=400)))
     counts = artefact.manifest()["counts"]
     assert sorted(counts["dropped_keys"]) == ["state_dict.module.fc.bias", "state_dict.module.fc.weight"]
     assert counts["missing_keys"] == ["layer1.0.bn1.running_var"]
+    assert counts["stray_keys"] == []
+    assert read_info(artefact.folder).sources == ["file:file.pth", "TCGA"]
     assert "2 keys dropped" in out.getvalue()
     assert "missing" in out.getvalue()
     assert "layer1.0.bn1.running_var" in out.getvalue()
+
+
+def test_what_was_done_to_a_file_is_said(tmp_path):
+    grey = timm.create_model("test_resnet", num_classes=0, in_chans=1)
+    torch.save(grey.state_dict(), tmp_path / "grey.pth")
+    spec = CheckpointSpec(backbone="test_resnet", init=str(tmp_path / "grey.pth"))
+    out = io.StringIO()
+    make(spec, artefact_of(tmp_path, spec, init="file:1"), progress=Progress(Console(file=out, width=400)))
+    assert "grey.pth: conv1.0.weight" in out.getvalue()
+    assert "resampled to" in out.getvalue()
 
 
 @pytest.mark.parametrize(

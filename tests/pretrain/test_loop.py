@@ -11,6 +11,7 @@ from raysweep.pretrain.log import CORRUPT, Log
 from raysweep.pretrain.loop import train
 from raysweep.pretrain.states import States
 from raysweep.storage import Storage
+from tests.bucket import serve_bucket
 from tests.pretrain.ranks import job, run_in_two_parts
 
 
@@ -152,3 +153,21 @@ def test_accumulating_equals_the_whole_batch(tmp_path, patch_set):
         model, _ = load_checkpoint(out)
         weights.append(np.concatenate([p.detach().numpy().ravel() for p in model.parameters()]))
     np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_everything_may_stand_in_object_storage(tmp_path, patch_set):
+    """Shards, states and the checkpoint: the same weights as on disk, and it goes on from a state there."""
+    local = Storage.open(tmp_path / "local")
+    keys = {"backbone": "test_resnet", "epochs": 1, "batch": 50, "save": 2}
+    train(job(local, patch_set, **keys))
+    with serve_bucket() as bucket:
+        shards = Storage.open(bucket.address("patches"))
+        for name in ("manifest.json", "shards.json", "slides.parquet"):
+            shards.write_bytes(patch_set.read_bytes(name), name)
+        for name in patch_set.names("shards"):
+            shards.write_bytes(patch_set.read_bytes("shards", name), "shards", name)
+        out = Storage.open(bucket.address("out"))
+        run_in_two_parts(job(out, shards, **keys), 4)
+        assert not out.exists(FILE)
+        train(job(out, shards, **keys))
+        assert out.read_bytes(FILE) == local.read_bytes(FILE)

@@ -79,3 +79,8 @@ def test_a_view_that_tokens_do_not_divide_is_refused():
     assert token_grid(vit, torch.zeros(1, 3, 64, 48)) == (4, 3)
     with pytest.raises(RequestError, match=r"px: views of 50 px .*16 px; choose a multiple"):
         token_grid(vit, torch.zeros(1, 3, 50, 50))
+
+
+def test_a_compiled_step_draws_the_same_masks():
+    compiled = torch.compile(lambda batch: block_masks(batch, "mask 0", (4, 4)), backend="eager")
+    assert torch.equal(compiled(_batch(range(5))), block_masks(_batch(range(5)), "mask 0", (4, 4)))

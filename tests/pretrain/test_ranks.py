@@ -11,10 +11,17 @@ from raysweep.storage import Storage
 from tests.pretrain import ranks
 
 
-@pytest.mark.parametrize(("backbone", "lr", "near"), [("test_vit", 0.05, 1e-4), ("test_resnet", 0.002, 1e-2)])
-def test_two_ranks_equal_one(backbone, lr, near, tmp_path, patch_set, pair):
+@pytest.mark.parametrize(
+    ("backbone", "lr", "norms", "near"),
+    [
+        ("test_vit", 0.05, "keep", 1e-4),
+        ("test_resnet", 0.002, "keep", 1e-2),
+        ("test_resnet", 0.002, "recalibrate", 1e-2),
+    ],
+)
+def test_two_ranks_equal_one(backbone, lr, norms, near, tmp_path, patch_set, pair):
     """A whole epoch in float32, whose rounding batch normalisation enlarges; `test_methods.py` compares exactly."""
-    keys = {"backbone": backbone, "optimizer": "sgd", "lr": lr, "epochs": 1}
+    keys = {"backbone": backbone, "optimizer": "sgd", "lr": lr, "epochs": 1, "batch_norm": norms}
     one, two = Storage.open(tmp_path / "one"), Storage.open(tmp_path / "two")
     ranks.run(ranks.job(one, patch_set, **keys))
     pair.run("run", ranks.job(two, patch_set, **keys))

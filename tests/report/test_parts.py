@@ -55,6 +55,22 @@ def test_checkpoints_say_where_they_come_from(home):
     assert "ours was pretrained on test units of glands: u001, u002." in leaks[0]
 
 
+def test_what_a_file_was_allowed_to_lack_is_said(home):
+    for name, counts in {
+        "whole": {"missing_keys": [], "stray_keys": [], "dropped_keys": ["fc.weight"]},
+        "lacks": {"missing_keys": ["norm.weight", "norm.bias"], "stray_keys": []},
+        "more": {"missing_keys": [], "stray_keys": [f"blocks.{i}.x" for i in range(7)]},
+    }.items():
+        write_checkpoint(home.at(name), allow_missing=["*"])
+        home.at(name).write_json({"fingerprint": "0", "counts": counts}, "manifest.json")
+    _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, {})
+    assert said == [
+        "2 parameters of lacks were not in its file (allow_missing): norm.weight, norm.bias.",
+        "7 parameters in the file of more were left out (allow_missing): blocks.0.x, blocks.1.x, blocks.2.x, "
+        "blocks.3.x, blocks.4.x and 2 more.",
+    ]
+
+
 def test_costs_are_summed_over_cells(home):
     cells = [make_cell(home, name, "t", "classification", "finetune", 1.0, repeats=2) for name in ("a", "b", "c")]
     from .fake_study import classification

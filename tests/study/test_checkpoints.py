@@ -171,3 +171,42 @@ def test_a_checkpoint_of_another_study_is_named_by_study_and_name(tmp_path: Path
         assert [p.init.root for p in plan.pretrainings if p.init] == [a.folder.root for a in made]
     with pytest.raises(RequestError, match="3 repeats cannot use 2 pretrainings"):
         _plan(tmp_path, {"b": {"init": "study:other/a"}}, tasks=["demo-tissue"], transfer={"repeats": 3})
+
+
+def test_a_published_model_needs_no_backbone_and_its_card_is_in_the_fingerprint(tmp_path: Path) -> None:
+    def of(**keys: object) -> CheckpointPlan:
+        return _plan(tmp_path, {"a": {"init": "published:lunit-bt", **keys}})["a"]
+
+    plan = of()
+    assert plan.spec.backbone == "resnet50"
+    prints = [of(**keys).artefacts[0].fingerprint for keys in ({}, {"seen": ["TCGA"]}, {"mean": [0.5, 0.5, 0.5]})]
+    assert len(set(prints)) == 3
+    assert of(seen=[], allow_missing=[]).artefacts[0].fingerprint == prints[0]
+    file = tmp_path / "bt.torch"
+    file.write_bytes(b"weights")
+    named = _plan(tmp_path, {"a": {"init": "bt.torch", "card": "lunit-bt"}})["a"]
+    assert (named.spec.backbone, named.spec.init) == ("resnet50", file.as_posix())
+    plain = _plan(tmp_path, {"a": {"init": "bt.torch", "backbone": "resnet50"}})["a"]
+    assert named.artefacts[0].fingerprint != plain.artefacts[0].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "sentence"),
+    [
+        (
+            {"init": "published:uni"},
+            r"checkpoints\.b: published model uni: .* no card of it; did you mean uni2-h",
+        ),
+        ({"init": "a", "model_args": {"depth": 2}}, r"model_args: init a is a checkpoint, which is taken whole"),
+        ({"init": "a", "card": "uni2-h"}, r"card: init a is a checkpoint"),
+        (
+            {"backbone": "test_vit", "model_args": {"depth": "many"}},
+            r"model_args \(depth\): timm cannot build test",
+        ),
+        ({"backbone": "test_vit", "model_args": {"mlp_layer": "Glu"}}, r"model_args\.mlp_layer: there is no layer Glu"),
+        ({"backbone": "resnet18", "pool": "token"}, r"pool token: resnet18 is no vision transformer"),
+    ],
+)
+def test_weights_from_outside_are_checked_before_anything_runs(tmp_path: Path, checkpoint: dict, sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        _plan(tmp_path, {"a": {"backbone": "resnet18"}, "b": checkpoint})
