@@ -150,7 +150,7 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
     assert "Train" not in noise.err
 
     assert artefact.done()
-    assert artefact.folder.names() == [FILE, MANIFEST, "metrics.jsonl", "tensorboard"]
+    assert artefact.folder.names() == [FILE, MANIFEST, "metrics.jsonl", "sources.parquet", "tensorboard"]
     manifest = artefact.manifest()
     assert manifest["counts"]["epochs"] == 2
     assert manifest["counts"]["images"] == 2 * 288
