@@ -14,15 +14,16 @@ from torch import nn
 from raysweep.backbones.checkpoint import FILE
 from raysweep.backbones.create import create_backbone
 from raysweep.errors import WorkError
+from raysweep.pretrain.inputs import make_method, method_names
 from raysweep.pretrain.log import SAID
-from raysweep.pretrain.loop import train
+from raysweep.pretrain.loop import build_module, train
 from raysweep.pretrain.probe import Probe, ProbeInput, cross_validated, probed_samples
 from raysweep.storage import Storage
 from raysweep.tasks.card import Card
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 from tests.pretrain.conftest import PX
-from tests.pretrain.ranks import job, run_in_two_parts
+from tests.pretrain.ranks import SOURCES, job, run_in_two_parts
 
 Figures = dict[str, float]
 
@@ -144,6 +145,16 @@ def test_nothing_of_the_network_and_of_luck_is_changed(given: Callable[..., Prob
     assert said == []
     assert {"probe", "knn", "probe_seconds"} == first.keys()
     assert (first["probe"], first["knn"]) == (again["probe"], again["knn"]), "dropout is off"
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_what_any_method_exports_can_be_probed(method: str, given: Callable[..., ProbeInput]) -> None:
+    said: list[str] = []
+    chosen = make_method(method, {})
+    module = build_module(chosen, create_backbone("test_vit", seed=0), SOURCES, 0).train()
+    found = probe_of(given(), said).after(chosen.exported(module), 1)
+    assert said == []
+    assert found["knn"] >= 0.5
 
 
 class Broken(nn.Module):
