@@ -123,3 +123,14 @@ def test_parts_of_a_batch_only_where_they_are_the_same_computation():
             check_method(spec(method=method, accumulate=4))
     with pytest.raises(ValidationError, match="accumulate: a batch of 256 cannot be cut into 3 equal parts"):
         spec(accumulate=3)
+
+
+def test_a_probe_looks_on_and_is_in_no_fingerprint():
+    probed = spec(probe={"task": "glas-grade", "every": 2})
+    assert probed.probe is not None
+    assert spec(probe={"task": "glas-grade"}).probe.every == 5
+    assert print_of(probed) == print_of(spec())
+    with pytest.raises(ValidationError, match="probe looks on while a method trains: name a method"):
+        CheckpointSpec(backbone="resnet18", probe={"task": "glas-grade"})
+    with pytest.raises(ValidationError, match="every"):
+        spec(probe={"task": "glas-grade", "every": 0})

@@ -169,3 +169,29 @@ def test_nobody_may_see_its_test_images(tmp_path: Path) -> None:
     alone = _plan(tmp_path, _POOL | {"patches": "b"})  # it has an official split: its train part is all that is seen
     [source] = alone.sources_of(alone.pretrainings[0])
     assert (source.name, source.fold) == ("b", None)
+
+
+def test_each_member_is_probed_with_the_train_split_of_the_fold_that_it_is_for(tmp_path: Path) -> None:
+    probe = {"probe": {"task": "a"}}
+    joined = _plan(tmp_path, _POOL | probe | {"join": "target"})
+    assert [joined.fold_of(joined.of("a", fold, seed)) for fold in (0, 1) for seed in (0, 1)] == [0, 0, 1, 1]
+    assert joined.fold_of(joined.of("b", 0, 0)) == 0, "it is for another task"
+    assert joined.probed is not None
+    assert joined.probed.root.startswith(f"{tmp_path}/s/tasks/a/")
+    left = _plan(tmp_path, _POOL | probe | {"leave_out": "each"})
+    assert [left.fold_of(made) for made in left.pretrainings] == [0] * 4
+    plain = _plan(tmp_path, _POOL | {"join": "target"})
+    assert plain.probed is None
+    assert [a.fingerprint for a in plain.artefacts] == [a.fingerprint for a in joined.artefacts], "it decides nothing"
+
+
+@pytest.mark.parametrize(
+    ("task", "tested", "sentence"),
+    [
+        ("c", ("a", "b"), "probe.task: c is not a classification task of this study; choose one of a, b"),
+        ("a", ("b",), "probe.task: a is not a classification task of this study; choose one of b"),
+    ],
+)
+def test_a_probe_needs_a_task_of_the_study(tmp_path: Path, task: str, tested: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(RequestError, match=rf"^checkpoints\.pool: {sentence}$"):
+        _plan(tmp_path, _POOL | {"patches": "b", "probe": {"task": task}}, tested=tested)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from raysweep.errors import RequestError
+from raysweep.pretrain import trackers
 from raysweep.progress import Progress
 from raysweep.storage import Storage
 from raysweep.study.clean import remove, unused
@@ -207,6 +208,17 @@ def test_a_bad_study_is_refused_before_anything_starts(
     assert "\n" not in str(caught.value)
     left = list((tmp_path / "runs").rglob("*"))
     assert not [p for p in left if p.is_file()], "nothing may have been started"
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_a_pretraining_and_asked_for_by_no_other_stage(
+    mini: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    asked = load_study(mini[0], ["compute.trackers=[mlflow]", f"storage={tmp_path}"])
+    with pytest.raises(RequestError, match=r"compute\.trackers: mlflow is not installed; .*'raysweep\[mlflow\]'"):
+        run_study(asked, progress=_QUIET)
+    assert not list((tmp_path / "mini").glob("*"))
+    run_study(load_study(mini[0], ["compute.trackers=[mlflow]"]), stages=["report"], progress=_QUIET)
 
 
 def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
