@@ -76,8 +76,8 @@ class _SharedStatistics(_BatchNorm):
 class _Normalised(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) * weight + bias, mean and variance being those of all ranks' samples.
 
-    The gradient flows through them too: with y' the gradient and c = x - mean, that of x is
-    weight / s * (y' - sum(y') / n - c * sum(y' c) / (n s^2)), sums over all n samples (Ioffe & Szegedy 2015, section 3).
+    The gradient flows through them too: with g that of the output and c = x - mean, that of x is
+    weight / s * (g - sum(g) / n - c * sum(g c) / (n s^2)), sums over all n samples (Ioffe & Szegedy 2015).
     """
 
     @staticmethod
