@@ -187,7 +187,8 @@ def test_a_training_is_probed_before_it_begins_then_at_every_so_many_epochs_and_
     train(replace(job(probed, patch_set, **keys), probe=given(2)))
     assert probed.read_bytes(FILE) == plain.read_bytes(FILE), "it looks on"
     written = lines(probed)
-    assert [sorted(line.keys() & {"probe", "knn", "probe_start", "knn_start", "probe_seconds"}) for line in written] == [
+    figures = {"probe", "knn", "probe_start", "knn_start", "probe_seconds"}
+    assert [sorted(line.keys() & figures) for line in written] == [
         ["knn_start", "probe_start"], ["knn", "probe", "probe_seconds"], ["knn", "probe", "probe_seconds"]
     ]  # fmt: skip
     shown = {"probe", "knn", "probe_start", "knn_start"}
