@@ -25,8 +25,6 @@ from raysweep.tasks.task import Task
 from tests.pretrain.conftest import PX
 from tests.pretrain.ranks import SOURCES, job, run_in_two_parts
 
-Figures = dict[str, float]
-
 
 def make_task(folder: Path, *, n: int = 24, units: int = 6) -> Task:
     """Striped images for training, two classes, each in every unit; those of the test split have no file at all."""
