@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.pretrain.inputs import Settings, settings
+from raysweep.pretrain.inputs import settings
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
