@@ -8,7 +8,6 @@ import ray.data
 import torch
 
 from raysweep.patches.mixture import Mixture
-from raysweep.pretrain.inputs import make_method
 from raysweep.pretrain.loop import Job, open_rows, plan_steps
 from raysweep.pretrain.reader import Prepared, Reader
 
@@ -47,8 +46,7 @@ class _Prepare:
     def __init__(self, job: Job, share: tuple[int, int], first: int) -> None:
         rows = open_rows(job)
         self._mixture = plan_steps(job, rows)
-        method = make_method(job.settings.method, job.settings.options)
-        recipes = method.views(job.info.px or rows[0].patches.px)
+        recipes = job.settings.recipes(job.info.px or rows[0].patches.px)
         capacity = self._mixture.groups_at_once(*share)
         self._reader = Reader(rows, recipes, seed=job.seed, capacity=capacity)
         self._share, self._first = share, first

@@ -1,11 +1,13 @@
 """What decides a checkpoint: its training's resolved settings, and what its fingerprint covers. Light."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
+from raysweep.patches.recipe import Recipe
 from raysweep.pretrain import methods
 from raysweep.pretrain.method import Method
 from raysweep.pretrain.presets import with_preset
@@ -33,7 +35,12 @@ class Settings(Model):
     weight_decay_end: float | None
     clip: float | None
     batch_norm: str
+    hed: float
     precision: str
+
+    def recipes(self, px: int) -> list[Recipe]:
+        """How the views of each patch are drawn; `px` is the edge of what the network sees."""
+        return [replace(recipe, hed=self.hed) for recipe in make_method(self.method, self.options).views(px)]
 
 
 def method_names() -> list[str]:
@@ -99,6 +106,7 @@ def settings(spec: CheckpointSpec) -> Settings | None:
         weight_decay_end=end if spec.weight_decay_end is None else spec.weight_decay_end,
         clip=method.clip if spec.clip is None else spec.clip,
         batch_norm=spec.batch_norm or method.batch_norm,
+        hed=spec.hed,
         precision=spec.precision,
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.pretrain.inputs import make_method, settings
+from raysweep.pretrain.inputs import settings
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
@@ -136,11 +136,10 @@ def _train(job: "Job", team: Team, progress: Progress) -> list[dict[str, Any]]:
     from raysweep.pretrain.loop import open_rows, plan_steps
 
     chosen, before = job.settings, job.info
-    method = make_method(chosen.method, chosen.options)
     rows = open_rows(job)
     mixture = plan_steps(job, rows)
     px = chosen.px or rows[0].patches.px
-    recipes = method.views(px)
+    recipes = chosen.recipes(px)
     zoom = sum(recipe.zoom * px / recipe.px for recipe in recipes) / len(recipes)
     scales = [row.patches.mpp * row.patches.px if row.patches.mpp else None for row in rows]  # um along an edge
     known = scales[0] is not None and all(s is not None and abs(s / scales[0] - 1) < 0.01 for s in scales)

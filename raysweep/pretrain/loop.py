@@ -87,7 +87,7 @@ class _Training:
         self._method = make_method(settings.method, settings.options)
         rows = open_rows(job)
         self._mixture = plan_steps(job, rows)
-        recipes = self._method.views(job.info.px or rows[0].patches.px)
+        recipes = settings.recipes(job.info.px or rows[0].patches.px)
         each = settings.batch // world
         share = (rank * each, (rank + 1) * each)
         reader = Reader(rows, recipes, seed=job.seed, capacity=self._mixture.groups_at_once(*share))

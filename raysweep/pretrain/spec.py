@@ -53,6 +53,9 @@ class CheckpointSpec(Given):
         description="before training: statistics reset, scale and shift too, or statistics of the sources with "
         "unchanged outputs; default: the method's",
     )
+    hed: float = Field(
+        0.0, ge=0, le=0.5, description="strength of a random shift of H&E stains in every view, 0.05 is mild"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
     probe: ProbeSpec | None = Field(
         None, description="linear probe and nearest neighbours while it trains: shown, and in no fingerprint"

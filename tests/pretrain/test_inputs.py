@@ -60,8 +60,8 @@ def test_a_default_written_out_changes_nothing():
     [
         {"backbone": "resnet34"}, {"method": "supervised"}, {"options": {"tau": 0.2}}, {"epochs": 2}, {"steps": 9},
         {"batch": 128}, {"px": 64}, {"schedule": "constant"}, {"warmup": 0.2}, {"clip": 1.0}, {"batch_norm": "reset"},
-        {"accumulate": 2, "method": "byol"}, {"precision": "bfloat16"}, {"optimizer": "sgd"}, {"lr": 0.3},
-        {"weight_decay": 0.3}, {"weight_decay_end": 0.4}, {"licence": "MIT"},
+        {"accumulate": 2, "method": "byol"}, {"precision": "bfloat16"}, {"hed": 0.05}, {"optimizer": "sgd"},
+        {"lr": 0.3}, {"weight_decay": 0.3}, {"weight_decay_end": 0.4}, {"licence": "MIT"},
     ],
 )  # fmt: skip
 def test_what_decides_the_weights_decides_the_fingerprint(other):
