@@ -209,8 +209,9 @@ def _kill_at(command: list[str], made: Path, step: int, folder: Path) -> None:
                 family = psutil.Process(process.pid).children(recursive=True)
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                if psutil.wait_procs(family, timeout=60)[1]:
-                    raise SystemExit("processes of the killed run are still there after a minute")
+                left = psutil.wait_procs(family, timeout=60)[1]
+                if left:
+                    raise SystemExit(f"of the killed run there are left after a minute: {[p.name() for p in left]}")
                 return
             time.sleep(0.005)
     raise SystemExit("it ended before it could be killed:\n" + (folder / "log").read_text()[-3000:])
