@@ -181,7 +181,7 @@ def _timed(command: list[str], seen: Callable[[], bool], folder: Path) -> tuple[
 
 def _resume(given: _Given) -> None:
     """Steps are counted in the event files: every start of the loop writes one of its own."""
-    patches, steps = given.patches(16), 120 if given.short else 600
+    patches, steps = given.patches(16), 60 if given.short else 600
     for _ in range(given.pairs):
         calm, rough = (Path(tempfile.mkdtemp(dir=given.home)) for _ in range(2))
         command, made = _study(calm, patches, epochs=steps)
@@ -207,6 +207,7 @@ def _kill_at(command: list[str], made: Path, step: int, folder: Path) -> None:
         while process.poll() is None:
             if any(len(path.read_bytes().splitlines()) >= step for path in made.glob("*/metrics.jsonl")):
                 family = psutil.Process(process.pid).children(recursive=True)
+                family = [p for p in family if "Agent" not in p.name()]  # Ray's own go minutes later, and write nothing
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 left = psutil.wait_procs(family, timeout=60)[1]
