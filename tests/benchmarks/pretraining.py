@@ -227,7 +227,7 @@ def _logged(made: Path) -> list[list[int]]:
 
 
 def _ray_data(given: _Given) -> None:
-    patches, steps = given.patches(512 if given.short else 6144), 8 if given.short else 96
+    patches, steps = given.patches(512 if given.short else 6144), 24 if given.short else 192
     made = in_turn(given.pairs, *(partial(run_side, name, patches=patches, steps=steps)
                                   for name in ("data_threads", "data_ray")))  # fmt: skip
     print(f"ray_data: two threads {_median(made, 0, 'rate'):.0f} patches/s, Ray Data {_median(made, 1, 'rate'):.0f}; "
