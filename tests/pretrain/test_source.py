@@ -56,7 +56,7 @@ def test_workers_find_what_is_allowed_without_the_data(task: Task, labelled: Sou
 def test_seen_is_what_was_allowed_and_could_be_read(task: Task, labelled: SourceInput, tmp_path: Path) -> None:
     folder = Storage.open(tmp_path / "checkpoint")
     for fold in folds(task, 0):
-        write_sources(folder, [replace(labelled, fold=fold.index)], None, seed=0)
+        write_sources(folder, [replace(labelled, fold=fold.index)], parent=None, split_seed=0)
         expected = [task.samples[i] for i in fold.train if i]
         assert _seen(folder) == [
             {"source": "toy", "id": s.id, "unit": s.unit, "hash": f"7-{int(s.id[:2])}"} for s in expected
@@ -77,14 +77,14 @@ def test_slides_of_the_training_split_and_all_that_the_parent_saw(
         {"source": "tissue", "id": "s1", "unit": None, "hash": None},
     ]
     parent, child, grandchild = (Storage.open(tmp_path / name) for name in ("parent", "child", "grandchild"))
-    write_sources(parent, [SourceInput("tissue", tiled)], Storage.open(tmp_path / "random"), seed=0)
+    write_sources(parent, [SourceInput("tissue", tiled)], parent=Storage.open(tmp_path / "random"), split_seed=0)
     assert _seen(parent) == own
     plain = make_set(20)  # its slide table has neither patients nor splits
-    write_sources(child, [SourceInput(plain.root, plain), SourceInput("tissue", tiled)], parent, seed=0)
+    write_sources(child, [SourceInput(plain.root, plain), SourceInput("tissue", tiled)], parent=parent, split_seed=0)
     name = plain.root.rpartition("/")[2]
     others = [{"source": name, "id": f"s{i}", "unit": None, "hash": None} for i in range(4)]
     assert _seen(child) == sorted([*own, *others], key=lambda row: (row["source"], row["id"]))
-    write_sources(grandchild, [labelled], child, seed=0)
+    write_sources(grandchild, [labelled], parent=child, split_seed=0)
     assert len(_seen(grandchild)) == 11 + len(_seen(child))
     assert [row for row in _seen(grandchild) if row["source"] != "toy"] == _seen(child)
     assert str(tmp_path) not in str(_seen(grandchild))
