@@ -53,7 +53,8 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
     while True:
         before = _kept(job)
         try:
-            _raise_told(_trainer(job, workers, least, team.threads, gpu, loader).fit().return_value)
+            result = _trainer(job, workers, least, team.threads, gpu, loader).fit()
+            _raise_told(result.return_value)  # type: ignore[attr-defined]  # mypy sees Train v1's
         except ray.train.TrainingFailedError as error:
             _raise_failed(job)
             cause = _cause(error)
@@ -135,7 +136,7 @@ def _has(gpu: bool) -> str:
 
 def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader: str) -> TorchTrainer:
     return TorchTrainer(
-        _work,
+        _work,  # type: ignore[arg-type]  # mypy sees Train v1's, whose loops return nothing
         train_loop_config={"job": job, "loader": loader},
         scaling_config=ScalingConfig(
             num_workers=workers if least == workers else (least, workers),  # type: ignore[arg-type]
