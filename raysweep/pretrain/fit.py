@@ -58,12 +58,12 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
         except ray.train.TrainingFailedError as error:
             _raise_failed(job)
             cause = _cause(error)
-            # deaths are counted since the last progress; a node that is gone may be replaced; the same error of ours
-            # would only come again
-            again = _kept(job) > before or not _fits(least, team.threads, gpu)
-            if isinstance(cause, RequestError | WorkError) or not again:
+            room = _fits(least, team.threads, gpu)  # else a node is gone, and may be replaced
+            # deaths are counted since the last progress; an error of ours would only come again
+            if isinstance(cause, RequestError | WorkError) or (room and _kept(job) == before):
                 raise WorkError(f"pretraining failed: {reason_of(cause)}") from error
-            say(f"workers died again ({reason_of(cause)}); going on from step {_kept(job)}")
+            if room:
+                say(f"workers died again ({reason_of(cause)}); going on from step {_kept(job)}")
             _check_room(least, team.threads, gpu, say)
             continue
         _raise_failed(job)
