@@ -25,7 +25,9 @@ def ray_session() -> Iterator[None]:
     heed_ctrl_c()  # tests may be started with `&` or nohup
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
+        ray.init(
+            "local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20
+        )  # fmt: skip
     yield
     ray.shutdown()
 

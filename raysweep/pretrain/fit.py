@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 import ray
@@ -16,7 +17,7 @@ from ray.train.torch import TorchTrainer, get_device
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
-from raysweep.pretrain.loop import Job, train
+from raysweep.pretrain.loop import Job, Unwritten, train
 from raysweep.pretrain.states import States
 from raysweep.pretrain.team import Team
 
@@ -25,6 +26,9 @@ _WAIT_SECONDS = 15 * 60.0  # for nodes of a cluster that has too few
 _FAILED = ("resume", "failed.json")
 _DEFAULTS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon an end or a death is seen; Ray's own is 2 s
+    # How long workers are waited for that were to run on a node which has just died; Ray's own is 60 s. It looks at
+    # the nodes every 20 s, and four tries must outlast the half minute in which a machine without power is missed.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
 }
 
 
@@ -50,13 +54,19 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
     while True:
         before = _kept(job)
         try:
-            _trainer(job, workers, least, team.threads, gpu, loader).fit()
+            result = _trainer(job, workers, least, team.threads, gpu, loader).fit()
+            _raise_told(result.return_value)  # type: ignore[attr-defined]  # mypy sees Train v1's
         except ray.train.TrainingFailedError as error:
             _raise_failed(job)
-            if _kept(job) > before:  # deaths are counted since the last progress
-                say(f"workers died again ({_cause(error)}); going on from step {_kept(job)}")
-                continue
-            raise WorkError(f"pretraining failed: {_cause(error)}") from error
+            cause = _cause(error)
+            room = _fits(least, team.threads, gpu)  # else a node is gone, and may be replaced
+            # deaths are counted since the last progress; an error of ours would only come again
+            if isinstance(cause, RequestError | WorkError) or (room and _kept(job) == before):
+                raise WorkError(f"pretraining failed: {reason_of(cause)}") from error
+            if room:
+                say(f"workers died again ({reason_of(cause)}); going on from step {_kept(job)}")
+            _check_room(least, team.threads, gpu, say)
+            continue
         _raise_failed(job)
         return
 
@@ -93,24 +103,41 @@ def _check_batch(job: Job, worlds: range) -> None:
 
 
 def _check_room(workers: int, threads: int, gpu: bool, say: Callable[[str], None]) -> None:
-    """On a cluster, wait for nodes that are still to come; on this machine there are none."""
-    until = time.monotonic() + (_WAIT_SECONDS if os.environ.get("RAY_ADDRESS") else 0)
-    said = False
-    while (cpus := ray.cluster_resources().get("CPU", 0)) < workers * threads:
+    """On a cluster, wait for nodes that are still to come or to be replaced; on this machine there are none."""
+    if _fits(workers, threads, gpu):
+        return
+    if not os.environ.get("RAY_ADDRESS"):
+        raise RequestError(
+            f"compute.workers: {workers} workers of {threads} CPUs each do not fit the {_has(gpu=False)} that Ray has;"
+            " lower compute.workers or compute.threads"
+        )
+    minutes = f"{_WAIT_SECONDS / 60:.0f} minutes"
+    wanted = f"{workers * threads} CPUs" + (f" and {workers} GPUs" if gpu else "")
+    say(f"waiting up to {minutes} for {wanted}; Ray has {_has(gpu)} now")
+    until = time.monotonic() + _WAIT_SECONDS
+    while not _fits(workers, threads, gpu):
         if time.monotonic() >= until:
-            raise RequestError(
-                f"compute.workers: {workers} workers of {threads} CPUs each do not fit the {cpus:g} that Ray has;"
-                " lower compute.workers or compute.threads"
+            raise WorkError(
+                f"compute.workers: {workers} workers need {wanted}, and after {minutes} the cluster has "
+                f"{_has(gpu)}; run again when its nodes are there, or lower compute.workers or "
+                "compute.least_workers"
             )
-        if not said:
-            say(f"waiting up to {_WAIT_SECONDS / 60:.0f} minutes for {workers * threads} CPUs; Ray has {cpus:g} now")
-            said = True
-        time.sleep(2)
+        time.sleep(1)
+
+
+def _fits(workers: int, threads: int, gpu: bool) -> bool:
+    found = ray.cluster_resources()
+    return found.get("CPU", 0) >= workers * threads and (not gpu or found.get("GPU", 0) >= workers)
+
+
+def _has(gpu: bool) -> str:
+    found = ray.cluster_resources()
+    return f"{found.get('CPU', 0):g}" + (f" and {found.get('GPU', 0):g}" if gpu else "")
 
 
 def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader: str) -> TorchTrainer:
     return TorchTrainer(
-        _work,
+        _work,  # type: ignore[arg-type]  # mypy sees Train v1's, whose loops return nothing
         train_loop_config={"job": job, "loader": loader},
         scaling_config=ScalingConfig(
             num_workers=workers if least == workers else (least, workers),  # type: ignore[arg-type]
@@ -131,11 +158,14 @@ def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader
     )
 
 
-def _work(config: dict[str, Any]) -> None:
-    """What every rank runs. An error of ours is written down: the next start of the workers would only repeat it."""
+def _work(config: dict[str, Any]) -> dict[str, str] | None:
+    """What every rank runs. An error of ours is written down: the next start of the workers would only repeat it.
+
+    Returns it where no other rank waits for this one; else it is raised, to end the others.
+    """
     job: Job = config["job"]
     if job.out.exists(*_FAILED):
-        return
+        return None
     context = ray.train.get_context()
     loader = None
     if config["loader"] == "data":
@@ -147,16 +177,23 @@ def _work(config: dict[str, Any]) -> None:
     try:
         train(job, rank=rank, world=context.get_world_size(), device=get_device(), loader=loader, gauges=gauges)
     except (RequestError, WorkError) as error:
-        kind = "request" if isinstance(error, RequestError) else "work"
-        job.out.write_json({"kind": kind, "reason": reason_of(error)}, *_FAILED)
-        if not isinstance(error, Diverged):  # that one is raised by all ranks; else the others wait for this one
-            raise
+        told = {"kind": "request" if isinstance(error, RequestError) else "work", "reason": reason_of(error)}
+        if isinstance(error, Diverged | Unwritten):
+            return told
+        with suppress(WorkError):  # on a full disk the error itself has to tell
+            job.out.write_json(told, *_FAILED)
+        raise
+    return None
 
 
 def _raise_failed(job: Job) -> None:
     if job.out.exists(*_FAILED):
-        failed = json.loads(job.out.read_bytes(*_FAILED))
-        raise (RequestError if failed["kind"] == "request" else WorkError)(failed["reason"])
+        _raise_told(json.loads(job.out.read_bytes(*_FAILED)))
+
+
+def _raise_told(told: dict[str, str] | None) -> None:
+    if told:
+        raise (RequestError if told["kind"] == "request" else WorkError)(told["reason"])
 
 
 def _kept(job: Job) -> int:
@@ -164,8 +201,8 @@ def _kept(job: Job) -> int:
     return States.newest(job.out.at("resume", "states"))
 
 
-def _cause(error: Exception) -> str:
-    """The error that a worker died of, in one line; the other ranks only tell that it was gone."""
-    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+def _cause(error: Exception) -> BaseException:
+    """The error that a worker died of; the other ranks only tell that it was gone."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     causes = [getattr(failure, "_base_exc", failure) for failure in failures]
-    return reason_of(next((cause for cause in causes if isinstance(cause, RequestError | WorkError)), causes[0]))
+    return next((cause for cause in causes if isinstance(cause, RequestError | WorkError)), causes[0])

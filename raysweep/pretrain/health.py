@@ -74,12 +74,13 @@ class Health:
         # from here on rank 0 has them, as it will have after a resume: the same sums in the same order
         alone = self._world == 1 or dist.get_rank() == 0
         self._sums = {n: torch.tensor(v if alone else 0.0, dtype=torch.float64) for n, v in totals.items()}
-        return {"sums": totals, "corrupt": self.corrupt}
+        return {"sums": totals, "world": self._world, "corrupt": self.corrupt}
 
     def restore(self, state: dict[str, Any] | None) -> None:
         """Go on from what rank 0 kept; None on the other ranks, whose sums are in it."""
         if state is not None:
-            self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["sums"].items()}
+            share = self._world / state["world"]  # there may be fewer ranks now, and a mean is over those of today
+            self._sums = {n: torch.tensor(v * share, dtype=torch.float64) for n, v in state["sums"].items()}
             self.corrupt = list(state["corrupt"])
 
     def _totals(self) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from raysweep.backbones.norms import recalibrate_norms, reset_norms
+from raysweep.errors import WorkError
 from raysweep.patches.mixture import Mixture
 from raysweep.pretrain.batches import Loader, Painter, ThreadLoader
 from raysweep.pretrain.gauges import Gauges
@@ -37,6 +38,10 @@ from raysweep.storage import Storage
 
 _CHECK_STEPS = 20  # between looks at what all ranks must agree on
 _CALIBRATION_BATCHES = 8
+
+
+class Unwritten(WorkError):
+    """Every step is done but the result cannot be written. No other rank waits for the one that raises it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def train(
     With more than one rank, torch.distributed is initialised by the caller and `world` divides the batch. `loader`
     makes what prepares batches; by default threads of this process do. Rank 0 keeps `gauges` up to date.
 
-    Raises Diverged on every rank when the loss or the gradient is not finite any more.
+    Raises Diverged on every rank when the loss or the gradient is not finite any more, Unwritten on rank 0 when all
+    steps are done and the checkpoint cannot be written.
     """
     _Training(job, rank, world, torch.device(device), loader, gauges).run()
 
@@ -185,11 +191,14 @@ class _Training:
                 saved_at = time.monotonic()
         self._states.close()
         if log:
-            log.corrupt(health.corrupt)
-            log.close()
             weights = self._method.exported(module).state_dict()
             health.check_weights(weights)
-            save_checkpoint(job.out, weights, job.info)
+            try:
+                log.corrupt(health.corrupt)
+                log.close()
+                save_checkpoint(job.out, weights, job.info)
+            except WorkError as error:
+                raise Unwritten(str(error)) from error
 
     def _log(self, epochs_done: int) -> Log:
         job = self._job

@@ -203,7 +203,10 @@ class _Work:
             if not isinstance(error, RequestError | WorkError) and self.progress.debug:
                 raise
             if not artefact.done():  # a patch set that was tried again may be as it was
-                note_failure(artefact, reason_of(error))
+                try:
+                    note_failure(artefact, reason_of(error))
+                except WorkError:  # a full disk: nothing else can be done either
+                    raise error from None
             self.progress.say(f"{label}: failed ({reason_of(error)})")
 
     def _ray(self) -> None:

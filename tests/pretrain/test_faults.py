@@ -5,13 +5,17 @@ One study of one small checkpoint goes through all of them, as a command that is
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -23,7 +27,8 @@ from raysweep.pretrain.log import METRICS
 from raysweep.pretrain.states import States
 from raysweep.stopping import STOPPED
 from raysweep.storage import Storage
-from tests.pretrain.test_launch import SPEC, same_weights, trainers, undisturbed, when
+from tests.pretrain import ranks
+from tests.pretrain.test_launch import SPEC, artefact_of, same_weights, undisturbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,11 +48,15 @@ class Command:
     home: Path  # of the study
 
     @classmethod
-    def start(cls, home: Path, *changes: str, address: str | None = None) -> "Command":
+    def start(
+        cls, home: Path, *changes: str, address: str | None = None, start_timeout: int | None = None
+    ) -> "Command":
         log = home / f"log-{time.monotonic_ns()}"
         env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | _QUICK
         if address:
             env["RAY_ADDRESS"] = address
+        if start_timeout:
+            env["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(start_timeout)
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "raysweep.cli", "pretrain", str(home / "study.yaml"), *changes],
@@ -83,12 +92,17 @@ class Command:
         return self.process.wait(300)
 
 
-def checkpoint(home: Path) -> Storage:
-    """The folder of the study's one checkpoint, which its fingerprint names; there once a run has begun."""
+def folders(home: Path) -> list[Storage]:
+    """The folders of the study's one checkpoint, which fingerprints name; there once a run has begun."""
     folder = Storage.open(home / "runs/faults/checkpoints/toy")
-    found = [name for name in folder.names() if name != "current"]
+    return [folder.at(name) for name in folder.names() if name != "current"]
+
+
+def checkpoint(home: Path) -> Storage:
+    """The one folder."""
+    found = folders(home)
     assert len(found) < 2, "a run did not find the folder of the one before"
-    return folder.at(*found)
+    return found[0] if found else Storage.open(home / "none")
 
 
 def newest(home: Path) -> int:
@@ -117,10 +131,17 @@ def home(tmp_path: Path, patch_set: Storage) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head that computes nothing. Its nodes are processes of this machine."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
-    yield made
-    made.shutdown()
+    """A head that computes nothing. Its nodes are processes of this machine, which no other test's Ray finds."""
+    before = os.environ.get("RAY_TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets
+        os.environ["RAY_TMPDIR"] = folder
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
+        yield made
+        made.shutdown()
+        if before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = before
 
 
 def end_node(cluster: Cluster, node: Any) -> None:
@@ -131,58 +152,143 @@ def end_node(cluster: Cluster, node: Any) -> None:
     cluster.remove_node(node, allow_graceful=False)
 
 
-def test_deaths_of_worker_node_and_driver_change_nothing(home, cluster, patch_set, pair):
+def test_deaths_of_workers_nodes_and_drivers_change_nothing(home, cluster, patch_set, pair):
+    """On a cluster that has too few nodes when it begins, and again for a while after one of them has died."""
     cluster.add_node(num_cpus=1, **NODE)
-    run = Command.start(home, address=cluster.address)
-    print("waits", run.until(lambda: "waiting up to 15 minutes for 2 CPUs; Ray has 1 now" in run.said()))
+    run = Command.start(home, address=cluster.address, start_timeout=2)
+    run.until(lambda: run.said().count("waiting up to 15 minutes for 2 CPUs; Ray has 1 now") == 1)
     node = cluster.add_node(num_cpus=1, **NODE)
-    print("first state", run.until_beyond(0))
+    run.until_beyond(0)
 
     trainers()[1].kill()
-    print("worker", newest(home), run.goes_on(), newest(home))
+    print(f"a worker: {run.goes_on():.0f} s")
 
     end_node(cluster, node)
+    run.until(lambda: run.said().count("waiting up to 15 minutes for 2 CPUs; Ray has 1 now") == 2)
     cluster.add_node(num_cpus=1, **NODE)
-    print("node", newest(home), run.goes_on(), newest(home))
+    print(f"a node, from when it is replaced: {run.goes_on():.0f} s")
 
     run.process.kill()
     run.end()
     step, before = newest(home), epochs(home)
     assert 0 < step < _EPOCHS * _STEPS - 5, "too fast to be killed in mid-run"
+    began = time.monotonic()
     run = Command.start(home, address=cluster.address)
-    print("driver", step, run.until_beyond(step))
+    run.until_beyond(step)
+    print(f"a driver: {time.monotonic() - began:.0f} s")
     assert run.end() == 0, run.said()
-    after = epochs(home)
-    kept = step // _STEPS
-    assert after[:kept] == before[:kept]
+
+    after, kept = epochs(home), step // _STEPS
+    assert after[:kept] == before[:kept]  # with their times: none was trained again
     assert [line["epoch"] for line in after] == list(range(1, _EPOCHS + 1))
     assert same_weights(checkpoint(home), undisturbed(home, patch_set, SPEC_LONG, pair))
-    print(run.said())
 
 
-def test_a_stopped_training_goes_on_with_the_nodes_that_are_left(home, cluster, patch_set):
-    run = Command.start(home, "compute.cpus=2")
-    print("local", run.until_beyond(0))
+def test_a_stopped_training_goes_on_with_the_nodes_that_are_left(home, cluster):
+    """SIGTERM on this machine; then on a cluster, which loses a node for good."""
+    run = Command.start(home, "compute.cpus=2")  # a Ray of its own, although one has been started on this machine
+    run.until_beyond(0)
     run.process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert run.end() == 143
-    print("stopped", time.monotonic() - began)
+    assert run.end() == 143, run.said()
+    assert run.said().count("raysweep:") == 1
     assert run.said().endswith(f"raysweep: {STOPPED}\n"), run.said()
     assert "Traceback" not in run.said()
     assert when(lambda: not group(run.process.pid), 30)
     assert not (home / "runs/faults/lease.json").exists()
-    print(run.said())
 
     step = newest(home)
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=1, **NODE)
-    run = Command.start(home, "compute.least_workers=1", address=cluster.address)
+    run = Command.start(home, "compute.least_workers=1", address=cluster.address, start_timeout=8)
     run.until_beyond(step)
     end_node(cluster, next(iter(cluster.worker_nodes)))
-    print("elastic", newest(home), run.goes_on(), newest(home))
+    print(f"one node less: {run.goes_on():.0f} s")
     assert len(trainers()) == 1
     assert run.end() == 0, run.said()
-    print(run.said())
+    assert [line["epoch"] for line in epochs(home)] == list(range(1, _EPOCHS + 1))
+    assert all(line["accuracy"] <= 1 for line in epochs(home))  # a mean over the ranks that there were
+
+    changed = artefact_of(home, SPEC_LONG.model_copy(update={"lr": 0.04}))
+    assert changed.folder != artefact_of(home, SPEC_LONG).folder  # other settings never go on from these weights
+
+
+def test_a_full_disk_stops_no_training_and_spoils_no_state(small_disk, patch_set, caplog):
+    """States and figures that do not fit are left out; with room again it ends as if nothing had been."""
+    work = ranks.job(Storage.open(small_disk / "out"), patch_set, backbone="test_resnet", epochs=6, save=5)
+    calm = ranks.job(Storage.open(small_disk.parent / "calm"), patch_set, backbone="test_resnet", epochs=6)
+    states = work.out.at("resume", "states")
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ranks.run(work)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = Thread(target=run)
+    thread.start()
+    assert when(lambda: States.newest(states) > 0, 60)
+    fill(small_disk / "ballast")
+    good = states.names()
+    thread.join(120)
+    assert "could not be written (" in caplog.text
+    assert [str(error) for error in failures] == [
+        f"{work.out.path(METRICS)}: cannot be written (No space left on device)"
+    ]
+    assert set(states.names()) <= set(good)
+    last = States(states).last()
+    assert last is not None
+    assert 0 < last["step"] < 6 * _STEPS - 5
+
+    (small_disk / "ballast").unlink()
+    ranks.run(work)
+    ranks.run(calm)
+    assert same_weights(work.out, calm.out)
+    lines = [json.loads(line) for line in work.out.read_bytes(METRICS).splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 7))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """16 MiB: room for some states, of which one takes 3."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("a disk that is full: only root may mount one")
+    mounted = subprocess.run([mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a disk that is full: none can be mounted here ({mounted.stderr.strip()})")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take all the room that a disk has."""
+    with open(file, "wb", buffering=0) as out, suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+
+
+def trainers() -> list[psutil.Process]:
+    """The Train workers of this test's cluster, and of no other."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return found
+
+
+def when(ready: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if ready():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def group(leader: int) -> list[int]:

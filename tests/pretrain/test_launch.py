@@ -1,12 +1,8 @@
 import io
 import json
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 
-import psutil
 import pytest
 import timm
 import torch
@@ -20,7 +16,6 @@ from raysweep.pretrain.inputs import checkpoint_inputs
 from raysweep.pretrain.launch import pretrain
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
-from raysweep.pretrain.states import States
 from raysweep.pretrain.team import Saving, Team
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
@@ -176,55 +171,6 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
     assert same_weights(artefact.folder, undisturbed(tmp_path, patch_set, SPEC, pair))
 
 
-def trainers() -> list[psutil.Process]:
-    """The Train workers of this session's Ray, and of no other."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:  # it ended meanwhile
-            continue
-    return found
-
-
-def when(ready: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if ready():
-            return True
-        time.sleep(0.1)
-    return False
-
-
-@pytest.mark.slow
-def test_a_killed_worker_changes_nothing(tmp_path, patch_set, pair, ray_session):
-    spec = SPEC.model_copy(update={"epochs": 20})
-    artefact = artefact_of(tmp_path / "ray", spec)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            make(spec, artefact, patches=patch_set, saving=Saving(steps=5))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = Thread(target=run)
-    thread.start()
-    states = artefact.folder.at("resume", "states")
-    assert when(lambda: States.newest(states) > 0, 240)
-    victims = trainers()
-    assert len(victims) == 2
-    victims[1].kill()
-    assert States.newest(states) < 150, "too fast to be killed in mid-run"
-    thread.join(400)
-    assert not thread.is_alive()
-    assert failures == []
-    lines = [json.loads(line) for line in artefact.folder.read_bytes("metrics.jsonl").splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(1, 21))
-    assert same_weights(artefact.folder, undisturbed(tmp_path, patch_set, spec, pair))
-
-
 @pytest.mark.slow
 def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, make_set, patch_set, ray_session):
     """Patches of which none is a picture; a rate at which it diverges. The workers are started once and once again."""
@@ -264,3 +210,12 @@ def test_workers_that_do_not_fit_are_refused(tmp_path, patch_set, ray_session):
         make(SPEC, artefact, patches=patch_set, workers=8)
     with pytest.raises(RequestError, match="batch: 32 patches cannot be shared by 3 workers"):
         make(SPEC, artefact, patches=patch_set, workers=3)
+
+
+def test_nodes_of_a_cluster_are_waited_for_and_not_for_ever(tmp_path, patch_set, ray_session, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr("raysweep.pretrain.fit._WAIT_SECONDS", 0.6)
+    out = io.StringIO()
+    with pytest.raises(WorkError, match=r"compute.workers: 8 workers need 8 CPUs, and after .* the cluster has 4; run"):
+        make(SPEC, artefact_of(tmp_path, SPEC), patches=patch_set, workers=8, progress=Progress(Console(file=out)))
+    assert "waiting up to 0 minutes for 8 CPUs; Ray has 4 now" in out.getvalue()
