@@ -1,5 +1,7 @@
 """Every method there is, walked by the same tests; what is a method's own is tested in `methods/`."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from raysweep.pretrain.loop import build_module
 from raysweep.pretrain.method import TrainingProgress
 from raysweep.pretrain.methods import find_method, method_names
 from raysweep.pretrain.parallel import Step
+from raysweep.pretrain.sync_norm import share_norms
 from tests.pretrain import ranks
 
 # Small enough for a test; everything else is a method's default.
@@ -107,6 +110,36 @@ def test_a_batch_worked_on_in_parts_is_the_whole_batch(name):
         if value.is_floating_point():
             scale = float(value.abs().max()) + 1e-6
             assert float((value - parts[key]).abs().max()) < 1e-8 * scale, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "method", "px"),
+    [
+        ("resnet18", "simclr", 64), ("resnet50", "byol", 64), ("densenet121", "multitask", 64),
+        ("inception_v3", "supervised", 96), ("efficientnet_b3", "barlowtwins", 64),
+        ("resnetv2_50x1_bit", "supervised", 64), ("vit_small_patch16_224", "dino", 64),
+        ("vit_base_patch32_224", "mae", 64), ("tf_efficientnet_lite0", "mocov2", 64),
+    ],
+)  # fmt: skip
+def test_the_backbones_of_the_studies(backbone, method, px):
+    """At sizes of their own, norms shared as on several ranks: a step moves them, and timm's names come out."""
+    chosen = make_method(method, SMALL[method])
+    made = create_backbone(backbone, seed=0)
+    names = set(made.state_dict())
+    module = share_norms(build_module(chosen, made, ranks.SOURCES, 0), torch.device("cpu")).train()
+    batch = ranks.global_batch(method, SMALL[method], 0, 4, px)
+    batch = replace(batch, views=[view.float() for view in batch.views])
+    now = TrainingProgress(5, 10, 5, 10)
+    chosen.before_step(module, now)
+    loss, _ = Step(chosen, module, half=False)(batch, now)
+    loss.backward()
+    assert torch.isfinite(loss)
+    trained = [p for p in made.parameters() if p.requires_grad]
+    reached = [p for p in trained if p.grad is not None]
+    assert len(reached) > 0.9 * len(trained)  # a token that a pooling passes over is not
+    assert sum(float(p.grad.abs().sum()) for p in reached) > 0
+    assert set(chosen.exported(module).state_dict()) == names
 
 
 def test_an_unknown_method_is_refused_with_the_nearest():
