@@ -2,6 +2,8 @@
 
 import json
 import struct
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
 FILE = "backbone.safetensors"
 _METADATA = "raysweep"  # the key of ours in the file's metadata
 _MAX_HEADER = 100 * 2**20  # bytes; the format's own limit
+
+
+class Reference(Model):
+    """Weights that are not in the file, because their licence forbids to pass them on."""
+
+    card: str = Field(
+        description="published model; its weights come from the hub's cache, or with the user's own token"
+    )
+    hash: str
 
 
 class CheckpointInfo(Model):
@@ -39,6 +50,7 @@ class CheckpointInfo(Model):
     patches: str | None = Field(None, description="fingerprint of the patch set")
     epochs: int | None = None
     steps: int | None = Field(None, description="of a training whose budget is in steps")
+    reference: Reference | None = Field(None, description="where the weights are, if not in the file")
     pretraining_seed: int = 0
     parents: list[dict[str, Any]] = Field([], description="the lineage, oldest first")
 
@@ -49,19 +61,21 @@ class CheckpointInfo(Model):
 
 
 def save_checkpoint(folder: Storage, weights: "dict[str, Tensor]", info: CheckpointInfo) -> None:
-    """Write `backbone.safetensors`: weights under timm's names, information as metadata."""
+    """Write `backbone.safetensors`: weights under timm's names, information as metadata; no weights of a reference."""
     from safetensors.torch import save
 
     # one key: the library writes several in an order of chance, and equal checkpoints should be equal files
     metadata = {_METADATA: info.model_dump_json(exclude_none=True)}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    kept = {} if info.reference else weights
+    tensors = {name: value.detach().cpu().contiguous() for name, value in kept.items()}
     folder.write_bytes(save(tensors, metadata), FILE)
 
 
 def load_checkpoint(folder: Storage) -> "tuple[nn.Module, CheckpointInfo]":
     """The backbone in eval mode, without a classifier, and what it is.
 
-    Raises RequestError when there is no checkpoint in the folder, WorkError when file and backbone do not match.
+    Raises RequestError when there is no checkpoint in the folder, WorkError when file and backbone do not match, or
+    when weights that are kept by reference cannot be had or are others now.
     """
     from safetensors.torch import load
 
@@ -70,10 +84,34 @@ def load_checkpoint(folder: Storage) -> "tuple[nn.Module, CheckpointInfo]":
     info = read_info(folder)
     model = create_backbone(info.backbone, seed=0, arguments=info.arguments, pool=info.pool)
     try:
-        model.load_state_dict(load(folder.read_bytes(FILE)))
+        model.load_state_dict(_referenced(info, model) if info.reference else load(folder.read_bytes(FILE)))
     except RuntimeError as error:
         raise WorkError(f"{folder.path(FILE)}: does not fit {info.backbone} ({error})") from error
     return model.eval(), info
+
+
+def hash_of(weights: "Mapping[str, Tensor]") -> str:
+    """A hash of names, types, shapes and values."""
+    digest = blake2b(digest_size=16)
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _referenced(info: CheckpointInfo, model: "nn.Module") -> "dict[str, Tensor]":
+    from raysweep.backbones.published import PREFIX, fetch, find_card
+    from raysweep.backbones.weight_file import read_weights
+
+    assert info.reference is not None
+    init = f"{PREFIX}{info.reference.card}"
+    path = Path(fetch(find_card(info.reference.card)))
+    found = read_weights(path, model, name=info.backbone, init=init, allow_missing=info.allow_missing).weights
+    if hash_of(found) != info.reference.hash:
+        raise WorkError(
+            f"init {init}: {path.name} is another file now than when the checkpoint was made; make it again"
+        )
+    return found
 
 
 def read_info(folder: Storage) -> CheckpointInfo:
@@ -105,12 +143,17 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
     (`mlp_layer: SwiGLUPacked`) is to be passed to `create_model` as timm.layers has it, and of `pool: token+avg` there
     come all tokens, to be pooled by the reader.
 
-    Raises RequestError when there is no checkpoint in the folder.
+    Raises RequestError when there is no checkpoint in the folder, or its licence forbids to pass it on.
     """
     from raysweep.backbones.arguments import says_layers
     from raysweep.backbones.create import positions_of
 
     info = read_info(folder)
+    if info.reference:
+        raise RequestError(
+            f"checkpoint {folder.root}: the licence of {info.reference.card} forbids to pass its weights on; name it as "
+            f"published:{info.reference.card} where it is needed"
+        )
     layers = says_layers(info.arguments)
     arguments = {key: value for key, value in info.arguments.items() if key not in layers}
     arguments |= positions_of(info.backbone, info.arguments)

@@ -1,16 +1,14 @@
 """The weights that a model starts from: random, published, a file, or another checkpoint."""
 
-import fnmatch
-import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones import published
-from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint
+from raysweep.backbones.checkpoint import CheckpointInfo, Reference, hash_of, load_checkpoint
 from raysweep.backbones.given import Given
 from raysweep.backbones.names import check_backbone, check_tag
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import RequestError
 from raysweep.storage import Storage, file_identity
 
 if TYPE_CHECKING:
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 HUB = "hf-hub:"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".torch")
-_LEAST_FIT = 0.5  # of a backbone's keys must be in a file, whatever is allowed
 
 
 @dataclass(frozen=True)
@@ -154,8 +151,13 @@ def initial_weights(
     info = _said(info, given, licence)
     if init == "random":
         return Initial(model.state_dict(), info)
-    path = init if is_file(init) or card is None else published.fetch(card)
-    return _from_file(init, Path(path).expanduser(), model, info, given, init_identity(init, backbone, card))
+    if is_file(init) or card is None:
+        return _from_file(init, Path(init).expanduser(), model, info, given, init_identity(init, backbone, card))
+    found = _from_file(init, Path(published.fetch(card)), model, info, given, init_identity(init, backbone, card))
+    if card.licence.redistribution != "forbidden" or found.missing:
+        return found
+    reference = Reference(card=card.name, hash=hash_of(found.weights))
+    return replace(found, info=found.info.model_copy(update={"reference": reference}))
 
 
 def _backbone_of(init: str, backbone: str | None, card: published.Card | None) -> str | None:
@@ -211,71 +213,12 @@ def _from_checkpoint(folder: Storage, backbone: str | None, licence: str | None,
 
 
 def _from_file(init: str, path: Path, model: "nn.Module", info: CheckpointInfo, given: Given, identity: str) -> Initial:
-    from raysweep.backbones.keys import fit_keys, needed_keys
+    from raysweep.backbones.weight_file import read_weights
 
-    content = _read(path)
-    try:
-        fitted = fit_keys(content, model, ordered=path.suffix.lower() != ".safetensors")
-    except RequestError as error:
-        raise RequestError(f"init {init}: {error}") from error
-    target, needed = model.state_dict(), needed_keys(model)
-    found = len(needed) - len(fitted.missing)
-    if found < _LEAST_FIT * len(needed):
-        raise RequestError(
-            f"init {init}: only {found} of the {len(needed)} parameters and statistics of {info.backbone} are in it"
-            f" (it has {_some(fitted.dropped)}; missing: {_some(fitted.missing)}); name the backbone that it holds"
-        )
-    refused = _not_allowed(fitted.missing, given)
-    if refused:
-        misfits = [key for key in fitted.dropped if " (shape " in key]
-        other = f"; of another shape: {_some(misfits)}" if misfits else ""
-        raise RequestError(
-            f"init {init}: {len(refused)} of the {len(needed)} parameters and statistics of {info.backbone} are not in "
-            f"it ({_some(refused)}{other}); name the backbone that it holds, or allow_missing what may be random"
-        )
-    strays = _not_allowed(fitted.strays, given)
-    if strays:
-        raise RequestError(
-            f"init {init}: {info.backbone} has no place for {len(strays)} parameters of the trunk in it "
-            f"({_some(strays)}); name the backbone that it holds, such as a deeper one, or allow_missing what may be "
-            "left out"
-        )
+    found = read_weights(path, model, name=info.backbone, init=init, allow_missing=given.allow_missing)
     sources = info.sources if identity.startswith(published.PREFIX) else [f"file:{path.name}", *info.sources]
-    return Initial(
-        {key: fitted.weights.get(key, value).to(value.dtype) for key, value in target.items()},
-        info.model_copy(update={"init": identity, "sources": sources, "allow_missing": given.allow_missing}),
-        fitted.dropped,
-        fitted.missing,
-        fitted.strays,
-        fitted.notes,
-    )
-
-
-def _not_allowed(keys: list[str], given: Given) -> list[str]:
-    return [key for key in keys if not any(fnmatch.fnmatchcase(key, glob) for glob in given.allow_missing)]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a file of weights holds. A stranger's file is never unpickled."""
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix.lower() == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RequestError(
-            f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
-            " .safetensors where you trust it"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        text = " ".join(str(error).split())[:150]
-        raise WorkError(f"init {path}: cannot be read as a file of weights ({text})") from error
-    if not isinstance(content, dict):
-        raise RequestError(f"init {path}: holds a {type(content).__name__} where names and tensors are needed")
-    return content
+    info = info.model_copy(update={"init": identity, "sources": sources, "allow_missing": given.allow_missing})
+    return Initial(found.weights, info, found.dropped, found.missing, found.strays, found.notes)
 
 
 def _hub_backbone(init: str, config: dict[str, Any], backbone: str | None) -> str:
@@ -295,7 +238,3 @@ def _hub_arguments(name: str) -> dict[str, Any]:
 def _base(backbone: str) -> str:
     """The name without its tag."""
     return backbone.partition(".")[0]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") or "none"

@@ -153,6 +153,7 @@ def _train(job: "Job", team: Team, progress: Progress) -> list[dict[str, Any]]:
             "patches": "+".join(row.patches.fingerprint for row in rows),
             "epochs": chosen.epochs,
             "steps": chosen.steps,
+            "reference": None,  # what is trained is a work of its own, and kept
         }
     )
     job = replace(job, info=info)

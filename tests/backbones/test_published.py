@@ -9,11 +9,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from raysweep.backbones import published
+from raysweep.backbones.checkpoint import FILE, export_checkpoint, load_checkpoint, save_checkpoint
 from raysweep.backbones.create import create_backbone
 from raysweep.backbones.given import Given
 from raysweep.backbones.init import check_init, init_identity, initial_weights
 from raysweep.backbones.published import Card, fetch, find_card, list_cards
 from raysweep.errors import RequestError, WorkError
+from raysweep.storage import Storage
 
 from .test_adapt import hugging_face
 
@@ -151,3 +153,31 @@ def test_what_is_said_of_a_model_is_in_its_identity_and_the_rest_is_not():
     assert card.model_copy(update={"title": "x", "paper": "y"}).identity == card.identity
     for change in ({"mpp": 0.25}, {"mean": (0.5, 0.5, 0.5)}, {"model_args": {}}, {"sources": []}):
         assert card.model_copy(update=change).identity != card.identity
+
+
+def test_weights_that_may_not_be_passed_on_are_kept_by_reference(tmp_path, monkeypatch):
+    """The checkpoint has no tensor but their hash; loading takes them from the hub's cache; other ones are refused."""
+    card = small(_CARDS["uni2-h"])
+    monkeypatch.setitem(published._cards(), card.name, card)
+    model = create_backbone(card.backbone, seed=7, arguments=card.model_args, pool=card.pool).eval()
+    torch.save(as_published(card, model), tmp_path / "weights.bin")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(tmp_path / "weights.bin"))
+    initial = initial_weights("published:uni2-h", None, seed=0)
+    folder = Storage.open(tmp_path / "checkpoint")
+    save_checkpoint(folder, initial.weights, initial.info)
+    assert folder.size(FILE) < 5000
+    loaded, info = load_checkpoint(folder)
+    assert info.reference is not None
+    assert torch.equal(loaded(IMAGES), model(IMAGES))
+    child = initial_weights("checkpoint", None, seed=0, parent=folder)
+    assert torch.equal(child.weights["norm.weight"], model.state_dict()["norm.weight"])
+    with pytest.raises(RequestError, match=r"the licence of uni2-h forbids to pass its weights on"):
+        export_checkpoint(folder, tmp_path / "out")
+
+    other = create_backbone(card.backbone, seed=8, arguments=card.model_args, pool=card.pool)
+    torch.save(as_published(card, other), tmp_path / "weights.bin")
+    with pytest.raises(WorkError, match=r"init published:uni2-h: weights.bin is another file now"):
+        load_checkpoint(folder)
+    free = initial_weights("published:uni2-h", None, seed=0).info.model_copy(update={"reference": None})
+    save_checkpoint(folder, initial.weights, free)  # as after a training
+    assert folder.size(FILE) > 50_000
