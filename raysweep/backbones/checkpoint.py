@@ -151,8 +151,8 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
     info = read_info(folder)
     if info.reference:
         raise RequestError(
-            f"checkpoint {folder.root}: the licence of {info.reference.card} forbids to pass its weights on; name it as "
-            f"published:{info.reference.card} where it is needed"
+            f"checkpoint {folder.root}: the licence of {info.reference.card} forbids to pass its weights on; name it "
+            f"as published:{info.reference.card} where it is needed"
         )
     layers = says_layers(info.arguments)
     arguments = {key: value for key, value in info.arguments.items() if key not in layers}
