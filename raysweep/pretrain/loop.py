@@ -5,10 +5,8 @@ A step's batch is a function of (seed, epoch, step), of which each rank takes it
 number of ranks changes nothing but the order of sums, and nothing about random numbers has to be saved to resume.
 """
 
-import ctypes
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +38,6 @@ from raysweep.storage import Storage
 
 _CHECK_STEPS = 20  # between looks at what all ranks must agree on
 _CALIBRATION_BATCHES = 8
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 class Unwritten(WorkError):
@@ -91,8 +88,6 @@ class _Training:
     def __init__(self, job: Job, rank: int, world: int, device: torch.device, loader: Any, gauges: Any) -> None:
         settings = job.settings
         torch.set_num_threads(job.threads)
-        if device.type == "cpu":
-            _keep_freed_memory()
         self._job, self._rank, self._world, self._device = job, rank, world, device
         self._gauges = gauges
         self._method = make_method(settings.method, settings.options)
@@ -254,18 +249,6 @@ class _Training:
                 for made in self._loader.steps(0, min(_CALIBRATION_BATCHES, self._steps))
             ]
             recalibrate_norms(backbone, [_of_all_ranks(view) for view in views])
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep what a step has freed for the next one.
-
-    glibc gives large blocks back at once, and the next step pays for every page anew: a third of its time. Elsewhere
-    nothing is changed.
-    """
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _of_all_ranks(view: torch.Tensor) -> torch.Tensor:
