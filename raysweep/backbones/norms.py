@@ -22,6 +22,15 @@ def reset_norms(model: nn.Module, *, affine: bool) -> int:
     return len(layers)
 
 
+def freeze_norms(model: nn.Module) -> None:
+    """Let batch norms use and keep their running statistics in training; scale and shift are trained.
+
+    It holds until the model, or a part of it, is put into training mode again.
+    """
+    for layer in _norms(model):
+        layer.eval()
+
+
 @torch.no_grad()
 def recalibrate_norms(model: nn.Module, batches: Iterable[Tensor]) -> int:
     """Give batch norms the running statistics of other data without changing what the model answers.

@@ -105,7 +105,8 @@ def settings(spec: CheckpointSpec) -> Settings | None:
         weight_decay=method.weight_decay if spec.weight_decay is None else spec.weight_decay,
         weight_decay_end=end if spec.weight_decay_end is None else spec.weight_decay_end,
         clip=method.clip if spec.clip is None else spec.clip,
-        batch_norm=spec.batch_norm or method.batch_norm,
+        # the statistics of random weights are those of nothing: there is nothing to carry over
+        batch_norm=spec.batch_norm or ("keep" if spec.init == "random" else method.batch_norm),
         hed=spec.hed,
         precision=spec.precision,
     )

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from raysweep.backbones.norms import recalibrate_norms, reset_norms
+from raysweep.backbones.norms import freeze_norms, recalibrate_norms, reset_norms
 from raysweep.errors import WorkError
 from raysweep.patches.mixture import Mixture
 from raysweep.pretrain.batches import Loader, Painter, ThreadLoader
@@ -217,6 +217,8 @@ class _Training:
         count = self._job.settings.accumulate
         optimiser.torch.zero_grad(set_to_none=True)
         self._method.before_step(self._module, progress)
+        if self._job.settings.batch_norm == "freeze":
+            freeze_norms(self._module.backbone)
         torch.manual_seed(torch_seed(self._job.seed, "step", progress.step, self._rank))  # for dropout and the like
         losses, shown = [], []
         for number, part in enumerate(batch.parts(count) if count > 1 else [batch]):

@@ -48,10 +48,10 @@ class CheckpointSpec(Given):
     weight_decay: float | None = Field(None, ge=0, description="default: the method's")
     weight_decay_end: float | None = Field(None, ge=0, description="what a cosine leads to; default: the method's")
     clip: float | None = Field(None, gt=0, description="largest norm of the gradient; default: the method's")
-    batch_norm: Literal["keep", "reset", "reset_affine", "recalibrate"] | None = Field(
+    batch_norm: Literal["keep", "freeze", "reset", "reset_affine", "recalibrate"] | None = Field(
         None,
-        description="before training: statistics reset, scale and shift too, or statistics of the sources with "
-        "unchanged outputs; default: the method's",
+        description="the backbone's statistics: kept; kept and used in training; before training reset, with scale and "
+        "shift, or those of the sources with unchanged outputs. Default: the method's",
     )
     hed: float = Field(
         0.0, ge=0, le=0.5, description="strength of a random shift of H&E stains in every view, 0.05 is mild"

@@ -111,7 +111,10 @@ def test_a_budget_is_in_epochs_or_in_steps():
     assert (by_steps.epochs, by_steps.steps) == (None, 7)
     multitask = settings(spec(method="multitask"))
     assert multitask is not None
-    assert (multitask.epochs, multitask.steps, multitask.batch_norm) == (None, 50_000, "recalibrate")
+    assert (multitask.epochs, multitask.steps, multitask.batch_norm) == (None, 50_000, "keep")
+    started = settings(spec(method="multitask", init="timm"))
+    assert started is not None
+    assert started.batch_norm == "recalibrate"  # random weights have no statistics to carry over
     with pytest.raises(ValidationError, match="epochs and steps are both given; keep one"):
         spec(epochs=1, steps=1)
 

@@ -155,6 +155,16 @@ def test_accumulating_equals_the_whole_batch(tmp_path, patch_set):
     np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
 
 
+@pytest.mark.parametrize(("policy", "moved"), [("keep", True), ("freeze", False)])
+def test_frozen_norms_keep_their_statistics_and_train_their_scale(policy, moved, out, patch_set):
+    work = job(out, patch_set, backbone="test_resnet", epochs=1, batch_norm=policy)
+    train(work)
+    start, end = load_checkpoint(work.start)[0].state_dict(), load_checkpoint(out)[0].state_dict()
+    statistics = [name for name in end if name.endswith(("running_mean", "running_var"))]
+    assert all(torch.equal(start[name], end[name]) != moved for name in statistics)
+    assert not torch.equal(start["layer1.0.bn1.weight"], end["layer1.0.bn1.weight"])
+
+
 def test_everything_may_stand_in_object_storage(tmp_path, patch_set):
     """Shards, states and the checkpoint: the same weights as on disk, and it goes on from a state there."""
     local = Storage.open(tmp_path / "local")
