@@ -16,7 +16,7 @@ from raysweep.pretrain.inputs import checkpoint_inputs
 from raysweep.pretrain.launch import pretrain
 from raysweep.pretrain.source import SourceInput
 from raysweep.pretrain.spec import CheckpointSpec
-from raysweep.pretrain.team import Saving, Team
+from raysweep.pretrain.team import Team
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
 from tests.pretrain import ranks
@@ -185,17 +185,6 @@ def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, mak
     with pytest.raises(WorkError, match=r"^diverged at step \d+: .* try lr below 1e\+12"):
         make(wild, artefact, patches=patch_set)
     assert not artefact.done()
-
-
-@pytest.mark.slow
-def test_ray_data_prepares_the_same_batches(tmp_path, patch_set, pair, ray_session):
-    """With CPUs free beside the workers, Ray Data decodes, and the weights are the same."""
-    spec = SPEC.model_copy(update={"epochs": 1})
-    artefact = artefact_of(tmp_path / "ray", spec)
-    make(spec, artefact, patches=patch_set, workers=1, loader="data", saving=Saving(steps=4))
-    alone = artefact_of(tmp_path / "alone", spec)
-    make(spec, alone, patches=patch_set, workers=1, loader="worker")
-    assert same_weights(artefact.folder, alone.folder)
 
 
 def test_ray_data_without_cpus_is_refused(tmp_path, patch_set, ray_session):
