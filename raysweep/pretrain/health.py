@@ -62,15 +62,13 @@ class Health:
         """The epoch's means over steps and ranks; every rank calls it. The next epoch's sums start at 0."""
         sums = self._totals()
         self._sums = {}
-        if self._world > 1:
-            found: list[Any] = [None] * self._world
-            dist.all_gather_object(found, self.corrupt)
-            self.corrupt = sorted({name for names in found for name in names})
+        self._share_corrupt()
         return {name: value / (steps * self._world) for name, value in sums.items()}
 
     def state(self) -> dict[str, Any]:
         """What rank 0 keeps of an epoch that is under way; every rank calls it."""
         totals = self._totals()
+        self._share_corrupt()
         # from here on rank 0 has them, as it will have after a resume: the same sums in the same order
         alone = self._world == 1 or dist.get_rank() == 0
         self._sums = {n: torch.tensor(v if alone else 0.0, dtype=torch.float64) for n, v in totals.items()}
@@ -82,6 +80,13 @@ class Health:
             share = self._world / state["world"]  # there may be fewer ranks now, and a mean is over those of today
             self._sums = {n: torch.tensor(v * share, dtype=torch.float64) for n, v in state["sums"].items()}
             self.corrupt = list(state["corrupt"])
+
+    def _share_corrupt(self) -> None:
+        """Give every rank the names that any of them has found."""
+        if self._world > 1:
+            found: list[Any] = [None] * self._world
+            dist.all_gather_object(found, self.corrupt)
+            self.corrupt = sorted({name for names in found for name in names})
 
     def _totals(self) -> dict[str, float]:
         if self._sums:

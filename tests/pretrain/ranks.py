@@ -11,6 +11,7 @@ from raysweep.backbones.checkpoint import save_checkpoint
 from raysweep.backbones.create import create_backbone
 from raysweep.backbones.init import initial_weights
 from raysweep.pretrain.batch import Batch
+from raysweep.pretrain.health import Health
 from raysweep.pretrain.inputs import make_method, settings
 from raysweep.pretrain.loop import Job, build_module, train
 from raysweep.pretrain.method import SourceClasses, TrainingProgress
@@ -126,6 +127,16 @@ def one_step(
         optimiser.step()
         chosen.after_step(module, progress)
     return found | {f"state {name}": value.clone() for name, value in module.state_dict().items()}
+
+
+def corrupt_in_state() -> list[str]:
+    """Every rank finds a corrupt patch of its own; what the state of a step keeps of them."""
+    spec = CheckpointSpec(backbone="test_resnet", method="supervised", patches="p")
+    chosen = settings(spec)
+    assert chosen is not None
+    health = Health(dist.get_world_size(), chosen)
+    health.add(0, torch.tensor(1.0), torch.tensor(1.0), {}, [f"{dist.get_rank()}.jpg"])
+    return health.state()["corrupt"]
 
 
 def serve(connection: Any, rank: int, world: int, store: str) -> None:

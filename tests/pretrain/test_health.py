@@ -29,3 +29,8 @@ def test_what_is_kept_is_gone_on_from():
         one.add(1, torch.tensor(0.7), torch.tensor(0.1), {"spread": torch.tensor(0.9)}, [])
     assert first.means(2) == second.means(2)
     assert second.corrupt == ["a.jpg"]
+
+
+def test_a_state_keeps_what_every_rank_has_found_corrupt(pair):
+    """Rank 0 writes it, and nobody would find the others' again after a resume."""
+    assert pair.run("corrupt_in_state") == [["0.jpg", "1.jpg"], ["0.jpg", "1.jpg"]]
