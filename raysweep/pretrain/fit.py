@@ -77,8 +77,8 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
 def loader_of(team: Team, workers: int, gpu: bool) -> Literal["worker", "data"]:
     """Who prepares batches. Raises RequestError when Ray Data has no CPUs to do it with.
 
-    Auto is Ray Data where training runs on GPUs and nodes without any stand beside them. On one machine threads of the
-    worker are faster: nothing is copied between processes (the figures are in `tests/benchmarks/pretraining.py`).
+    Auto is Ray Data where training runs on GPUs and nodes without any stand beside them. On one machine it is threads
+    of the worker: nothing is copied between processes.
     """
     if team.loader == "worker":
         return "worker"
