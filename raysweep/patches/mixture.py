@@ -10,6 +10,7 @@ from raysweep.randomness import generator
 
 _LANES = 16  # places of a batch are dealt to so many lanes, and each reads its own part of every source
 _LAPS = 2**32  # more than there are epochs
+_BLOCK = 2**20  # places whose sources are drawn and held at once, however long an epoch is
 
 
 class Mixture:
@@ -36,7 +37,10 @@ class Mixture:
         self._totals = totals
         self._weights = np.cumsum(np.asarray(weights, dtype=np.float64) / np.sum(weights))
         self._orders = [] if self._single else [Order(of, batch=1, seed=seed, windows=4 * _LANES) for of in rows]
-        self._drawn: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._block_steps = max(1, _BLOCK // batch)
+        self._before: list[np.ndarray] = []  # of an epoch's blocks: draws of each source in each lane before them
+        self._drawn: tuple[tuple[int, int], np.ndarray, np.ndarray] | None = None
+        self._epoch = -1
 
     def places(self, epoch: int, step: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Places `start` to `stop` (default: all) of a step's batch: int64 (n, 3), source, row group and row in it."""
@@ -44,8 +48,13 @@ class Mixture:
         if self._single:
             pairs = self._single.places(epoch, step, start, stop)
             return np.concatenate([np.zeros((len(pairs), 1), np.int64), pairs], axis=1)
-        drawn, turns = self._draws(epoch)
-        return np.array([self._row(epoch, int(drawn[step, at]), int(turns[step, at]), at) for at in range(start, stop)])
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step {step} of an epoch of {self.steps}")
+        block, inside = divmod(step, self._block_steps)
+        drawn, turns = self._draws(epoch, block)
+        return np.array(
+            [self._row(epoch, int(drawn[inside, at]), int(turns[inside, at]), at) for at in range(start, stop)]
+        )
 
     def groups_at_once(self, start: int, stop: int) -> int:
         """How many row groups the slice of one step may need at hand."""
@@ -54,20 +63,39 @@ class Mixture:
         lanes = min(_LANES, stop - start)
         return 2 * lanes * sum(order.groups_at_once(0, 1) for order in self._orders)
 
-    def _draws(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """An epoch's sources, int16 (steps, batch), and which draw of its source in its lane each is, int32."""
-        if self._drawn is None or self._drawn[0] != epoch:
-            uniform = generator(self._seed, "sources", epoch).random((self.steps, self.batch))
-            drawn = np.minimum(np.searchsorted(self._weights, uniform, side="right"), len(self._totals) - 1)
-            turns = np.zeros(drawn.shape, dtype=np.int32)
+    def _draws(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+        """A block's sources, int16 (steps, batch), and which draw of its source in its lane each is, int64.
+
+        What came before a block is counted once an epoch, block by block, so that a resume may begin in any of them.
+        """
+        if self._epoch != epoch:
+            self._epoch, self._before = epoch, [np.zeros((len(self._totals), _LANES), dtype=np.int64)]
+        while len(self._before) <= block:
+            drawn = self._sources(epoch, len(self._before) - 1)
+            counts = np.zeros_like(self._before[0])
+            for source in range(len(self._totals)):
+                hits = (drawn == source).sum(axis=0)
+                np.add.at(counts[source], self._lane(source, np.arange(self.batch)), hits)
+            self._before.append(self._before[-1] + counts)
+        if self._drawn is None or self._drawn[0] != (epoch, block):
+            drawn = self._sources(epoch, block)
+            turns = np.zeros(drawn.shape, dtype=np.int64)
             for source in range(len(self._totals)):
                 lanes = self._lane(source, np.arange(self.batch))
                 for lane in np.unique(lanes):
                     columns = lanes == lane
                     hit = drawn[:, columns] == source
-                    turns[:, columns] = np.where(hit, hit.ravel().cumsum().reshape(hit.shape) - 1, turns[:, columns])
-            self._drawn = (epoch, drawn.astype(np.int16), turns)
+                    turn = self._before[block][source, lane] + hit.ravel().cumsum().reshape(hit.shape) - 1
+                    turns[:, columns] = np.where(hit, turn, turns[:, columns])
+            self._drawn = ((epoch, block), drawn, turns)
         return self._drawn[1:]
+
+    def _sources(self, epoch: int, block: int) -> np.ndarray:
+        """The source of every place of a block's steps, int16 (steps, batch)."""
+        steps = min(self._block_steps, self.steps - block * self._block_steps)
+        uniform = generator(self._seed, "sources", epoch, block).random((steps, self.batch))
+        drawn = np.minimum(np.searchsorted(self._weights, uniform, side="right"), len(self._totals) - 1)
+        return drawn.astype(np.int16)
 
     def _lanes(self, source: int) -> int:
         return min(_LANES, self.batch, self._totals[source])  # each has a row at least

@@ -20,7 +20,7 @@ def test_one_source_is_passed_over_as_its_order_says():
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(0, 9), st.integers(0, 14), st.lists(st.integers(0, 32), min_size=2, max_size=5))
+@given(st.integers(0, 9), st.integers(0, 13), st.lists(st.integers(0, 32), min_size=2, max_size=5))
 def test_slices_and_the_order_of_asking_change_nothing(epoch, step, cuts):
     whole = Mixture(SOURCES, [1, 1, 2], batch=32, seed=4).places(epoch, step)
     asked = Mixture(SOURCES, [1, 1, 2], batch=32, seed=4)
@@ -28,6 +28,20 @@ def test_slices_and_the_order_of_asking_change_nothing(epoch, step, cuts):
     edges = sorted({0, 32, *cuts})
     parts = [asked.places(epoch, step, a, b) for a, b in itertools.pairwise(edges)]
     assert np.array_equal(whole, np.concatenate(parts))
+
+
+def test_blocks_follow_each_other_as_one_draw_would(monkeypatch):
+    monkeypatch.setattr("raysweep.patches.mixture._BLOCK", 3 * 32)  # three steps, so that an epoch has five blocks
+    mixture = Mixture(SOURCES, [1, 1, 2], batch=32, seed=4)
+    whole = [mixture.places(0, step) for step in range(mixture.steps)]
+    resumed = Mixture(SOURCES, [1, 1, 2], batch=32, seed=4)
+    assert np.array_equal(resumed.places(0, mixture.steps - 1), whole[-1])
+    assert np.array_equal(resumed.places(0, 4), whole[4])
+    large = Mixture([[500], [500]], [1, 1], batch=10, seed=3)
+    places = np.concatenate([large.places(0, step) for step in range(50)])
+    assert len(np.unique(places, axis=0)) == len(places)  # a lane goes on where the block before it ended
+    with pytest.raises(IndexError, match="step 14 of an epoch of 14"):
+        mixture.places(0, mixture.steps)
 
 
 def test_sources_come_by_weight_and_rows_of_a_source_equally_often():
