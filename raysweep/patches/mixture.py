@@ -56,12 +56,12 @@ class Mixture:
             [self._row(epoch, int(drawn[inside, at]), int(turns[inside, at]), at) for at in range(start, stop)]
         )
 
-    def groups_at_once(self, start: int, stop: int) -> int:
-        """How many row groups the slice of one step may need at hand."""
+    def groups_to_keep(self, start: int, stop: int) -> int:
+        """How many row groups to keep for a slice of the steps, so that few are read more than once."""
         if self._single:
-            return self._single.groups_at_once(start, stop)
+            return self._single.groups_to_keep(start, stop)
         lanes = min(_LANES, stop - start)
-        return 2 * lanes * sum(order.groups_at_once(0, 1) for order in self._orders)
+        return lanes * sum(order.groups_to_keep(0, 1) for order in self._orders)
 
     def _draws(self, epoch: int, block: int) -> tuple[np.ndarray, np.ndarray]:
         """A block's sources, int16 (steps, batch), and which draw of its source in its lane each is, int64.

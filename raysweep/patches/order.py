@@ -49,10 +49,14 @@ class Order:
             parts.append(of_lane[max(start - first, 0) : stop - first])
         return np.concatenate(parts)
 
-    def groups_at_once(self, start: int, stop: int) -> int:
-        """How many row groups the slice of one step can need at most."""
+    def groups_to_keep(self, start: int, stop: int) -> int:
+        """How many row groups to keep for a slice of the steps, so that few are read more than once an epoch.
+
+        A window of each lane, and one more for lanes that go on to their next window. Where all do so in the same
+        step, some are read again, which costs little beside decoding them.
+        """
         lanes = -(-stop // self._lane_rows) - start // self._lane_rows
-        return lanes * 2 * (_WINDOW_GROUPS + 1)
+        return lanes * (_WINDOW_GROUPS + 1)
 
     def _lane(self, epoch: int, lane: int, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop` of a lane, counted in the shuffled lane."""

@@ -55,8 +55,9 @@ def make_views(
 
 
 def crop_views(
-    images: Sequence[np.ndarray], keys: Sequence[int], recipe: Recipe, *, seed: int, epoch: int, view: int
-) -> Tensor:
+    images: Sequence[np.ndarray], keys: Sequence[int], recipe: Recipe, *, seed: int, epoch: int, view: int,
+    out: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """A random part of every image, resized with antialiasing, flipped and turned. Keeps no state: fit for threads.
 
     Where the crop that was drawn is wider or higher than the image, it is as wide or high as the image, but its sides
@@ -66,11 +67,12 @@ def crop_views(
         images: uint8 (h, w, 3) RGB each, of any sizes.
         keys: the patches' shuffle keys.
         view: which of the patch's views this is.
+        out: where to put them; default: a new tensor.
 
     Returns:
         uint8 (n, 3, px, px).
     """
-    pixels = torch.empty(len(images), 3, recipe.px, recipe.px, dtype=torch.uint8)
+    pixels = torch.empty(len(images), 3, recipe.px, recipe.px, dtype=torch.uint8) if out is None else out
     draws = _drawn(keys, seed, epoch, view)
     for place, image, draw in zip(pixels, images, draws, strict=True):
         place.copy_(_crop(image, recipe, draw))

@@ -47,7 +47,7 @@ class _Prepare:
         rows = open_rows(job)
         self._mixture = plan_steps(job, rows)
         recipes = job.settings.recipes(job.info.px or rows[0].patches.px)
-        capacity = self._mixture.groups_at_once(*share)
+        capacity = self._mixture.groups_to_keep(*share)
         self._reader = Reader(rows, recipes, seed=job.seed, capacity=capacity)
         self._share, self._first = share, first
 

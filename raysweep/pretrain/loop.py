@@ -96,7 +96,7 @@ class _Training:
         recipes = settings.recipes(job.info.px or rows[0].patches.px)
         each = settings.batch // world
         share = (rank * each, (rank + 1) * each)
-        reader = Reader(rows, recipes, seed=job.seed, capacity=self._mixture.groups_at_once(*share))
+        reader = Reader(rows, recipes, seed=job.seed, capacity=self._mixture.groups_to_keep(*share))
         make = loader or self._threads
         self._loader: Loader = make(reader, self._mixture, share)
         self._painter = Painter(recipes, job.seed, job.info.mean, job.info.std, device)

@@ -58,36 +58,28 @@ class Reader:
             (source, group): self._group(source, group) for source, group in np.unique(places[:, :2], axis=0).tolist()
         }
         rows = [(groups[source, group], row) for source, group, row in places.tolist()]
-        shares = [share for share in (rows[t::parts] for t in range(parts)) if share]
-        made = list(spread(lambda share: self._crops(share, epoch), shares))
         n = len(rows)
         crops = [torch.empty(n, 3, recipe.px, recipe.px, dtype=torch.uint8, pin_memory=pin) for recipe in self._recipes]
         labels, keys = np.empty(n, np.int64), np.empty(n, np.uint64)
         corrupt: list[str] = []
-        for t, (views, found, bad) in enumerate(made):
-            for whole, view in zip(crops, views, strict=True):
-                whole[t::parts] = view
-            labels[t::parts] = [group.labels[row] for group, row in found]
-            keys[t::parts] = [group.keys[row] for group, row in found]
+
+        def fill(share: range) -> list[str]:
+            """Its patches, one after another: a decoded picture lives until it is cropped."""
+            found = []
+            for at in share:
+                group, row = rows[at]
+                image, used, bad = _decoded(group, row)
+                labels[at], keys[at] = group.labels[used], group.keys[used]
+                for view, (recipe, whole) in enumerate(zip(self._recipes, crops, strict=True)):
+                    crop_views([image], [int(keys[at])], recipe, seed=self._seed, epoch=epoch, view=view,
+                               out=whole[at : at + 1])  # fmt: skip
+                found += bad
+            return found
+
+        for bad in spread(fill, [range(part, n, parts) for part in range(min(parts, n))]):
             corrupt += bad
         sources = torch.from_numpy(places[:, 0].copy())
         return Prepared(crops, torch.from_numpy(labels), sources, keys, corrupt)
-
-    def _crops(
-        self, share: list[tuple[_Group, int]], epoch: int
-    ) -> tuple[list[Tensor], list[tuple[_Group, int]], list[str]]:
-        images, found, corrupt = [], [], []
-        for group, row in share:
-            image, used, bad = _decoded(group, row)
-            images.append(image)
-            found.append((group, used))
-            corrupt += bad
-        keys = [int(group.keys[row]) for group, row in found]
-        views = [
-            crop_views(images, keys, recipe, seed=self._seed, epoch=epoch, view=view)
-            for view, recipe in enumerate(self._recipes)
-        ]
-        return views, found, corrupt
 
     def _group(self, source: int, number: int) -> _Group:
         key = (source, number)
@@ -95,9 +87,10 @@ class Reader:
             rows = self._sources[source]
             columns = dict.fromkeys(["image", "key", "label", *rows.columns])
             table = rows.patches.read(rows.patches.row_groups[number], list(columns))
-            table = table.take(rows.among(table)).combine_chunks()
-            images = pc.struct_field(table["image"], "bytes").to_pylist()
-            names = pc.struct_field(table["image"], "path").to_pylist()
+            usable = rows.among(table)
+            table = (table if len(usable) == table.num_rows else table.take(usable)).combine_chunks()
+            pictures = table["image"].combine_chunks()
+            images, names = (pc.struct_field(pictures, name).to_pylist() for name in ("bytes", "path"))
             labels = table["label"].fill_null(-1).to_numpy()
             self._groups[key] = _Group(images, names, table["key"].to_numpy(), labels)
             while len(self._groups) > self._capacity:

@@ -149,7 +149,7 @@ def loader_ours(patches: str, steps: int) -> dict[str, Any]:
     started = time.perf_counter()
     rows = TrainingRows(SourceInput("glas", Storage.open(patches)), labelled=False, split_seed=0)
     mixture = Mixture([rows.rows], [1.0], batch=BATCH, seed=0)
-    reader = Reader([rows], [Recipe(PX, turn=False)], seed=0, capacity=mixture.groups_at_once(0, BATCH))
+    reader = Reader([rows], [Recipe(PX, turn=False)], seed=0, capacity=mixture.groups_to_keep(0, BATCH))
     return time_batches(ThreadLoader(reader, mixture, share=(0, BATCH), threads=2).steps(0, steps), steps, started)
 
 
@@ -195,7 +195,7 @@ def _prepare(patches: str, steps: int, make: Any) -> dict[str, Any]:
         rows = open_rows(job)
         mixture, share = plan_steps(job, rows), (0, BATCH)
         recipes = make_method("simclr", {}).views(PX)
-        reader = Reader(rows, recipes, seed=0, capacity=mixture.groups_at_once(*share))
+        reader = Reader(rows, recipes, seed=0, capacity=mixture.groups_to_keep(*share))
         started = time.perf_counter()
         return time_batches(make(job, reader, mixture, share).steps(0, steps), steps, started)
 

@@ -76,7 +76,7 @@ def test_the_ranks_share_the_reading_whatever_the_size(groups):
 def test_row_groups_held_at_once_are_bounded():
     order = Order([128] * 300, batch=64, seed=0)
     for step in range(order.steps):
-        assert len(np.unique(order.places(0, step, 16, 48)[:, 0])) <= order.groups_at_once(16, 48)
+        assert len(np.unique(order.places(0, step, 16, 48)[:, 0])) <= order.groups_to_keep(16, 48)
 
 
 def test_fewer_rows_than_a_batch_are_refused():

@@ -19,7 +19,7 @@ def test_ray_data_prepares_what_threads_do_to_the_bit(tmp_path, make_set, ray_se
     rows = open_rows(work)
     mixture = plan_steps(work, rows)
     share = (8, 16)
-    reader = Reader(rows, work.settings.recipes(32), seed=work.seed, capacity=mixture.groups_at_once(*share))
+    reader = Reader(rows, work.settings.recipes(32), seed=work.seed, capacity=mixture.groups_to_keep(*share))
     start, stop = 3, mixture.steps + 3
     by_threads = list(ThreadLoader(reader, mixture, share=share).steps(start, stop))
     by_data = list(DataLoader.of(work)(reader, mixture, share).steps(start, stop))

@@ -21,7 +21,7 @@ def loader(*folders, share=(0, 24), threads=1, labelled=True, batch=24, weights=
         for i, folder in enumerate(folders)
     ]
     mixture = Mixture([row.rows for row in rows], weights or [1.0] * len(rows), batch=batch, seed=1)
-    reader = Reader(rows, RECIPES, seed=2, capacity=mixture.groups_at_once(*share))
+    reader = Reader(rows, RECIPES, seed=2, capacity=mixture.groups_to_keep(*share))
     return ThreadLoader(reader, mixture, share=share, threads=threads), mixture
 
 
