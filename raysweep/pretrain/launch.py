@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
-from raysweep.pretrain.inputs import settings
+from raysweep.pretrain.inputs import make_method, settings
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
@@ -138,6 +138,8 @@ def _train(job: "Job", team: Team, progress: Progress) -> list[dict[str, Any]]:
     chosen, before = job.settings, job.info
     rows = open_rows(job)
     mixture = plan_steps(job, rows)
+    if note := make_method(chosen.method, chosen.options).note(sum(sum(row.rows) for row in rows)):
+        progress.say(f"{job.name}: {note}")
     px = chosen.px or rows[0].patches.px
     recipes = chosen.recipes(px)
     zoom = sum(recipe.zoom * px / recipe.px for recipe in recipes) / len(recipes)

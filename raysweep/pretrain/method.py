@@ -94,6 +94,10 @@ class Method:
             )
         return self.lr[optimizer]
 
+    def note(self, patches: int) -> str:
+        """What somebody who trains on so many patches should know before it starts; empty: nothing."""
+        return ""
+
     def views(self, px: int) -> list[Recipe]:
         """How the views of each patch are drawn; `px` is the edge of what the network sees."""
         raise NotImplementedError

@@ -117,10 +117,10 @@ def _state(given: _Given) -> None:
 def _lightly_train(given: _Given) -> None:
     if not given.lightly_train:
         raise SystemExit("--lightly-train: the python of an environment with lightly-train is needed for this case")
-    patches, images = given.patches(512 if given.short else 2048), given.home / "images"
+    patches, images = given.patches(512 if given.short else 1024), given.home / "images"
     images.mkdir()
     peers.write_files(patches, images)
-    epochs = 2 if given.short else 4
+    epochs = 2 if given.short else 3
     keys = {"patches": patches, "backbone": "regnetx_002", "method": "simclr", "batch": 64, "px": 128, "epochs": epochs}
     script = str(Path(__file__).with_name("lightly_train_side.py"))
     peer = [given.lightly_train, script, str(images), json.dumps({"batch": 64, "px": 128, "epochs": epochs})]

@@ -30,7 +30,7 @@ from raysweep.storage import Storage
 from tests.pretrain import ranks
 from tests.pretrain.test_launch import SPEC, artefact_of, same_weights, undisturbed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 _EPOCHS = 20
 _STEPS = 9  # of an epoch
@@ -152,6 +152,7 @@ def end_node(cluster: Cluster, node: Any) -> None:
     cluster.remove_node(node, allow_graceful=False)
 
 
+@pytest.mark.slow
 def test_deaths_of_workers_nodes_and_drivers_change_nothing(home, cluster, patch_set, pair):
     """On a cluster that has too few nodes when it begins, and again for a while after one of them has died."""
     cluster.add_node(num_cpus=1, **NODE)
@@ -184,8 +185,9 @@ def test_deaths_of_workers_nodes_and_drivers_change_nothing(home, cluster, patch
     assert same_weights(checkpoint(home), undisturbed(home, patch_set, SPEC_LONG, pair))
 
 
-def test_a_stopped_training_goes_on_with_the_nodes_that_are_left(home, cluster):
-    """SIGTERM on this machine; then on a cluster, which loses a node for good."""
+@pytest.mark.slow
+def test_a_training_that_is_stopped_leaves_one_sentence(home, cluster):
+    """SIGTERM, what schedulers send."""
     run = Command.start(home, "compute.cpus=2")  # a Ray of its own, although one has been started on this machine
     run.until_beyond(0)
     run.process.send_signal(signal.SIGTERM)
@@ -195,12 +197,17 @@ def test_a_stopped_training_goes_on_with_the_nodes_that_are_left(home, cluster):
     assert "Traceback" not in run.said()
     assert when(lambda: not group(run.process.pid), 30)
     assert not (home / "runs/faults/lease.json").exists()
+    changed = artefact_of(home, SPEC_LONG.model_copy(update={"lr": 0.04}))
+    assert changed.folder != artefact_of(home, SPEC_LONG).folder  # other settings never go on from these weights
 
-    step = newest(home)
+
+@pytest.mark.long
+def test_a_training_goes_on_with_the_nodes_that_are_left(home, cluster):
+    """On a cluster that loses a node for good."""
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=1, **NODE)
     run = Command.start(home, "compute.least_workers=1", address=cluster.address, start_timeout=8)
-    run.until_beyond(step)
+    run.until_beyond(0)
     end_node(cluster, next(iter(cluster.worker_nodes)))
     print(f"one node less: {run.goes_on():.0f} s")
     assert len(trainers()) == 1
@@ -208,10 +215,8 @@ def test_a_stopped_training_goes_on_with_the_nodes_that_are_left(home, cluster):
     assert [line["epoch"] for line in epochs(home)] == list(range(1, _EPOCHS + 1))
     assert all(line["accuracy"] <= 1 for line in epochs(home))  # a mean over the ranks that there were
 
-    changed = artefact_of(home, SPEC_LONG.model_copy(update={"lr": 0.04}))
-    assert changed.folder != artefact_of(home, SPEC_LONG).folder  # other settings never go on from these weights
 
-
+@pytest.mark.slow
 def test_a_full_disk_stops_no_training_and_spoils_no_state(small_disk, patch_set, caplog):
     """States and figures that do not fit are left out; with room again it ends as if nothing had been."""
     work = ranks.job(Storage.open(small_disk / "out"), patch_set, backbone="test_resnet", epochs=6, save=5)

@@ -57,6 +57,15 @@ class MoCoV2(Method):
         super().__init__(options)
         self._keys: list[Tensor] = []  # of the step under way, until it ends
 
+    def note(self, patches: int) -> str:
+        queue = self.options.queue
+        if queue < patches:
+            return ""
+        return (
+            f"options.queue: {queue:,} keys are kept and there are {patches:,} patches, so a patch meets keys of "
+            "its own among the negatives; a fraction of their number is usual"
+        )
+
     def views(self, px: int) -> list[Recipe]:
         c = self.options.colour
         recipe = Recipe(

@@ -103,6 +103,12 @@ def test_keys_enter_the_queue_once_a_step_and_wrap_around():
     assert int(module.queue.added) == 24
 
 
+def test_a_queue_of_all_patches_is_told():
+    method = make_method("mocov2", SMALL)
+    assert method.note(13) == ""
+    assert "12 keys are kept and there are 12 patches" in method.note(12)
+
+
 @pytest.mark.parametrize("queue", [12, 5])
 def test_ranks_and_parts_leave_the_same_queue(queue, pair):
     """Also where a batch does not fit the rest of the queue, or the queue."""
