@@ -14,6 +14,7 @@ from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
 from raysweep.study.sources import SourcePlan, plan_sources
 from raysweep.study.tasks import TaskPlan, load_cards, plan_task
 from raysweep.sweep.cell import Cell
+from raysweep.tasks.card import METRICS, OBJECT_METRICS, Card
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     identities = Identities(home)
     if earlier is None:
         cards = load_cards(file)
+        _check_metric(study, cards)
         patch_sets = plan_patch_sets(file, home, identities)
         tasks = {card.name: plan_task(card, study, home) for card in cards}
         sources = plan_sources(file, home, patch_sets, tasks)
@@ -94,3 +96,20 @@ def _check_primary(study: Study) -> None:
             f"compare.primary.protocol: {study.compare.primary.protocol} is not among transfer.protocols "
             f"({', '.join(sorted(asked))})"
         )
+
+
+def _check_metric(study: Study, cards: list[Card]) -> None:
+    """The metric that all tasks are to be compared by must be one of some task, and have its counts wherever it is."""
+    metric = study.compare.primary.metric
+    if metric is None:
+        return
+    fitting = [card for card in cards if metric in METRICS[card.kind]]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(name for card in cards for name in METRICS[card.kind]))
+        raise RequestError(f"compare.primary.metric: {metric} scores no task of this study; these do: {known}")
+    for card in fitting:
+        if metric in OBJECT_METRICS and metric not in card.metrics:
+            raise RequestError(
+                f"compare.primary.metric: {metric} needs counts that are kept when a card lists it; add it to the "
+                f"metrics of card {card.name}"
+            )
