@@ -19,7 +19,7 @@ SEGMENTATION_METRICS = (
 METRICS = {
     "classification": CLASSIFICATION_METRICS,
     "segmentation": SEGMENTATION_METRICS,
-}  # by kind; computed elsewhere
+}  # by kind
 
 
 class Licence(Model):

@@ -1,4 +1,4 @@
-"""Cohen's kappa with quadratic weights: agreement beyond chance on classes that have an order (Psychol. Bull. 70, 1968).
+"""Quadratic kappa: agreement beyond chance on classes that have an order (Cohen, Psychol. Bull. 70, 1968).
 
 quadratic_kappa = 1 - sum w O / sum w E, with O the table of labels and guesses, E the one expected from its margins and
 w = (i - j)^2 of class numbers in card order: -1 to 1. All samples count in one table, folds pooled. nan when labels and

@@ -140,7 +140,8 @@ class Ranking(Metric):
             of_row, first = rows.pairs
             n_samples = np.bincount(of_row)[:, None]
             labels = grouped(np.eye(rows.n_classes)[labels], of_row, len(first)).argmax(1)
-            scores = grouped(scores, of_row, len(first)) / n_samples
+            means = grouped(scores, of_row, len(first)) / n_samples
+            scores = means.astype(np.float32)  # as fine as scores are: rounding must not part equal ones
             groups, folds = groups[first], folds[first]
         step = max(1, _CHUNK // len(groups))
         out = []

@@ -91,8 +91,8 @@ def test_of_patients_it_ranks_their_mean_scores(classes: int) -> None:
 
 
 def test_a_patient_is_of_the_class_of_most_of_its_samples() -> None:
-    scores = np.array([[0.2, 0.8], [0.4, 0.6], [0.3, 0.7], [0.6, 0.4]])
+    scores = np.array([[0.125, 0.875], [0.375, 0.625], [0.25, 0.75], [0.6, 0.4]])
     table = classified(np.array([1, 1, 0, 0]), scores, units=list("aaab"))
     assert score(table, "patient_auroc", KIND) == 1
     equal = classified(np.array([0, 1, 1]), scores[:3], units=list("aab"))  # a counts as class 0
-    assert score(equal, "patient_auroc", KIND) == 0.5  # means of 0.7 each
+    assert score(equal, "patient_auroc", KIND) == 0.5  # means of 0.75 each
