@@ -193,6 +193,8 @@ def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) ->
         ("transfer.fractions=[0.01]", "leaves class"),
         ("compare.baseline=imagenet", r"compare\.baseline: imagenet is not a checkpoint"),
         ("compare.primary.protocol=svm", r"compare\.primary\.protocol: svm is not among"),
+        ("compare.primary.metric=f1", r"compare\.primary\.metric: f1 scores no task of this study; these do: accuracy"),
+        ("compare.primary.metric=pq", r"compare\.primary\.metric: pq needs counts .* metrics of card demo-glands"),
         ("tasks=[glas-grade]", "its licence .* is not accepted yet"),
         ("data=null", "data is not set"),
         ("storage=/proc/nowhere", "cannot be written"),

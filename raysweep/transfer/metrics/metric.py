@@ -12,6 +12,7 @@ import numpy as np
 
 from raysweep.transfer.metrics.rows import Rows
 
+Level = Literal["sample", "unit", "ranking"]
 _CHUNK = 2**22  # weights handled at once by what ranks: bounds its memory
 
 
@@ -22,7 +23,7 @@ class Metric(ABC):
     prediction file, what it is computed from. level: sample | unit | ranking.
     """
 
-    level: ClassVar[Literal["sample", "unit", "ranking"]]
+    level: ClassVar[Level]
     kinds: ClassVar[frozenset[str]]
     columns: tuple[str, ...]
     bounds: tuple[float, float] = (0.0, 1.0)
@@ -50,7 +51,7 @@ class Additive(Metric):
     tested the same samples (a further test set), the value is the mean over the folds' models.
     """
 
-    level = "sample"
+    level: ClassVar[Level] = "sample"
 
     @abstractmethod
     def vectors(self, rows: Rows) -> np.ndarray:
