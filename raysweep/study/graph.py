@@ -8,6 +8,7 @@ from raysweep.slides.identity import Identities
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cells import FeaturesPlan, plan_cells
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
+from raysweep.study.fits import Fits, check_fits
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
@@ -28,6 +29,7 @@ class Graph:
     tasks: dict[str, TaskPlan]
     features: list[FeaturesPlan]
     cells: list[Cell]
+    fits: Fits
     identities: Identities  # of the slides' files, remembered
 
     @property
@@ -53,7 +55,8 @@ class Graph:
 
 
 def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
-    """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; runs nothing.
+    """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; networks run
+    without values, once on this machine, and nothing else does.
 
     `earlier` is another graph of the study: slides, tasks and sources are taken from it, as their files were then. What
     is made from a patch set depends on which of its slides failed, so a graph is of its time: build another once slides
@@ -78,8 +81,9 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
             f"they are {', '.join(checkpoints)}"
         )
-    cells, features = plan_cells(file, home, checkpoints, tasks)
-    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, identities)
+    fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
+    cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
+    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, fits, identities)
 
 
 def study_folder(study: Study) -> Storage:

@@ -74,7 +74,7 @@ def finish_repeat(
     repeat.artefact.commit(
         config={"checkpoint": cell.checkpoint, "task": cell.task, "protocol": cell.protocol, "kind": cell.kind,
                 "fraction": cell.fraction, "repeat": repeat.number, "pretraining_seed": repeat.pretraining_seed,
-                "space": cell.space, "transfer": transfer},
+                "space": cell.space, "decoder": cell.decoder, "transfer": transfer},
         counts={"folds": len(lanes), "trials": len(trials), "failed_finals": len(failures),
                 **{status: statuses.count(status) for status in ("done", "pruned", "failed")}},
         timings={"search_seconds": search_seconds, "train_seconds": train_seconds},

@@ -39,6 +39,7 @@ class FinetuneRun(Run):
         network, info = build_network(
             job.checkpoint, card.kind, n_classes=len(card.classes), px=card.px,
             dropout=getattr(settings, "dropout", 0.0), seed=job.seed,
+            decoder=job.decoder,
         )  # fmt: skip
         self._device = torch.device("cuda" if job.gpu else "cpu")
         self._network = network.to(self._device)

@@ -52,6 +52,18 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert recorded["compare"]["baseline"] == "random"
 
 
+def test_a_misfit_is_refused_before_anything_starts(mini: tuple[Path, Outcome]) -> None:
+    wrong = ["name=misfit", "checkpoints.vit.backbone=test_vit", "transfer.decoder=unet"]
+    file = load_study(mini[0], wrong)
+    sentence = r"^checkpoint vit does not fit task demo-glands: decoder unet .* strides are 16, 16.*; use light, which"
+    for work in (run_study, plan_rows, status_rows):
+        with pytest.raises(RequestError, match=sentence):
+            work(file)
+    assert not list((mini[0].parent / "runs/misfit").rglob("*.json"))
+    notes = plan_rows(load_study(mini[0], wrong[:2]))[2]
+    assert "task demo-glands: decoder light for every checkpoint" in notes
+
+
 def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
     path, _ = mini
     home = path.parent / "runs/mini"
