@@ -45,7 +45,8 @@ def _named(key: str, value: Any, annotation: Any) -> Any:
         if inner is None:
             return value
         return {_key(key, k, inner[0]): _named(f"{key}.{k}", v, inner[1]) for k, v in value.items()}
-    takes_text = any(a is str or (typing.get_origin(a) is typing.Literal) for a in arms)
+    words = [w for a in arms if typing.get_origin(a) is typing.Literal for w in typing.get_args(a)]
+    takes_text = str in arms or any(isinstance(w, str) for w in words)
     takes_other = any(a in (int, float, bool, Any) for a in arms)
     if not takes_text or takes_other or isinstance(value, str) or (value is None and type(None) in arms):
         return value

@@ -1,6 +1,7 @@
 """Shared fixtures. One local Ray serves every test that needs it and ends with the test run."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores, several processes
+if "RAYSWEEP_HOME" not in os.environ:  # what is remembered of this machine: once for all workers of a test run
+    _home = tempfile.TemporaryDirectory(prefix="raysweep-home-")
+    os.environ["RAYSWEEP_HOME"] = _home.name
 
 
 @pytest.fixture(scope="session")

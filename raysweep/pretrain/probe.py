@@ -78,15 +78,17 @@ class Probe:
     def _figures(self, network: "nn.Module") -> dict[str, float]:
         from raysweep.transfer.features import features_of
         from raysweep.transfer.images import open_images
+        from raysweep.transfer.own_px import own_px
 
         started = time.monotonic()
         _check_norms(network)
         images = open_images(self._given.task, self._given.data)
         chosen = probed_samples(images.task, self._given.fold, self._seed)
         with _undisturbed(network, self._device):
+            own = own_px(network, network, images.task.card.px, name="under training", arguments={})
             features = features_of(
-                network, images, chosen, mean=self._mean, std=self._std, device=self._device
-            )  # fmt: skip
+                network, images, chosen, mean=self._mean, std=self._std, device=self._device, own=own
+            )
         if not np.isfinite(features).all():
             raise WorkError("features are not finite")
         samples = [images.task.samples[index] for index in chosen]

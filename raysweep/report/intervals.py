@@ -36,7 +36,7 @@ class Scores:
     repeats, pretrainings: per repeat, its number and that of the pretraining it started from.
     units: names of the units, sorted. blocks: how many columns `without` has; below len(units) when there are so many
     units that they were dealt to blocks.
-    unit: patient | slide | image.
+    unit: patient | slide | image. bounds: the metric's lowest and highest value.
     """
 
     values: np.ndarray
@@ -47,6 +47,7 @@ class Scores:
     pretrainings: tuple[int, ...]
     units: tuple[str, ...]
     unit: str = "unit"
+    bounds: tuple[float, float] = (0.0, 1.0)
 
     @property
     def blocks(self) -> int:
@@ -105,7 +106,7 @@ def run_variance(values: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
 
 
 def cell_interval(scores: Scores, alpha: float) -> Interval:
-    """The mean over repeats with its interval at level 1 - alpha, inside [0, 1] as every metric is.
+    """The mean over repeats with its interval at level 1 - alpha, inside the metric's bounds.
 
     From BOOTSTRAP_UNITS units: quantiles of the metric on resampled units, each with a normal deviate of variance V_r
     added, deviations stretched by sqrt(n / (n - 1)) and by t / z of the degrees of freedom (the small-sample correction
@@ -133,7 +134,8 @@ def cell_interval(scores: Scores, alpha: float) -> Interval:
     else:
         half = stats.t.ppf(1 - alpha / 2, df) * error
         low, high, basis = value - half, value + half, "t"
-    low, high = max(0.0, min(float(low), value)), min(1.0, max(float(high), value))
+    least, most = scores.bounds
+    low, high = max(least, min(float(low), value)), min(most, max(float(high), value))
     return Interval(value, low, high, n, len(scores.repeats), basis)
 
 

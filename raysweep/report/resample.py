@@ -9,12 +9,11 @@ from raysweep.errors import WorkError
 from raysweep.randomness import generator, stable_hash
 from raysweep.report.cells import CellRef
 from raysweep.report.intervals import BOOTSTRAP_UNITS, Scores
-from raysweep.transfer.metrics import score_many
+from raysweep.transfer.metrics import get_metric, lacks_counts, score_groups
 from raysweep.transfer.schema import predictions_schema
 
 RESAMPLES = 2000
 MOST_BLOCKS = 1000  # more units are dealt to this many blocks, which are left out and resampled whole
-_WEIGHTS = 2**22  # weights held at once
 
 
 def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
@@ -26,7 +25,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
     """
     rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
-    tables = [_predictions(cell, row["repeat"], row["predictions"]) for row in rows]
+    tables = [_predictions(cell, row["repeat"], row["predictions"], metric) for row in rows]
     names = [np.unique(table["unit"].to_numpy(zero_copy_only=False)) for table in tables]
     if any(not np.array_equal(names[0], other) for other in names[1:]):
         raise WorkError("its finals were tested on different units")
@@ -39,9 +38,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     scores = []
     for table in tables:
         of_row = blocks[np.searchsorted(names[0], table["unit"].to_numpy(zero_copy_only=False))]
-        if cell.kind == "segmentation":
-            table, of_row = _summed(table, of_row, n_blocks), np.arange(n_blocks)
-        scores.append(_score(table, metric, cell.kind, weights, of_row))
+        scores.append(score_groups(table, metric, cell.kind, of_row, weights))
     matrix = np.stack(scores)
     return Scores(
         values=matrix[:, 0],
@@ -52,14 +49,18 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
         pretrainings=tuple(int(row["pretraining_seed"]) for row in rows),
         units=units,
         unit=cell.unit or _unit(tables[0]),
+        bounds=get_metric(metric, cell.kind).bounds,
     )
 
 
-def _predictions(cell: CellRef, repeat: int, file: str) -> pa.Table:
+def _predictions(cell: CellRef, repeat: int, file: str, metric: str) -> pa.Table:
     """The rows of all folds of one final."""
     folder = next(r.folder for r in cell.repeats if r.number == repeat)
     try:
-        table = folder.read_table(*file.split("/")).select(predictions_schema(cell.kind).names)
+        table = folder.read_table(*file.split("/"))
+        if lacks_counts(table, metric, cell.kind):
+            raise WorkError(f"predictions of repeat {repeat} hold no counts for the metric {metric}")
+        table = table.select(predictions_schema(cell.kind, [metric]).names)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise WorkError(f"predictions of repeat {repeat} cannot be read ({type(error).__name__})") from error
     if not table.num_rows:
@@ -82,23 +83,6 @@ def _draws(task: str, n_blocks: int) -> np.ndarray:
     """How often each block is drawn in each resample (B, U); the same for every checkpoint."""
     rng = generator("report", "units", task, n_blocks)
     return rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=RESAMPLES).astype(np.float64)
-
-
-def _score(table: pa.Table, metric: str, kind: str, weights: np.ndarray, of_row: np.ndarray) -> np.ndarray:
-    step = max(1, _WEIGHTS // max(1, len(of_row)))
-    parts = [score_many(table, metric, kind, weights[i : i + step][:, of_row]) for i in range(0, len(weights), step)]
-    return np.concatenate(parts)
-
-
-def _summed(table: pa.Table, of_row: np.ndarray, n_blocks: int) -> pa.Table:
-    """Pixel counts added up within each block: every segmentation metric is a function of such sums."""
-    columns = {}
-    for name in ("tp", "fp", "fn"):
-        counts = table[name].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-        sums = np.zeros((n_blocks, counts.shape[1]), dtype=np.int64)
-        np.add.at(sums, of_row, counts)
-        columns[name] = pa.array(list(sums), type=pa.list_(pa.int64()))
-    return pa.table(columns)
 
 
 def _unit(table: pa.Table) -> str:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysweep.errors import RequestError
 from raysweep.report.cells import CellRef, RepeatRef
-from raysweep.tasks.card import CLASSIFICATION_METRICS, SEGMENTATION_METRICS
-from raysweep.transfer.metrics import per_class, score
+from raysweep.tasks.card import METRICS
+from raysweep.transfer.metrics import lacks_counts, per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA
 
 
@@ -18,6 +19,7 @@ def read_rows(cells: Sequence[CellRef], asked: str | None) -> tuple[dict[str, pa
     There is a row for each test set and each metric of the card, and for the metric that is `asked` for where it fits
     the kind of task: what a final did not count then is counted now, from its predictions. A repeat whose rows cannot
     be read counts as failed.
+    Raises RequestError when predictions hold no counts for such a metric.
     """
     rows: dict[str, pa.Table] = {}
     known = []
@@ -40,7 +42,7 @@ def read_rows(cells: Sequence[CellRef], asked: str | None) -> tuple[dict[str, pa
 
 def fits(metric: str, kind: str) -> bool:
     """Whether a metric is one for this kind of task."""
-    return metric in (CLASSIFICATION_METRICS if kind == "classification" else SEGMENTATION_METRICS)
+    return metric in METRICS[kind]
 
 
 def of_metric(rows: pa.Table, metric: str, test_set: str) -> pa.Table:
@@ -65,8 +67,13 @@ def _rows_of(cell: CellRef, repeat: RepeatRef, metrics: list[str]) -> pa.Table:
 
 def _counted(cell: CellRef, repeat: RepeatRef, row: dict, metric: str) -> dict:
     """The row for another metric, from the same predictions."""
-    row = row | {"metric": metric}
+    row = row | {"metric": metric, "objects": ""}
     if row["predictions"]:
         predictions = repeat.folder.read_table(*row["predictions"].split("/"))
+        if lacks_counts(predictions, metric, cell.kind):
+            raise RequestError(
+                f"metric {metric}: the predictions of {cell.name} hold no counts for it; list it under the metrics of "
+                f"card {cell.task} and run the study again, or compare by another metric"
+            )
         row |= {"value": score(predictions, metric, cell.kind), "per_class": per_class(predictions, cell.kind, metric)}
     return row

@@ -1,5 +1,6 @@
 """The cells of a study and the features that frozen protocols need: their folders, and the search of them all."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from raysweep.errors import reason_of
@@ -12,6 +13,7 @@ from raysweep.study.tasks import TaskPlan
 from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
+from raysweep.transfer.decoders import Choice
 from raysweep.transfer.features import features_inputs
 from raysweep.transfer.protocol import get_protocol
 
@@ -26,13 +28,19 @@ class FeaturesPlan:
 
 
 def plan_cells(
-    file: StudyFile, home: Storage, checkpoints: dict[str, CheckpointPlan], tasks: dict[str, TaskPlan]
+    file: StudyFile,
+    home: Storage,
+    checkpoints: dict[str, CheckpointPlan],
+    tasks: dict[str, TaskPlan],
+    decoders: Mapping[str, Choice],
 ) -> tuple[list[Cell], list[FeaturesPlan]]:
     """Every cell with its repeats, and every set of features that they need, each once.
 
+    `decoders`: of each segmentation task.
+
     Raises RequestError for a search space that does not fit its protocol.
     """
-    planner = _Planner(file, home)
+    planner = _Planner(file, home, decoders)
     transfer = file.study.transfer
     cells = [
         planner.cell(checkpoint, name, plan, protocol, fraction)
@@ -45,14 +53,15 @@ def plan_cells(
 
 
 class _Planner:
-    def __init__(self, file: StudyFile, home: Storage) -> None:
-        self._study, self._folders, self._home = file.study, file.folders, home
+    def __init__(self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice]) -> None:
+        self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
         self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
         space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
-        cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, ())
+        cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, (),
+                    self._decoders.get(task))  # fmt: skip
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
         return replace(cell, repeats=repeats)
 
@@ -70,6 +79,7 @@ class _Planner:
             fraction=cell.fraction,
             space=cell.space,
             seed=self._study.seed,
+            decoder=cell.decoder,
         )
         home = self._home.at("cells", cell.checkpoint, cell.task, cell.protocol, f"{cell.fraction:g}")
         features: tuple[Storage, ...] = ()

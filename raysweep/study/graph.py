@@ -8,12 +8,14 @@ from raysweep.slides.identity import Identities
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cells import FeaturesPlan, plan_cells
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
+from raysweep.study.fits import Fits, check_fits
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
 from raysweep.study.sources import SourcePlan, plan_sources
 from raysweep.study.tasks import TaskPlan, load_cards, plan_task
 from raysweep.sweep.cell import Cell
+from raysweep.tasks.card import METRICS, OBJECT_METRICS, Card
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Graph:
     tasks: dict[str, TaskPlan]
     features: list[FeaturesPlan]
     cells: list[Cell]
+    fits: Fits
     identities: Identities  # of the slides' files, remembered
 
     @property
@@ -53,7 +56,8 @@ class Graph:
 
 
 def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
-    """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; runs nothing.
+    """Check a whole study and lay out its artefacts. Reads slide tables, file ends and image headers; networks run
+    without values, once on this machine, and nothing else does.
 
     `earlier` is another graph of the study: slides, tasks and sources are taken from it, as their files were then. What
     is made from a patch set depends on which of its slides failed, so a graph is of its time: build another once slides
@@ -67,6 +71,7 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     identities = Identities(home)
     if earlier is None:
         cards = load_cards(file)
+        _check_metric(study, cards)
         patch_sets = plan_patch_sets(file, home, identities)
         tasks = {card.name: plan_task(card, study, home) for card in cards}
         sources = plan_sources(file, home, patch_sets, tasks)
@@ -78,8 +83,9 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
             f"they are {', '.join(checkpoints)}"
         )
-    cells, features = plan_cells(file, home, checkpoints, tasks)
-    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, identities)
+    fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
+    cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
+    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, fits, identities)
 
 
 def study_folder(study: Study) -> Storage:
@@ -94,3 +100,20 @@ def _check_primary(study: Study) -> None:
             f"compare.primary.protocol: {study.compare.primary.protocol} is not among transfer.protocols "
             f"({', '.join(sorted(asked))})"
         )
+
+
+def _check_metric(study: Study, cards: list[Card]) -> None:
+    """The metric that all tasks are to be compared by must be one of some task, and have its counts wherever it is."""
+    metric = study.compare.primary.metric
+    if metric is None:
+        return
+    fitting = [card for card in cards if metric in METRICS[card.kind]]
+    if not fitting:
+        known = ", ".join(dict.fromkeys(name for card in cards for name in METRICS[card.kind]))
+        raise RequestError(f"compare.primary.metric: {metric} scores no task of this study; these do: {known}")
+    for card in fitting:
+        if metric in OBJECT_METRICS and metric not in card.metrics:
+            raise RequestError(
+                f"compare.primary.metric: {metric} needs counts that are kept when a card lists it; add it to the "
+                f"metrics of card {card.name}"
+            )

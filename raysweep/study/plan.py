@@ -10,6 +10,7 @@ from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
+from raysweep.transfer.decoders import Choice
 from raysweep.transfer.protocol import get_protocol
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
@@ -47,11 +48,29 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     rows += _features(graph)
     rows += _cells(graph, totals)
     notes = [
+        *_fits(graph),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
     ]
     return ["stage", "what", "state", "work"], rows, notes
+
+
+def _fits(graph: Graph) -> list[str]:
+    """What the dry runs chose: decoders, and sizes that are not the card's."""
+    found = [f"task {task}: decoder {_said(decoder)} for every checkpoint" for task, decoder in
+             graph.fits.decoders.items()]  # fmt: skip
+    for (checkpoint, task), px in graph.fits.px.items():
+        if px != (asked := graph.tasks[task].task.card.px):
+            found.append(f"checkpoint {checkpoint} sees task {task} at {px} px for {asked}, in the same field of view")
+    return found
+
+
+def _said(decoder: Choice) -> str:
+    if isinstance(decoder, str):
+        return decoder
+    options = ", ".join(f"{key}: {value}" for key, value in decoder.items() if key != "type")
+    return f"{decoder['type']} ({options})"
 
 
 def _state(artefact: Artefact) -> str:
@@ -128,7 +147,7 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
             if not get_protocol(cell.protocol).frozen:
                 backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
                 images = (trials + finals) * transfer.steps * transfer.batch
-                totals.seconds += images * seconds_per_image(backbone, plan.task.card.px)
+                totals.seconds += images * seconds_per_image(backbone, graph.fits.px[cell.checkpoint, cell.task])
             work = f"{_count(len(todo), 'repeat')}: {_count(trials, 'trial')}, {_count(finals, 'final')}"
             work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
         state = _states([r.artefact for r in cell.repeats])

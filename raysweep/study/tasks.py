@@ -16,6 +16,7 @@ from raysweep.tasks.fractions import draw_fraction
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
+from raysweep.transfer.counting import check_objects
 from raysweep.transfer.protocol import check_protocol
 
 
@@ -87,6 +88,7 @@ def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:
         raise RequestError(f"transfer.protocols: none is given for {card.kind}, the kind of task {card.name}")
     for protocol in protocols:
         check_protocol(protocol, card.kind)
+    check_objects(card)
     _check_licence(card, file)
     return card
 

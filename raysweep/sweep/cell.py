@@ -6,6 +6,7 @@ from typing import Any
 
 from raysweep.storage import Artefact, Storage
 from raysweep.transfer import schema
+from raysweep.transfer.decoders import Choice
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
@@ -47,6 +48,7 @@ class Cell:
     fraction: float
     space: dict[str, Any]  # what `load_space` returned
     repeats: tuple[Repeat, ...]
+    decoder: Choice | None = None  # of a segmentation task
 
     @property
     def name(self) -> str:
@@ -65,13 +67,14 @@ def repeat_inputs(
     fraction: float,
     space: dict[str, Any],
     seed: int,
+    decoder: Choice | None = None,
 ) -> dict[str, Any]:
     """What the fingerprint of a repeat covers, apart from its number.
 
     `checkpoints` (one, or one for each fold) and `task` are fingerprints, `space` is what `load_space` returned,
-    `seed` is the study's. `searched_on` are the checkpoints of repeat 0 where its search serves this repeat too. Of
-    the budget only what the protocol uses counts, and neither the number of repeats nor the study's other protocols,
-    fractions and spaces: changing those must not repeat this one.
+    `seed` is the study's, `decoder` that of a segmentation task. `searched_on` are the checkpoints of repeat 0 where
+    its search serves this repeat too. Of the budget only what the protocol uses counts, and neither the number of
+    repeats nor the study's other protocols, fractions and spaces: changing those must not repeat this one.
     """
     keys = {"fraction_of", *get_protocol(protocol).budget}
     budget = transfer.model_dump(mode="json", include=keys)
@@ -88,4 +91,6 @@ def repeat_inputs(
         "budget": budget,
         "seed": seed,
     }
+    if decoder is not None:
+        inputs["decoder"] = decoder
     return inputs if searched_on is None else inputs | {"searched_on": list(searched_on)}

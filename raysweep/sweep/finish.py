@@ -10,7 +10,7 @@ from raysweep.storage import versions
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.history import TrialRecord
 from raysweep.sweep.lane import PARTS, Lane
-from raysweep.tasks.card import Card
+from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
 from raysweep.transfer.spec import TransferSpec
@@ -56,7 +56,8 @@ def finish_repeat(
     predictions = None
     if not failures:
         parts = [folder.read_table(*f.predictions.split("/")) for f in finals if f]
-        predictions = pa.concat_tables([part.cast(predictions_schema(cell.kind)) for part in parts])
+        schema = predictions_schema(cell.kind, card.metrics)
+        predictions = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
         folder.write_table(predictions, "predictions", f"{cell.task}.parquet")
     common = {
         "study": study,
@@ -74,7 +75,7 @@ def finish_repeat(
     repeat.artefact.commit(
         config={"checkpoint": cell.checkpoint, "task": cell.task, "protocol": cell.protocol, "kind": cell.kind,
                 "fraction": cell.fraction, "repeat": repeat.number, "pretraining_seed": repeat.pretraining_seed,
-                "space": cell.space, "transfer": transfer},
+                "space": cell.space, "decoder": cell.decoder, "transfer": transfer},
         counts={"folds": len(lanes), "trials": len(trials), "failed_finals": len(failures),
                 **{status: statuses.count(status) for status in ("done", "pruned", "failed")}},
         timings={"search_seconds": search_seconds, "train_seconds": train_seconds},
@@ -124,6 +125,7 @@ def _result(
         "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
         "metric": metric,
         "value": None if predictions is None else score(predictions, metric, cell.kind),
+        "objects": card.objects.name if metric in OBJECT_METRICS else "",
         "classes": card.classes,
         "per_class": None if predictions is None else per_class(predictions, cell.kind, metric),
         "predictions": "" if predictions is None else f"predictions/{cell.task}.parquet",

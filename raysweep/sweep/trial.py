@@ -143,6 +143,7 @@ class TransferTrial(tune.Trainable):
             seed=torch_seed(*stream),
             threads=self._bench.threads,
             gpu=self._bench.gpu,
+            decoder=cell.decoder or "unet",
             features=repeat.features_of(fold_index),
         )
         return job, fold.test

@@ -6,8 +6,20 @@ from pydantic import Field, field_validator, model_validator
 
 from raysweep.model import Model
 
-CLASSIFICATION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc")
-SEGMENTATION_METRICS = ("dice", "iou", "macro_dice", "macro_iou")
+CLASSIFICATION_METRICS = (
+    "accuracy", "balanced_accuracy", "macro_f1", "auroc", "quadratic_kappa", "mean_patient_accuracy",
+    "patient_vote_accuracy", "patient_auroc",
+)  # fmt: skip
+OBJECT_METRICS = ("object_dice", "object_f1", "pq", "aji")  # of masks that number their objects
+SEGMENTATION_METRICS = (
+    "dice", "iou", "macro_dice", "macro_iou", "dice_with_background", "iou_with_background",
+    "macro_dice_with_background", "macro_iou_with_background", "pixel_accuracy", "mean_pixel_accuracy", "image_dice",
+    "image_iou", *OBJECT_METRICS,
+)  # fmt: skip
+METRICS = {
+    "classification": CLASSIFICATION_METRICS,
+    "segmentation": SEGMENTATION_METRICS,
+}  # by kind
 
 
 class Licence(Model):
@@ -24,6 +36,26 @@ class Splits(Model):
     type: Literal["given", "holdout", "folds"] = "holdout"
     test: float = Field(0.25, gt=0, lt=1, description="holdout: part of the units that is tested")
     k: int = Field(4, ge=2, description="folds: groups of units, each tested once")
+
+
+class Objects(Model):
+    """How a predicted mask becomes objects: they are the connected components of all that is not background."""
+
+    connectivity: int = Field(8, description="8: pixels that touch at a corner are connected; 4: they are not")
+    min_px: int = Field(1, ge=1, description="components of fewer pixels are no objects; at the scale worked at")
+
+    @field_validator("connectivity")
+    @classmethod
+    def _four_or_eight(cls, value: int) -> int:
+        if value not in (4, 8):
+            raise ValueError("a pixel has 4 neighbours, or 8 with those at its corners")
+        return value
+
+    @property
+    def name(self) -> str:
+        """What result rows call it."""
+        least = f" of at least {self.min_px} px" if self.min_px > 1 else ""
+        return f"{self.connectivity}-connected components{least}"
 
 
 class Card(Model):
@@ -43,6 +75,7 @@ class Card(Model):
     at_mpp: float | None = Field(None, gt=0, description="um per pixel to work at; default: that of the files")
     px: int = Field(224, ge=16, description="edge of what the network sees, pixels; larger images go in windows")
     metrics: list[str] = Field(min_length=1, description="the first is the task's own; the others are reported too")
+    objects: Objects = Field(Objects(), description=f"for {', '.join(OBJECT_METRICS)}")
     n_images: int | None = Field(None, description="what the original holds; a different count is refused")
     notes: str = Field("", description="what a reader of results must know")
 
@@ -77,7 +110,7 @@ class Card(Model):
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> "Card":
-        known = CLASSIFICATION_METRICS if self.kind == "classification" else SEGMENTATION_METRICS
+        known = METRICS[self.kind]
         for metric in self.metrics:
             if metric not in known:
                 raise ValueError(f"metrics: {metric}: a {self.kind} task is scored by some of {', '.join(known)}")

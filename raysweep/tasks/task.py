@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
-from raysweep.tasks.card import Card
+from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.tasks.examine import Examined, examine
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.masks import MaskOptions
@@ -63,14 +63,16 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """What the fingerprint of everything made from this task covers. Its size does not grow with the samples."""
         rows = [[s.id, s.unit, s.label, s.split, seen.identity] for s, seen in self._pairs()]
-        return {
+        counted = sorted(set(self.card.metrics) & set(OBJECT_METRICS))  # these need predictions to be counted anew
+        inputs = {
             "format": FORMAT,
             "card": self.card.model_dump(mode="json", include=_CARD_KEYS),
-            "metric": self.card.metric,  # what searches aim at; further metrics change nothing that is made
+            "metric": self.card.metric,  # what searches aim at; most further ones change nothing that is made
             "masks": self.masks.model_dump(mode="json"),
             "n_samples": len(rows),
             "samples": fingerprint(rows),
         }
+        return inputs | {"objects": [counted, self.card.objects.model_dump(mode="json")]} if counted else inputs
 
     def image_identities(self) -> Iterator[tuple[Sample, str]]:
         """Each sample and what names the bytes of its image, without its mask; empty where they were not read."""

@@ -38,17 +38,18 @@ def compute_features(
 
     from raysweep.backbones.checkpoint import load_checkpoint
     from raysweep.transfer.images import open_images
-    from raysweep.transfer.network import feature_count
+    from raysweep.transfer.own_px import output_on_meta, own_px
 
     started = time.monotonic()
     torch.set_num_threads(threads)
     images = open_images(task, data)
     backbone, info = load_checkpoint(checkpoint)
-    size = feature_count(backbone, info.backbone, images.task.card.px)
+    own = own_px(backbone, backbone, images.task.card.px, name=info.backbone, arguments=info.arguments)
+    size = int(output_on_meta(backbone, own).shape[1])
     device = torch.device("cuda" if gpu else "cpu")
     samples = images.task.samples
     features = features_of(
-        backbone.to(device).eval(), images, range(len(samples)), mean=info.mean, std=info.std, device=device
+        backbone.to(device).eval(), images, range(len(samples)), mean=info.mean, std=info.std, device=device, own=own
     )
     if not np.isfinite(features).all():
         raise WorkError(f"backbone {info.backbone}: features of the task are not finite; its weights are damaged")
@@ -56,7 +57,7 @@ def compute_features(
     table = pa.table({"sample": [sample.id for sample in samples], "features": column})
     artefact.folder.write_table(table, _FILE)
     artefact.commit(
-        config={"backbone": info.backbone, "task": images.task.card.name, "px": images.task.card.px},
+        config={"backbone": info.backbone, "task": images.task.card.name, "px": images.task.card.px, "own_px": own},
         counts={"samples": len(samples), "features": size},
         timings={"feature_seconds": time.monotonic() - started},
     )
@@ -64,23 +65,26 @@ def compute_features(
 
 def features_of(
     backbone: "torch.nn.Module", images: "Images", indices: Sequence[int], *, mean: Sequence[float],
-    std: Sequence[float], device: "torch.device",
+    std: Sequence[float], device: "torch.device", own: int | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Features float32 (n, d) of samples by index; of one larger than the card's px, the mean over its windows.
 
-    backbone: on the device and in evaluation mode; float (n, 3, px, px), normalised by mean and std, to (n, d).
+    backbone: on the device and in evaluation mode; float (n, 3, own, own), normalised by mean and std, to (n, d).
+    own: the edge at which it sees a window of px edge (`own_px`); default: px.
     Raises WorkError for a sample that cannot be read.
     """
     import torch
 
+    from raysweep.transfer.own_px import seen_at
     from raysweep.transfer.preprocess import Preprocess
     from raysweep.transfer.windows import average_windows
 
     preprocess = Preprocess(mean, std, device)
+    px = images.task.card.px
 
     @torch.no_grad()  # not inference_mode: a network that is still trained may keep what it computes here
     def forward(pixels: np.ndarray) -> np.ndarray:
-        return backbone(preprocess(pixels)).float().cpu().numpy()
+        return backbone(seen_at(preprocess(pixels), px, own or px)).float().cpu().numpy()
 
     return average_windows(images, indices, forward, batch=_BATCH)
 

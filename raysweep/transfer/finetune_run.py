@@ -9,16 +9,16 @@ import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multiclass_stat_scores
 
 from raysweep.randomness import torch_seed
 from raysweep.transfer.batches import Batch, Batches
+from raysweep.transfer.counting import MaskCounts
 from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 from raysweep.transfer.metrics import score
 from raysweep.transfer.network import Network, build_network
-from raysweep.transfer.predictions import classification_table, segmentation_table
+from raysweep.transfer.predictions import classification_table
 from raysweep.transfer.preprocess import Preprocess
 from raysweep.transfer.protocol import read_settings
 from raysweep.transfer.windows import average_windows, stitch_windows
@@ -39,6 +39,7 @@ class FinetuneRun(Run):
         network, info = build_network(
             job.checkpoint, card.kind, n_classes=len(card.classes), px=card.px,
             dropout=getattr(settings, "dropout", 0.0), seed=job.seed,
+            decoder=job.decoder,
         )  # fmt: skip
         self._device = torch.device("cuda" if job.gpu else "cpu")
         self._network = network.to(self._device)
@@ -137,25 +138,22 @@ class FinetuneRun(Run):
 
     def _evaluate_segmentation(self, indices: Sequence[int]) -> tuple[pa.Table, float]:
         classes = len(self._card.classes)
-        counts = np.zeros((len(indices), 3, classes), np.int64)
+        counts = MaskCounts(self._images.task, indices)
         entropy, pixels = 0.0, 0
         overlap, sizes = torch.zeros(classes - 1, dtype=torch.float64), torch.zeros(classes - 1, dtype=torch.float64)
         maps = stitch_windows(self._images, indices, self._probabilities, batch=self._job.batch)
-        for row, (picture, stitched) in enumerate(maps):
+        for picture, stitched in maps:
             assert picture.mask is not None
-            mask = torch.from_numpy(picture.mask[: picture.height, : picture.width].astype(np.int64))[None]
+            truth = picture.mask[: picture.height, : picture.width]
+            counts.add(stitched.argmax(-1), truth)
+            mask = torch.from_numpy(truth.astype(np.int64))[None]
             probabilities = torch.from_numpy(stitched).movedim(-1, 0)[None]
-            stats = multiclass_stat_scores(probabilities.argmax(1), mask, classes, average=None)
-            counts[row] = stats.T[[0, 1, 3]].numpy()  # TP, FP, TN, FN, support
             log = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
             entropy += float(F.nll_loss(log, mask, reduction="sum"))
             pixels += mask.numel()
             more_overlap, more_sizes = dice_sums(probabilities, mask)
             overlap, sizes = overlap + more_overlap, sizes + more_sizes
-        samples = [self._images.task.samples[i] for i in indices]
-        return segmentation_table(samples, counts, fold=self._job.fold), entropy / pixels + float(
-            dice_loss(overlap, sizes)
-        )
+        return counts.table(fold=self._job.fold), entropy / pixels + float(dice_loss(overlap, sizes))
 
     @torch.inference_mode()
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:

@@ -1,35 +1,43 @@
-"""A checkpoint's backbone with a new head: a linear one for labels, a U-Net decoder for masks."""
+"""A checkpoint's backbone with a new head: a linear one for labels, a decoder for masks."""
 
-import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
-from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
-from segmentation_models_pytorch.encoders import TimmUniversalEncoder
 from torch import Tensor, nn
 
-from raysweep.backbones.arguments import resolve_arguments
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint
-from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.errors import RequestError
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
-
-_STRIDE = 32  # of the deepest features: what a U-Net sees is a multiple of it
+from raysweep.transfer.decoder import Decoder, resized
+from raysweep.transfer.decoders import Choice, find_decoder
+from raysweep.transfer.feature_maps import FeatureMaps, feature_maps
+from raysweep.transfer.own_px import output_on_meta, own_px, seen_at
 
 
 class Network(nn.Module):
-    """`backbone` holds the checkpoint's weights, `head` the new ones. Takes normalised images (batch, 3, px, px)."""
+    """`backbone` holds the checkpoint's weights, `head` the new ones. Takes normalised images (batch, 3, px, px).
+
+    px is the card's; the backbone sees the same field of view at its `own_px`.
+    """
 
     backbone: nn.Module
     head: nn.Module
+
+    def __init__(self, px: int, own: int) -> None:
+        super().__init__()
+        self.px, self.own_px = px, own
 
 
 class Classifier(Network):
     """Logits (batch, classes) from the backbone's pooled features."""
 
-    def __init__(self, backbone: nn.Module, features: int, n_classes: int, dropout: float) -> None:
-        super().__init__()
+    def __init__(
+        self, backbone: nn.Module, features: int, *, n_classes: int, dropout: float, px: int, own: int
+    ) -> None:
+        super().__init__(px, own)
         self.backbone = backbone
         linear = nn.Linear(features, n_classes)
         nn.init.trunc_normal_(linear.weight, std=0.01)
@@ -37,109 +45,62 @@ class Classifier(Network):
         self.head = nn.Sequential(nn.Dropout(dropout), linear)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(images))
+        return self.head(self.backbone(seen_at(images, self.px, self.own_px)))
 
 
-class UNet(Network):
-    """Logits (batch, classes, px, px) (Ronneberger et al., MICCAI 2015), with a decoder as slim as the backbone."""
+class Segmenter(Network):
+    """Logits (batch, classes, px, px), whatever size the backbone sees, from its maps by a decoder."""
 
-    def __init__(self, encoder: TimmUniversalEncoder, n_classes: int) -> None:
-        super().__init__()
-        self.backbone = encoder
-        channels = decoder_channels(encoder.out_channels[-1])
-        decoder = UnetDecoder(encoder.out_channels, channels, n_blocks=len(channels))
-        logits = nn.Conv2d(channels[-1], n_classes, 3, padding=1)
-        initialize_decoder(decoder)
-        initialize_head(logits)
-        self.head = nn.Sequential(decoder, logits)
+    def __init__(self, backbone: FeatureMaps, head: Decoder, *, px: int, own: int) -> None:
+        super().__init__(px, own)
+        self.backbone = backbone
+        self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        missing = (-width % _STRIDE, -height % _STRIDE)
-        if any(missing):
-            images = F.pad(images, (0, missing[0], 0, missing[1]), mode="replicate")
-        return self.head(self.backbone(images))[..., :height, :width]
-
-
-def decoder_channels(deepest: int) -> tuple[int, ...]:
-    """Widths of a U-Net's five blocks for a backbone whose deepest features have so many channels.
-
-    512 (ResNet-18): 64, 32, 16, 16, 8, which leaves most of the time to the encoder; 2048 (ResNet-50): 256, 128, 64,
-    64, 32, about the original's.
-    """
-    first = min(256, max(64, deepest // 8))
-    return first, first // 2, first // 4, first // 4, first // 8
+        seen = seen_at(images, self.px, self.own_px)
+        height, width = seen.shape[-2:]
+        logits = self.head(self.backbone(seen), self.backbone.padded(height, width))  # type: ignore[operator]
+        return resized(logits[..., :height, :width], (images.shape[-2], images.shape[-1]))
 
 
 def build_network(
-    checkpoint: Storage, kind: str, *, n_classes: int, px: int, dropout: float, seed: int
+    checkpoint: Storage, kind: str, *, n_classes: int, px: int, dropout: float, seed: int, decoder: Choice = "unet"
 ) -> tuple[Network, CheckpointInfo]:
     """The network for a kind of task, its backbone from the checkpoint to the bit, its head drawn from the seed.
 
+    `px` is the card's; `decoder` (of segmentation alone) is a name, or {type: name, option: value}.
+
     Raises RequestError when the backbone cannot be used for this kind of task or at this size, WorkError when
-    weights of the checkpoint have no place in the U-Net's encoder or the other way round.
+    weights of the checkpoint have no place among the backbone's maps of features or the other way round.
     """
     backbone, info = load_checkpoint(checkpoint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "head"))
-        if kind == "classification":
-            network: Network = Classifier(backbone, feature_count(backbone, info.backbone, px), n_classes, dropout)
-        else:
-            encoder = _encoder(info, any_size=getattr(backbone, "dynamic_img_size", False))
-            _load_encoder(encoder.model, backbone.state_dict(), info.backbone)
-            network = UNet(encoder, n_classes)
-            _dry_run(network, info.backbone, px)
+        network = assemble(
+            backbone, kind, name=info.backbone, arguments=info.arguments, n_classes=n_classes, px=px, dropout=dropout,
+            decoder=decoder,
+        )  # fmt: skip
     return network, info
 
 
-def feature_count(backbone: nn.Module, name: str, px: int) -> int:
-    """Length of the backbone's feature vector. Raises RequestError when it cannot take images of px edge."""
-    return int(_dry_run(backbone, name, px).shape[1])
+def assemble(
+    backbone: nn.Module, kind: str, *, name: str, arguments: Mapping[str, Any], n_classes: int, px: int,
+    dropout: float, decoder: Choice,
+) -> Network:  # fmt: skip
+    """A backbone (in evaluation mode, with timm's name and the arguments it was built with) under a new head.
 
-
-def _dry_run(network: nn.Module, name: str, px: int) -> Tensor:
-    network.eval()
-    try:
-        with torch.no_grad():
-            return network(torch.zeros(1, 3, px, px))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise RequestError(
-            f"backbone {name} cannot take images of {px} px ({reason_of(error)}); set the card's px to its input size"
-        ) from error
-
-
-def _encoder(info: CheckpointInfo, *, any_size: bool) -> TimmUniversalEncoder:
-    """The backbone as a pyramid of features, randomly initialised; transformers take any size if the backbone does."""
-    arguments = {**resolve_arguments(info.arguments), **({"dynamic_img_size": True} if any_size else {})}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return TimmUniversalEncoder(info.backbone, pretrained=False, **arguments)
-    except Exception as error:  # timm and smp say it in many ways
-        raise RequestError(
-            f"backbone {info.backbone} has no pyramid of features (1/4 to 1/32 of the image) for a U-Net "
-            f"({reason_of(error)}); use a convolutional or Swin-like backbone for segmentation tasks"
-        ) from error
-
-
-def _load_encoder(encoder: nn.Module, weights: dict[str, Tensor], name: str) -> None:
-    """Copy the checkpoint's weights into timm's features-only model, every key accounted for.
-
-    Features-only models may join module names (stages.0 becomes stages_0) and leave out what comes after the last
-    stage (a final norm or convolution). Anything else missing or left over is an error.
+    The head is drawn from torch's generator as it stands. Works on the meta device too.
+    Raises RequestError and WorkError as `build_network`.
     """
-    places = {key.replace(".", "_"): key for key in encoder.state_dict()}
-    sources = {key.replace(".", "_"): key for key in weights}
-    missing = [places[key] for key in places if key not in sources]
-    unused = [sources[key] for key in sources if key not in places]
-    left = [key for key in unused if any(place.startswith(key.split(".")[0] + "_") for place in places)]
-    if missing or left:
-        raise WorkError(
-            f"backbone {name}: weights do not fit the U-Net's encoder (missing: {_some(missing)}; "
-            f"without a place: {_some(left)})"
-        )
-    encoder.load_state_dict({place: weights[sources[key]] for key, place in places.items()})
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "") if keys else "none"
+    if kind == "classification":
+        own = own_px(backbone, backbone, px, name=name, arguments=arguments)
+        features = int(output_on_meta(backbone, own).shape[1])
+        return Classifier(backbone, features, n_classes=n_classes, dropout=dropout, px=px, own=own).eval()
+    made, options = find_decoder(decoder)
+    maps = feature_maps(backbone, name, arguments, output_stride=made.output_stride(options)).eval()
+    if reason := made.why_not(maps.maps):
+        raise RequestError(f"decoder {made.name} does not fit backbone {name}: {reason}")
+    own = own_px(maps, backbone, px, name=name, arguments=arguments)
+    channels = tuple(int(m.shape[1]) for m in output_on_meta(maps, own))  # timm's own lists are wrong for a few
+    head = made(replace(maps.maps, channels=channels), n_classes, options)
+    return Segmenter(maps, head, px=px, own=own).eval()

@@ -1,8 +1,12 @@
 """The columns of result rows (one per final, test set and metric) and of prediction files (one per tested sample)."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
-FORMAT = 2  # part of a repeat's fingerprint: raise it when stored results change their meaning
+from raysweep.transfer.metrics import get_metric
+
+FORMAT = 3  # part of a repeat's fingerprint: raise it when stored results change their meaning
 
 _strings = pa.list_(pa.string())
 
@@ -28,6 +32,7 @@ RESULT_SCHEMA = pa.schema(
         ("params", _strings),  # JSON of the chosen setting, one per fold; empty where no setting could be chosen
         ("metric", pa.string()),
         ("value", pa.float64()),  # over the test samples of all folds; null when the final failed, see `reason`
+        ("objects", pa.string()),  # how a predicted mask became objects; empty where the metric is not of objects
         ("reason", pa.string()),  # why there is no value; empty otherwise
         ("classes", _strings),
         ("per_class", pa.list_(pa.float64())),
@@ -54,13 +59,21 @@ SEGMENTATION_PREDICTIONS = pa.schema(
         ("sample", pa.string()),
         ("unit", pa.string()),
         ("fold", pa.int32()),  # the fold whose model predicted
-        ("tp", pa.list_(pa.int64())),  # pixels, one count per class
+        ("tp", pa.list_(pa.int64())),  # pixels, one count per class; ignored pixels are in none
         ("fp", pa.list_(pa.int64())),
         ("fn", pa.list_(pa.int64())),
     ]
 )
 
 
-def predictions_schema(kind: str) -> pa.Schema:
-    """The schema of prediction files for a kind of task."""
-    return CLASSIFICATION_PREDICTIONS if kind == "classification" else SEGMENTATION_PREDICTIONS
+def predictions_schema(kind: str, metrics: Sequence[str] = ()) -> pa.Schema:
+    """The schema of prediction files for a kind of task whose card lists these metrics.
+
+    A metric that cannot be computed from the columns that all files have adds a list column, named as itself, of the
+    counts that it sums over samples.
+    """
+    schema = CLASSIFICATION_PREDICTIONS if kind == "classification" else SEGMENTATION_PREDICTIONS
+    for metric in metrics:
+        if metric in get_metric(metric, kind).columns:
+            schema = schema.append(pa.field(metric, pa.list_(pa.float64())))
+    return schema

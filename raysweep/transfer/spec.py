@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from raysweep.errors import RequestError
 from raysweep.model import Model
+from raysweep.transfer.decoders import Choice, check_name
 
 Select = Literal["val_metric", "val_loss", "last"]
 VAL_UNITS_FOR_METRIC = 10  # with fewer units in val the metric has too few values to tell settings apart
@@ -39,6 +41,11 @@ class TransferSpec(Model):
         {},
         description="search spaces by name (such as finetune_classification) that replace the shipped ones",
     )
+    decoder: Choice = Field(
+        "auto",
+        description="of segmentation: a name, or {type: name, option: value}; auto: unet where every checkpoint has a "
+        "pyramid of features, else light for all: a task has one decoder",
+    )
     parallel_per_repeat: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
 
     @field_validator("fractions")
@@ -47,6 +54,16 @@ class TransferSpec(Model):
         if not value or any(not 0 < f <= 1 for f in value) or len(set(value)) != len(value):
             raise ValueError("give distinct fractions, each above 0 and at most 1")
         return sorted(value)
+
+    @field_validator("decoder")
+    @classmethod
+    def _known(cls, value: Choice) -> Choice:
+        if value != "auto":
+            try:
+                check_name(value)
+            except RequestError as error:
+                raise ValueError(str(error)) from error
+        return value
 
     def protocols_for(self, kind: str) -> list[str]:
         """The protocols asked for on tasks of a kind."""

@@ -169,7 +169,12 @@ class Broken(nn.Module):
 @pytest.mark.parametrize(
     ("network", "says"),
     [
-        (Broken(True), "the probe before training failed (RuntimeError: no such size); the training goes on"),
+        (
+            Broken(True),
+            "the probe before training failed (backbone under training cannot take images of 32 px or 224 px "
+            "(RuntimeError: no such size); give it an img_size that it takes under model_args, or use another "
+            "backbone); the training goes on",
+        ),
         (Broken(False), "the probe before training failed (features are not finite); the training goes on"),
         (
             nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)),

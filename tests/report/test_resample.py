@@ -94,6 +94,20 @@ def test_repeats_and_pretrainings_come_from_the_rows(tmp_path):
     assert (scores.repeats, scores.pretrainings) == ((0, 1, 2), (0, 1, 0))
 
 
+@pytest.mark.parametrize(
+    "metric", ["mean_patient_accuracy", "patient_vote_accuracy", "patient_auroc", "quadratic_kappa"]
+)
+def test_metrics_of_units_are_those_of_what_is_left(tmp_path, metric):
+    table = classification(0, units=8, images=4, skill=0.7)
+    of_unit = pa.array([int(unit[1:]) % 2 for unit in table["unit"].to_pylist()], pa.int32())
+    table = table.set_column(3, "label", of_unit)
+    _, scores = read(Storage.open(tmp_path), [table], "classification", metric)
+    assert scores.values[0] == pytest.approx(score(table, metric, "classification"))
+    left = table.filter(pc.not_equal(table["unit"], "u003"))
+    assert scores.without[0, 3] == pytest.approx(score(left, metric, "classification"))
+    assert scores.bounds == ((-1, 1) if metric == "quadratic_kappa" else (0, 1))
+
+
 def test_missing_or_disagreeing_predictions_are_said(tmp_path):
     tables = [classification(0, units=7, images=3, skill=0.7), classification(1, units=8, images=3, skill=0.7)]
     home = Storage.open(tmp_path)
@@ -103,6 +117,9 @@ def test_missing_or_disagreeing_predictions_are_said(tmp_path):
     finals, folder = rows_of(cell), cell.repeats[0].folder
     folder.write_bytes(b"not parquet", "predictions", "t.parquet")
     with pytest.raises(WorkError, match="predictions of repeat 0 cannot be read"):
+        read_scores(cell, finals, "accuracy")
+    folder.write_table(tables[0].drop_columns("scores"), "predictions", "t.parquet")
+    with pytest.raises(WorkError, match="predictions of repeat 0 hold no counts for the metric accuracy"):
         read_scores(cell, finals, "accuracy")
     folder.remove("predictions", "t.parquet")
     with pytest.raises(WorkError, match="cannot be read"):

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from raysweep.errors import RequestError
 from raysweep.report.registration import record
 from raysweep.report.spec import CompareSpec, Primary
 from raysweep.report.summary import summary_rows
@@ -198,6 +199,13 @@ def test_a_metric_that_was_listed_later_is_counted_from_the_predictions(tmp_path
     predictions = folder.read_table("predictions", "tissue.parquet")
     [row] = [r for r in rows if r["folder"] == study.cells[0].repeats[0].path and r["metric"] == "auroc"]
     assert row["value"] == pytest.approx(score(predictions, "auroc", "classification"))
+
+
+def test_a_metric_whose_counts_were_not_kept_is_refused_by_name(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("glands",), protocols=("finetune",))
+    study.compare = CompareSpec(baseline="imagenet", primary=Primary(metric="pq"))
+    with pytest.raises(RequestError, match="metric pq: the predictions of imagenet · glands"):
+        page_of(study)
 
 
 def test_one_search_for_all_and_a_changed_comparison_are_said_at_the_top(tmp_path):

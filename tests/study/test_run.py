@@ -52,6 +52,18 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert recorded["compare"]["baseline"] == "random"
 
 
+def test_a_misfit_is_refused_before_anything_starts(mini: tuple[Path, Outcome]) -> None:
+    wrong = ["name=misfit", "checkpoints.vit.backbone=test_vit", "transfer.decoder=unet"]
+    file = load_study(mini[0], wrong)
+    sentence = r"^checkpoint vit does not fit task demo-glands: decoder unet .* strides are 16, 16.*; use light, which"
+    for work in (run_study, plan_rows, status_rows):
+        with pytest.raises(RequestError, match=sentence):
+            work(file)
+    assert not list((mini[0].parent / "runs/misfit").rglob("*.json"))
+    notes = plan_rows(load_study(mini[0], wrong[:2]))[2]
+    assert "task demo-glands: decoder light for every checkpoint" in notes
+
+
 def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
     path, _ = mini
     home = path.parent / "runs/mini"
@@ -116,7 +128,7 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     assert set(states.values()) == {"done"}
     _, plan, notes = plan_rows(file)
     assert {row[2] for row in plan} == {"exists"}
-    assert "to search: 0 trials" in notes[1]
+    assert any("to search: 0 trials" in note for note in notes)
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3"]))
     assert {row[2] for row in plan if row[1].startswith("cell")} == {"to do"}
     assert "to search: 36 trials" in notes[1]
@@ -193,6 +205,8 @@ def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) ->
         ("transfer.fractions=[0.01]", "leaves class"),
         ("compare.baseline=imagenet", r"compare\.baseline: imagenet is not a checkpoint"),
         ("compare.primary.protocol=svm", r"compare\.primary\.protocol: svm is not among"),
+        ("compare.primary.metric=f1", r"compare\.primary\.metric: f1 scores no task of this study; these do: accuracy"),
+        ("compare.primary.metric=pq", r"compare\.primary\.metric: pq needs counts .* metrics of card demo-glands"),
         ("tasks=[glas-grade]", "its licence .* is not accepted yet"),
         ("data=null", "data is not set"),
         ("storage=/proc/nowhere", "cannot be written"),

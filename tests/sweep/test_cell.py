@@ -82,3 +82,12 @@ def test_weights_and_features_are_one_for_all_folds_or_one_for_each(tmp_path: Pa
     assert [own.weights_of(fold) for fold in (0, 1)] == [one, two]
     assert [shared.features_of(fold) for fold in (0, 1)] == [None, None]
     assert [own.features_of(fold) for fold in (0, 1)] == [two, one]
+
+
+def test_a_decoder_is_part_of_the_repeats_of_segmentation_and_of_no_others() -> None:
+    made = BASE | {"kind": "segmentation"}
+    unet, light = (repeat_inputs(TransferSpec(), **made, decoder=name) for name in ("unet", "light"))
+    assert unet["decoder"] == "unet"
+    assert fingerprint(unet) != fingerprint(light)
+    assert "decoder" not in repeat_inputs(TransferSpec(decoder="light"), **BASE)
+    assert _fingerprint({"decoder": "light"}) == _fingerprint({})

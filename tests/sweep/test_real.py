@@ -26,6 +26,7 @@ from raysweep.transfer.spec import TransferSpec
 from tests.sweep.toy import outcome, simulate
 
 TRANSFER = TransferSpec(trials=4, repeats=2, steps=4, evaluations=2, batch=4, early_stopping="asha")
+METRICS = {"segmentation": ["dice", "iou", "pq"], "classification": ["balanced_accuracy", "auroc"]}
 
 
 def _task(folder: Path, kind: str) -> Storage:
@@ -43,11 +44,11 @@ def _task(folder: Path, kind: str) -> Storage:
         Image.fromarray(mask).save(root / kind / f"{i}-mask.png")
         label, of = (None, f"{kind}/{i}-mask.png") if kind == "segmentation" else (i % 2, None)
         samples.append(Sample(f"{i:02d}", f"{kind}/{i}.png", of, label, f"unit{i // 2}"))
-    layout = "image_mask_pairs" if kind == "segmentation" else "image_folder"
+    numbered = {"type": "image_mask_pairs", "masks": {"binarise": True}}
+    layout = numbered if kind == "segmentation" else {"type": "image_folder"}
     card = Card.model_validate(
         {"name": f"tiny-{kind}", "kind": kind, "classes": ["dark", "bright"], "source": "none", "unit": "patient",
-         "licence": {"name": "CC0"}, "root": "sets", "layout": {"type": layout}, "px": 32,
-         "metrics": ["dice", "iou"] if kind == "segmentation" else ["balanced_accuracy", "auroc"]}
+         "licence": {"name": "CC0"}, "root": "sets", "layout": layout, "px": 32, "metrics": METRICS[kind]}
     )  # fmt: skip
     storage = Storage.open(folder / f"{kind}-task")
     Task(card, root, samples).save(storage)
@@ -104,8 +105,9 @@ def test_every_protocol_is_searched(tmp_path: Path, inputs: Inputs) -> None:
                 assert [(t["status"], len(t["evaluations"])) for t in trials] == [("done", 1)] * 4
             lengths |= {len(t["evaluations"]) for t in trials}
             assert len(predictions) == 1
-            metrics = ["dice", "iou"] if cell.kind == "segmentation" else ["balanced_accuracy", "auroc"]
-            assert [row["metric"] for row in rows] == metrics
+            assert [(row["metric"], row["objects"]) for row in rows] == [
+                (name, "8-connected components" if name == "pq" else "") for name in METRICS[cell.kind]
+            ]
             for row in rows:
                 assert (row["repeat"], row["n_images"], row["n_test_images"], row["n_test_units"]) == (number, 9, 6, 3)
                 assert 0 <= row["value"] <= 1

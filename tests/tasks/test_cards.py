@@ -68,6 +68,8 @@ def test_an_unknown_name_lists_the_nearest(name, near):
     [
         ({"metric": "dice"}, "metric and metrics are both given"),
         ({"metrics": ["accuracy", "dice"]}, "metrics: dice: a classification task is scored by some of accuracy"),
+        ({"metrics": ["pq"]}, "metrics: pq: a classification task is scored by some of accuracy"),
+        ({"objects": {"connectivity": 6}}, "objects.connectivity: a pixel has 4 neighbours, or 8"),
         ({"metrics": ["auroc", "accuracy", "auroc"]}, "metrics: every metric is listed once"),
         ({"metrics": []}, "metrics: "),
         ({"metrics": "accuracy"}, "metrics: "),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
+from raysweep.tasks.card import Objects
 from raysweep.tasks.files import load_image
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Sample, Task, index_task
@@ -248,6 +249,11 @@ def test_the_fingerprint_covers_the_bytes_of_masks_and_what_their_numbers_mean(m
     binary = make_card("segmentation", layout={**PAIRS, "masks": {"binarise": True}}, unit="image")
     first = index_task(card, masked).inputs()
     assert index_task(binary, masked).inputs() != first
+    assert index_task(card.model_copy(update={"metrics": ["dice", "iou"]}), masked).inputs() == first
+    objects = card.model_copy(update={"metrics": ["dice", "pq"]})  # these counts are kept when a final predicts
+    assert index_task(objects, masked).inputs() != first
+    apart = objects.model_copy(update={"objects": Objects(connectivity=4)})
+    assert index_task(apart, masked).inputs() != index_task(objects, masked).inputs()
     write_image(masked / "toy" / "masks" / "0.png", np.eye(8, dtype=np.uint8))
     assert index_task(card, masked).inputs() != first
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from raysweep.backbones.checkpoint import load_checkpoint
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import WorkError
 from raysweep.storage import Artefact, Storage
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
@@ -51,10 +52,21 @@ def test_the_same_bits_each_time(checkpoint: Make, saved_task: Make, tmp_path: P
     assert one == two
 
 
+def test_a_window_is_seen_whole_at_the_backbones_own_px(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
+    folder, saved = checkpoint("test_vit"), saved_task("classification", [(40, 40)], px=40)
+    artefact = computed(folder, saved, tmp_path / "features")
+    assert artefact.manifest()["config"]["own_px"] == 48
+    backbone, info = load_checkpoint(folder)
+    image = read_sample(Task.load(saved, data_of(saved)), 0)[0] / 255
+    normalised = torch.tensor((image - np.array(info.mean)) / np.array(info.std), dtype=torch.float32)
+    seen = F.interpolate(normalised.movedim(-1, 0)[None], (48, 48), mode="bicubic", antialias=True)
+    with torch.no_grad():
+        expected = backbone(seen)[0].numpy()
+    np.testing.assert_allclose(read_features(artefact.folder)[1][0], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_what_cannot_be_computed_is_one_sentence(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
     task = saved_task("classification", [(32, 32)] * 2)
-    with pytest.raises(RequestError, match="test_coatnet cannot take images of 32 px"):
-        computed(checkpoint("test_coatnet"), task, tmp_path / "a")
     (tmp_path / "data/images/1.png").write_bytes(b"no image")
     artefact = Artefact(Storage.open(tmp_path / "b"), features_inputs("c", "t"))
     with pytest.raises(WorkError, match=r"images/1\.png"):

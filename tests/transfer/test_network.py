@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from raysweep.backbones.checkpoint import load_checkpoint
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import RequestError
 from raysweep.storage import Storage
-from raysweep.transfer.network import Network, build_network, decoder_channels
+from raysweep.transfer.network import Network, build_network
 
 PYRAMIDS = ["resnet18", "resnet50", "convnext_atto", "efficientnet_b0", "swin_tiny_patch4_window7_224"]
 SMALL_SWIN = {"embed_dim": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8]}
 
 
-def build(folder: Storage, kind: str, px: int = 64, seed: int = 0, dropout: float = 0.0) -> Network:
-    return build_network(folder, kind, n_classes=3, px=px, dropout=dropout, seed=seed)[0]
+def build(folder: Storage, kind: str, px: int = 64, seed: int = 0, decoder: str = "unet") -> Network:
+    return build_network(folder, kind, n_classes=3, px=px, dropout=0.0, seed=seed, decoder=decoder)[0]
 
 
 @pytest.mark.parametrize("name", PYRAMIDS)
@@ -62,31 +62,40 @@ def test_a_unet_takes_any_size(checkpoint: Callable[..., Storage]) -> None:
         assert network(torch.zeros(1, 3, height, width)).shape == (1, 3, height, width)
 
 
-def test_a_backbone_without_a_pyramid_is_one_sentence(checkpoint: Callable[..., Storage]) -> None:
-    with pytest.raises(RequestError, match=r"^backbone test_vit has no pyramid of features .* use a convolutional"):
-        build(checkpoint("test_vit"), "segmentation")
-
-
-def test_a_backbone_of_one_input_size_is_one_sentence(checkpoint: Callable[..., Storage]) -> None:
-    for kind in ("classification", "segmentation"):
-        with pytest.raises(RequestError, match=r"^backbone test_coatnet cannot take images of 64 px .* the card's px"):
-            build(checkpoint("test_coatnet"), kind)
-
-
-def test_weights_that_fit_only_in_part_are_refused_by_name(
-    checkpoint: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch, tmp_path
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+@pytest.mark.parametrize(
+    ("name", "px", "own"),
+    [
+        ("test_vit", 40, 48),  # patches of 16 px: the nearest multiple, of two equally near the larger
+        ("test_vit", 64, 64),
+        ("test_resnet", 40, 40),
+        ("test_coatnet", 64, 160),  # one input size only
+    ],
+)
+def test_a_backbone_sees_the_whole_field_of_view_at_its_own_px(
+    checkpoint: Callable[..., Storage], kind: str, name: str, px: int, own: int
 ) -> None:
-    backbone, info = load_checkpoint(checkpoint("test_resnet"))
-    backbone.layer1.add_module("extra", torch.nn.Linear(2, 2))
-    monkeypatch.setattr("raysweep.transfer.network.load_checkpoint", lambda folder: (backbone, info))
-    with pytest.raises(WorkError, match=r"missing: none; without a place: layer1\.extra\.weight, layer1\.extra\.bias"):
-        build(checkpoint("test_resnet"), "segmentation")
-    del backbone.layer1, backbone.conv1
-    with pytest.raises(WorkError, match=r"missing: conv1\..* and \d+ more; without a place: none"):
-        build(checkpoint("test_resnet"), "segmentation")
+    network = build(checkpoint(name), kind, px=px, decoder="light").eval()
+    assert (network.px, network.own_px) == (px, own)
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    images = torch.linspace(-1, 1, px).expand(2, 3, px, px).contiguous()  # dark at the left, bright at the right
+    logits = network(images)
+    assert logits.shape == ((2, 3) if kind == "classification" else (2, 3, px, px))
+    assert seen[0].shape == (2, 3, own, own)
+    torch.testing.assert_close(seen[0][0, 0, 0], torch.linspace(-1, 1, own), atol=3 / px, rtol=0)
 
 
-def test_decoders_are_as_slim_as_their_backbone() -> None:
-    assert decoder_channels(512) == (64, 32, 16, 16, 8)
-    assert decoder_channels(768) == (96, 48, 24, 24, 12)
-    assert decoder_channels(2048) == (256, 128, 64, 64, 32)
+def test_a_vit_with_patches_of_14_px_takes_the_sizes_of_cards(checkpoint: Callable[..., Storage]) -> None:
+    folder = checkpoint("test_vit", seed=9, arguments={"patch_size": 14, "img_size": 28})
+    own = {px: build(folder, "segmentation", px=px, decoder="linear").own_px for px in (64, 128, 224, 256, 512)}
+    assert own == {64: 70, 128: 126, 224: 224, 256: 252, 512: 518}
+
+
+@pytest.mark.parametrize(("decoder", "says"), [("unet", "no pyramid of features"), ("deeplabv3plus", "no features at")])
+def test_a_decoder_that_a_backbone_cannot_have_is_one_sentence(
+    checkpoint: Callable[..., Storage], decoder: str, says: str
+) -> None:
+    match = f"^decoder {decoder} does not fit backbone test_vit: there (is|are) {says}.*; use (deeplabv3 or )?light"
+    with pytest.raises(RequestError, match=match):
+        build(checkpoint("test_vit"), "segmentation", decoder=decoder)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from pydantic import ValidationError
 
@@ -32,3 +35,17 @@ def test_protocols_are_a_list_or_a_list_for_each_kind() -> None:
 def test_keys_of_old_are_unknown(key: str) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         TransferSpec.model_validate({key: 2})
+
+
+def test_a_decoder_is_named() -> None:
+    assert TransferSpec().decoder == "auto"
+    for choice in ("light", {"type": "deeplabv3", "output_stride": 8}):
+        assert TransferSpec(decoder=choice).decoder == choice
+    with pytest.raises(ValidationError, match=r"there is no decoder lihgt; did you mean light\?"):
+        TransferSpec(decoder="lihgt")
+
+
+def test_reading_a_spec_imports_no_torch() -> None:
+    code = "import sys; from raysweep.transfer.spec import TransferSpec; TransferSpec(decoder='unet'); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

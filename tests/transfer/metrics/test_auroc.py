@@ -1,0 +1,98 @@
+"""AUROC against scikit-learn and torchmetrics, within folds, of samples and of patients."""
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics.functional.classification as tm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from raysweep.transfer.metrics import per_class, score, score_many
+from tests.transfer.metrics.tables import classified, random_classified
+
+KIND = "classification"
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_that_of_the_libraries(seed: int, classes: int) -> None:
+    labels, scores, table = random_classified(seed, classes=classes)
+    t, s = torch.tensor(labels), torch.tensor(scores)
+    auroc = score(table, "auroc", KIND)
+    each = [roc_auc_score(labels == c, scores[:, c]) for c in range(classes)]
+    assert per_class(table, KIND, "auroc") == pytest.approx(each)
+    if classes == 2:
+        assert auroc == pytest.approx(each[1])
+        assert auroc == pytest.approx(tm.binary_auroc(s[:, 1], t).item())
+    else:
+        assert auroc == pytest.approx(np.mean(each))
+        normalised = s / s.sum(1, keepdim=True)  # torchmetrics takes what does not add up to one for logits
+        assert seed % 2 or auroc == pytest.approx(tm.multiclass_auroc(normalised, t, classes).item(), abs=1e-4)
+
+
+def test_a_class_without_samples_or_others_is_left_out() -> None:
+    scores = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.1, 0.2, 0.7]])
+    table = classified(np.array([0, 1, 1, 2]), scores)
+    assert score(table, "auroc", KIND, np.array([1, 1, 1, 0])) == pytest.approx((1 + 1) / 2)
+    alone = classified(np.array([1, 1]), np.array([[0.4, 0.6], [0.1, 0.9]]))
+    for metric in ("auroc", "patient_auroc"):
+        assert np.isnan(score(alone, metric, KIND))
+        assert np.isnan(per_class(alone, KIND, metric)).all()
+
+
+def test_it_does_not_depend_on_how_resamples_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, table = random_classified(2)
+    weights = np.random.default_rng(0).integers(0, 3, (50, 40))
+    whole = score_many(table, "auroc", KIND, weights)
+    monkeypatch.setattr("raysweep.transfer.metrics.metric._CHUNK", 80)
+    np.testing.assert_array_equal(score_many(table, "auroc", KIND, weights), whole)
+
+
+def test_it_is_computed_within_a_fold_and_averaged() -> None:
+    """Scores of two models have no common scale: two perfect folds are perfect together."""
+    labels, folds = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+    scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
+    assert score(classified(labels, scores), "auroc", KIND) == 0.75
+    for metric in ("auroc", "patient_auroc"):
+        assert score(classified(labels, scores, folds), metric, KIND) == 1
+        assert per_class(classified(labels, scores, folds), KIND, metric) == [1, 1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 4), st.data())
+def test_resamples_of_folds_are_those_of_each_fold(seed: int, classes: int, data: st.DataObject) -> None:
+    labels, scores, _ = random_classified(seed, n=12, classes=classes)
+    folds = np.array(data.draw(st.lists(st.integers(0, 2), min_size=12, max_size=12)))
+    weights = np.array([data.draw(st.lists(st.integers(0, 2), min_size=12, max_size=12)) for _ in range(3)])
+    together = score_many(classified(labels, scores, folds), "auroc", KIND, weights)
+    for value, row in zip(together, weights, strict=True):
+        parts = []
+        for fold in np.unique(folds):
+            rows = np.flatnonzero(folds == fold)
+            part = classified(labels[rows], scores[rows])
+            parts.append(score(part, "auroc", KIND, row[rows]))
+        defined = [part for part in parts if not np.isnan(part)]
+        assert value == pytest.approx(np.mean(defined) if defined else np.nan, nan_ok=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_patients_it_ranks_their_mean_scores(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    of_patient = np.concatenate([np.arange(classes), rng.integers(classes, size=9)])
+    patients = rng.integers(0, len(of_patient), 60)
+    patients[: len(of_patient)] = np.arange(len(of_patient))
+    scores = rng.dirichlet(np.ones(classes), 60)
+    table = classified(of_patient[patients], scores, units=[f"p{p}" for p in patients])
+    means = np.stack([scores[patients == p].mean(0) for p in range(len(of_patient))])
+    each = [roc_auc_score(of_patient == c, means[:, c]) for c in range(classes)]
+    assert per_class(table, KIND, "patient_auroc") == pytest.approx(each)
+    assert score(table, "patient_auroc", KIND) == pytest.approx(each[1] if classes == 2 else np.mean(each))
+
+
+def test_a_patient_is_of_the_class_of_most_of_its_samples() -> None:
+    scores = np.array([[0.125, 0.875], [0.375, 0.625], [0.25, 0.75], [0.6, 0.4]])
+    table = classified(np.array([1, 1, 0, 0]), scores, units=list("aaab"))
+    assert score(table, "patient_auroc", KIND) == 1
+    equal = classified(np.array([0, 1, 1]), scores[:3], units=list("aab"))  # a counts as class 0
+    assert score(equal, "patient_auroc", KIND) == 0.5  # means of 0.75 each
