@@ -181,7 +181,10 @@ def datasets_prepare(
         bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
     ] = False,
 ) -> None:
-    """Check a downloaded set against its card, list what cannot be used, and record that you accept its licence."""
+    """Check a downloaded set against its card, and record that you accept its licence.
+
+    Lists the images that cannot be used, the files that are passed by, and the pictures that are there twice.
+    """
     from raysweep.study.cards import prepare_card
 
     text, failed = prepare_card(name, data, accept_licence)

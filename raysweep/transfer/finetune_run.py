@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_stat_scores
 
 from raysweep.randomness import torch_seed
+from raysweep.tasks.masks import IGNORED
 from raysweep.transfer.batches import Batch, Batches
 from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
@@ -145,15 +146,15 @@ class FinetuneRun(Run):
             assert picture.mask is not None
             mask = torch.from_numpy(picture.mask[: picture.height, : picture.width].astype(np.int64))[None]
             probabilities = torch.from_numpy(stitched).movedim(-1, 0)[None]
-            stats = multiclass_stat_scores(probabilities.argmax(1), mask, classes, average=None)
+            stats = multiclass_stat_scores(probabilities.argmax(1), mask, classes, average=None, ignore_index=IGNORED)
             counts[row] = stats.T[[0, 1, 3]].numpy()  # TP, FP, TN, FN, support
             log = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
-            entropy += float(F.nll_loss(log, mask, reduction="sum"))
-            pixels += mask.numel()
+            entropy += float(F.nll_loss(log, mask, ignore_index=IGNORED, reduction="sum"))
+            pixels += int((mask != IGNORED).sum())
             more_overlap, more_sizes = dice_sums(probabilities, mask)
             overlap, sizes = overlap + more_overlap, sizes + more_sizes
         samples = [self._images.task.samples[i] for i in indices]
-        return segmentation_table(samples, counts, fold=self._job.fold), entropy / pixels + float(
+        return segmentation_table(samples, counts, fold=self._job.fold), entropy / max(pixels, 1) + float(
             dice_loss(overlap, sizes)
         )
 
