@@ -12,7 +12,8 @@ from raysweep.patches.schema import NO_CLASS
 IGNORED = NO_CLASS  # the class id of a pixel that counts neither in a loss nor in a metric
 MOST_CLASSES = IGNORED  # of a segmentation task: ids are 8-bit numbers below it
 _MOST = 2**16 - 1
-_NEAR_WHITE, _ALIKE = 236, 0.5  # values from here on; neighbours with one value, of which instances have 0.9, ripples 0.2
+_NEAR_WHITE = 236  # values from here on
+_ALIKE = 0.5  # of neighbours: they have one value in 0.9 of instances, in 0.2 of ripples
 
 
 class MaskOptions(Model):

@@ -89,7 +89,10 @@ def inside(path: str, where: str) -> str:
 
 
 def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file, spaces stripped, in Unicode's form NFC but for the names of `columns`. Raises RequestError for a missing file, column or row."""
+    """Rows of a CSV file, spaces stripped, in Unicode's form NFC; the names of `columns` are as the card has them.
+
+    Raises RequestError for a missing file, column or row.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, restval="")

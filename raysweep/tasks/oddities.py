@@ -19,9 +19,9 @@ _SHOWN = 5  # examples of each thing
 class Oddities:
     """Counts, and a few examples as pairs of ids, the earlier one first.
 
-    `leftovers` are image files by the name that makes them one (`.ipynb_checkpoints`), `passed_by` all other files that
-    no sample uses by suffix. `two_classes`, `two_splits` and `two_units` are pictures of the same bytes, `alike` pairs
-    that only look alike, of different units.
+    `leftovers` are image files by the folder that makes them one (`.ipynb_checkpoints`), `passed_by` all other files
+    that no sample uses, by suffix. `two_classes`, `two_splits` and `two_units` are pictures of the same bytes, `alike`
+    pairs that only look alike, of different units.
     """
 
     unit: str
@@ -91,7 +91,7 @@ def _unused(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         if left is None:
             passed_by[nfc(suffix) or "without a suffix"] += 1
         elif suffix.lower() in types or suffix.lower() in IMAGE_SUFFIXES:
-            leftovers[left if "." not in Path(left).suffix else f"hidden {Path(left).suffix}"] += 1
+            leftovers["hidden files" if left == Path(path).name else left] += 1
     return _most_first(leftovers), _most_first(passed_by)
 
 

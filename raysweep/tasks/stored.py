@@ -30,9 +30,9 @@ def stored_pictures(path: Path, edge: int) -> tuple[tuple[int, int], Iterator[Pi
     """The size of an image, (width, height), and the patches that it becomes, one at a time.
 
     An upright JPEG or PNG of 8-bit RGB or grey is one patch with the file's own bytes; other pictures become a PNG,
-    turned as their EXIF orientation says, transparent parts white. An image with a side of more than `2 * edge` pixels becomes windows of at most `edge` pixels a side,
-    as PNG: what is decoded of a JPEG is not compressed with losses a second time. Raises OSError or WorkError when the
-    image cannot be decoded.
+    turned as their EXIF orientation says, transparent parts white. An image with a side of more than `2 * edge` pixels
+    becomes windows of at most `edge` pixels a side, as PNG: what is decoded of a JPEG is not compressed with losses a
+    second time. Raises OSError or WorkError when the image cannot be decoded.
     """
     data = path.read_bytes()
     size = _plain_size(data)

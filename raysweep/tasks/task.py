@@ -82,7 +82,9 @@ class Task:
 
     def save(self, folder: Storage) -> None:
         """Write the index, so that `load` needs to list and open nothing. It does not say where the files are."""
-        rows = [{**vars(s), "identity": seen.identity, "stamp": seen.stamp, "look": seen.look} for s, seen in self._pairs()]
+        rows = [
+            {**vars(s), "identity": seen.identity, "stamp": seen.stamp, "look": seen.look} for s, seen in self._pairs()
+        ]
         folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), _INDEX)
         options = layout_of(self.card)[1]  # in them, what a YAML file has as a number is a name where one is meant
         layout = {"type": self.card.layout["type"], **options.model_dump(mode="json", exclude_unset=True)}

@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 import shapely
 
+from raysweep.patches.schema import NO_CLASS
 from raysweep.slides.annotations.rasterize import rasterize
 from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.objects import Regions

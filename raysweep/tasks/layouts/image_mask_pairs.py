@@ -38,7 +38,10 @@ class Table(Model):
 class Options(Model):
     """Where the pairs are, and what their names mean."""
 
-    images: str = Field("images/*.png", description="glob of the images, below the root; ** goes into subfolders; a suffix in small or capital letters")
+    images: str = Field(
+        "images/*.png",
+        description="glob of the images, below the root; ** goes into subfolders; *.png finds .PNG",
+    )
     mask: str = Field("masks/{stem}.png", description="path of a mask: {stem}, {name}, {folder}, {image} of the image")
     masks: MaskOptions = MaskOptions()
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
