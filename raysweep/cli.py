@@ -181,7 +181,7 @@ def datasets_prepare(
         bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
     ] = False,
 ) -> None:
-    """Check a downloaded set against its card, list what cannot be used, and record that you accept its licence."""
+    """Check a set against its card: what cannot be used, is passed by or is there twice. Record an accepted licence."""
     from raysweep.study.cards import prepare_card
 
     text, failed = prepare_card(name, data, accept_licence)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 FORMAT = 4  # part of every fingerprint: raise it when stored bytes change their meaning
+NO_CLASS = 255  # in a mask of class ids: a pixel of no class
 
 _HF_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 

@@ -89,6 +89,21 @@ class Card(Model):
             raise ValueError("metric and metrics are both given; keep metrics")
         return {k: v for k, v in data.items() if k != "metric"} | {"metrics": [data["metric"]]}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore(cls, data: Any) -> Any:
+        """`ignore: [255]` is `layout: {masks: {ignore: [255]}}`."""
+        if not isinstance(data, dict) or "ignore" not in data:
+            return data
+        layout = data.get("layout")
+        masks = layout.get("masks", {}) if isinstance(layout, dict) else {}
+        if data.get("kind") != "segmentation" or not isinstance(layout, dict) or not isinstance(masks, dict):
+            raise ValueError("ignore: names values of masks, which only a segmentation task has")
+        if "ignore" in masks:
+            raise ValueError("ignore and layout.masks.ignore are both given; keep one")
+        rest = {key: value for key, value in data.items() if key != "ignore"}
+        return {**rest, "layout": {**layout, "masks": {**masks, "ignore": data["ignore"]}}}
+
     @field_validator("classes")
     @classmethod
     def _distinct(cls, value: list[str]) -> list[str]:

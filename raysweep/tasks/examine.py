@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from raysweep.errors import RequestError, reason_of
+from raysweep.errors import WorkError, reason_of
 from raysweep.storage import file_identity
 from raysweep.tasks.card import Card
-from raysweep.tasks.files import load_image, load_mask
-from raysweep.tasks.masks import MaskOptions
+from raysweep.tasks.files import UnfitError, load_image, load_mask, raw_size
+from raysweep.tasks.look import look_of
+from raysweep.tasks.masks import IGNORED, MaskOptions
 from raysweep.tasks.sample import Sample
 
 
@@ -18,22 +19,31 @@ class Examined:
     """What the files of a usable sample hold.
 
     `identity` names their bytes. `stamp` (sizes and times) is theirs when they were decoded, else empty: files with
-    the same stamp need not be read again. `present` are the classes that the mask shows.
+    the same stamp need not be read again. `present` are the classes that the mask shows. `look` is the image's
+    `look_of`, 0 where it was not decoded.
     """
 
     identity: str
     stamp: str
     present: tuple[int, ...]
+    look: int = 0
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why a sample is left out; `broken` when its image is there and cannot be decoded."""
+
+    reason: str
+    broken: bool = False
 
 
 def examine(
     sample: Sample, root: Path, card: Card, masks: MaskOptions, *, decode: bool, known: Examined | None = None
-) -> Examined | str:
+) -> Examined | Unusable:
     """What a sample's files hold, or the reason why it cannot be used.
 
     With `decode` image and mask are decoded to their last pixel and compared; without, they need only exist.
-    `known` is returned as it is when the files still have its stamp. Raises RequestError for a mask value that
-    the card does not know.
+    `known` is returned as it is when the files still have its stamp.
     """
     names = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     current = sample.image
@@ -54,21 +64,27 @@ def examine(
         if not decode:
             return Examined("+".join(identities), "", ())
         current = sample.image
-        width, height = load_image(root / current).size
+        picture = load_image(root / current)
+        width, height = picture.size
+        look = look_of(picture)
         if sample.mask is None:
-            return Examined("+".join(identities), "+".join(stamps), ())
+            return Examined("+".join(identities), "+".join(stamps), (), look)
         current = sample.mask
         mask = load_mask(root / current)
     except FileNotFoundError:
-        return f"{subject()} is missing"
+        return Unusable(f"{subject()} is missing")
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        return f"{subject()} cannot be read: {reason_of(error)}".replace(f"{root}/", "")
+        reason = f"{subject()} cannot be read: {reason_of(error)}".replace(f"{root}/", "")
+        return Unusable(reason, broken=current == sample.image and not isinstance(error, UnfitError))
     if mask.shape != (height, width):
         own = f"{mask.shape[1]} x {mask.shape[0]}"
-        return f"the image is {width} x {height} px, its mask {sample.mask} is {own} px"
+        turned = ", turned by its EXIF orientation" if raw_size(root / sample.image) != (width, height) else ""
+        return Unusable(f"the image is {width} x {height} px{turned}, its mask {sample.mask} is {own} px")
     try:
         ids = masks.class_ids(mask, card.classes)
-    except RequestError as error:
-        raise RequestError(f"card {card.name}: layout.masks: {sample.mask}: {error}") from error
-    present = np.flatnonzero(np.bincount(ids.ravel()))
-    return Examined("+".join(identities), "+".join(stamps), tuple(present.tolist()))
+    except WorkError as error:
+        return Unusable(f"its mask {sample.mask}: {error}")
+    present = np.flatnonzero(np.bincount(ids.ravel(), minlength=IGNORED)[:IGNORED])
+    if not len(present):
+        return Unusable(f"its mask {sample.mask} has no pixel that counts: all are ignored")
+    return Examined("+".join(identities), "+".join(stamps), tuple(present.tolist()), look)

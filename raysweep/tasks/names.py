@@ -5,18 +5,22 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from raysweep.errors import RequestError
 from raysweep.tasks.card import Card
+from raysweep.tasks.disk import nfc
 
+T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 _OTHER_VALUES = ("yes", "no", "on", "off", "y", "n")  # other readers of YAML take these for true and false
 
 
 def class_index(card: Card, name: str, where: str, key: str) -> int:
     """The index of a class. Raises RequestError saying where the name stands and which key can map it."""
-    if name in card.classes:
-        return card.classes.index(name)
+    classes = [nfc(c) for c in card.classes]
+    if nfc(name) in classes:
+        return classes.index(nfc(name))
     near = difflib.get_close_matches(name, card.classes, n=1)
     hint = f" (nearest: {near[0]})" if near else ""
     known = ", ".join(card.classes)
@@ -29,7 +33,7 @@ def class_index(card: Card, name: str, where: str, key: str) -> int:
 
 def split_name(card: Card, value: str, splits: Mapping[str, str], where: str) -> str | None:
     """`train`, `val` or `test`; None for an empty value. `splits` maps the file's own words."""
-    value = splits.get(value, value)
+    value = by_nfc(splits).get(nfc(value), value)
     if not value:
         return None
     if value not in SPLITS:
@@ -37,6 +41,11 @@ def split_name(card: Card, value: str, splits: Mapping[str, str], where: str) ->
             f"card {card.name}: {where}: split {value!r} is none of {', '.join(SPLITS)}; map it in layout.splits"
         )
     return value
+
+
+def by_nfc(values: Mapping[str, T]) -> dict[str, T]:
+    """A card's mapping with keys in Unicode's form NFC, in which they are looked up."""
+    return {nfc(key): value for key, value in values.items()}
 
 
 def unit_pattern(value: str | None) -> str | None:
@@ -57,7 +66,7 @@ def unit_from(pattern: re.Pattern[str] | None, image: str, card: Card) -> str:
     Raises RequestError when the path does not match, or nothing says what the units are.
     """
     if pattern is not None:
-        match = pattern.search(image)
+        match = pattern.search(nfc(image))
         if not match or not match.group(1):
             raise RequestError(f"card {card.name}: layout.unit: {pattern.pattern} finds no unit in {image}")
         return match.group(1)
@@ -80,13 +89,18 @@ def inside(path: str, where: str) -> str:
 
 
 def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file, spaces stripped. Raises RequestError for a missing file, column or row."""
+    """Rows of a CSV file, spaces stripped, in Unicode's form NFC; the names of `columns` are as the card has them.
+
+    Raises RequestError for a missing file, column or row.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, skipinitialspace=True, restval="")
-            names = [(name or "").strip() for name in reader.fieldnames or []]
+            asked = {nfc(column): column for column in columns}
+            names = [nfc((name or "").strip()) for name in reader.fieldnames or []]
+            names = [asked.get(name, name) for name in names]
             reader.fieldnames = names
-            rows = [{k: (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
+            rows = [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
     for column in columns:

@@ -10,13 +10,14 @@ from pathlib import Path
 from raysweep.errors import RequestError
 from raysweep.storage import Storage
 from raysweep.tasks.card import Card
+from raysweep.tasks.oddities import Oddities, find_oddities
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `prepare` found. As text: one fact per line, images that cannot be used last."""
+    """What `prepare` found. As text: one fact per line, what a person should look at after it, images left out last."""
 
     card: str
     root: Path
@@ -25,6 +26,7 @@ class Summary:
     unit: str
     per_class: dict[str, int]
     test_sizes: list[int]
+    oddities: Oddities
     excluded: list[tuple[str, str]]
 
     def __str__(self) -> str:
@@ -35,6 +37,7 @@ class Summary:
             f"{self.card}: {self.n_images} images{of} in {self.root}",
             f"images with each class: {classes}",
             f"images tested with seed 0: {tests}",
+            *self.oddities.lines(),
         ]
         if self.excluded:
             lines.append(f"{len(self.excluded)} cannot be used:")
@@ -93,5 +96,6 @@ def _summary(task: Task) -> Summary:
         unit=task.card.unit,
         per_class={name: shown[index] for index, name in enumerate(task.card.classes)},
         test_sizes=[len(fold.test) for fold in folds(task, seed=0)],
+        oddities=find_oddities(task),
         excluded=list(task.excluded),
     )

@@ -11,8 +11,10 @@ from raysweep.tasks.task import Task
 def read_sample(task: Task, index: int) -> tuple[np.ndarray, np.ndarray | None]:
     """The image, uint8 (h, w, 3), and its class ids, uint8 (h, w), or None for classification.
 
-    Both are rescaled by `mpp / at_mpp` of the card, each edge rounded to whole pixels: images by Pillow's bicubic
-    kernel, widened when shrinking so that nothing aliases (the kernel of tiling), masks to the nearest pixel.
+    The image is turned as its EXIF orientation says, the mask is as it stands; `IGNORED` (`raysweep.tasks.masks`) is
+    the id of a pixel that counts nowhere. Both are rescaled by `mpp / at_mpp` of the card, each edge rounded to whole
+    pixels: images by Pillow's bicubic kernel, widened when shrinking so that nothing aliases (the kernel of tiling),
+    masks to the nearest pixel.
     Raises WorkError naming the file when it cannot be read or no longer fits its mask.
     """
     card, sample = task.card, task.samples[index]

@@ -8,7 +8,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task
 
-FORMAT = 1  # part of the fingerprint: raise it when the same images give other patches
+FORMAT = 2  # part of the fingerprint: raise it when the same images give other patches
 
 
 def window_px(card: Card) -> int:

@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from raysweep.patches.codec import MAX_PIXELS, decode
-from raysweep.tasks.files import load_image
+from raysweep.tasks.files import load_image, orientation_of
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: "grey", 2: "RGB"}  # without palette and transparency; https://www.w3.org/TR/png-3/#11IHDR
@@ -29,10 +29,10 @@ class Picture(NamedTuple):
 def stored_pictures(path: Path, edge: int) -> tuple[tuple[int, int], Iterator[Picture]]:
     """The size of an image, (width, height), and the patches that it becomes, one at a time.
 
-    A JPEG or PNG of 8-bit RGB or grey is one patch with the file's own bytes; other pictures become a PNG, transparent
-    parts white. An image with a side of more than `2 * edge` pixels becomes windows of at most `edge` pixels a side,
-    as PNG: what is decoded of a JPEG is not compressed with losses a second time. Raises OSError or WorkError when the
-    image cannot be decoded.
+    An upright JPEG or PNG of 8-bit RGB or grey is one patch with the file's own bytes; other pictures become a PNG,
+    turned as their EXIF orientation says, transparent parts white. An image with a side of more than `2 * edge` pixels
+    becomes windows of at most `edge` pixels a side, as PNG: what is decoded of a JPEG is not compressed with losses a
+    second time. Raises OSError or WorkError when the image cannot be decoded.
     """
     data = path.read_bytes()
     size = _plain_size(data)
@@ -61,11 +61,22 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG or PNG that can be stored as it is; None for any other file."""
     if data.startswith(_JPEG):
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        return (width, height) if colours in ("YCbCr", "RGB", "Gray") else None
+        return (width, height) if colours in ("YCbCr", "RGB", "Gray") and _upright(data) else None
     if data.startswith(_PNG) and len(data) > 25 and data[24] == 8 and data[25] in _PNG_COLOURS:
         with Image.open(io.BytesIO(data)) as image:
-            return None if image.has_transparency_data else image.size
+            plain = not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
+            size = image.size
+        return size if plain and _upright(data) else None
     return None
+
+
+def _upright(data: bytes) -> bool:
+    if data.startswith(_PNG) and not any(chunk in data for chunk in (b"eXIf", b"iTXt", b"zTXt", b"tEXt")):
+        return True  # nothing in it could say otherwise
+    with Image.open(io.BytesIO(data)) as image:
+        if data.startswith(_PNG):
+            image.load()  # what it says of its turn may stand behind its pixels
+        return orientation_of(image) == 1
 
 
 def _png(image: Image.Image) -> bytes:

@@ -13,17 +13,18 @@ import pyarrow as pa
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.card import OBJECT_METRICS, Card
-from raysweep.tasks.examine import Examined, examine
+from raysweep.tasks.examine import Examined, Unusable, examine
+from raysweep.tasks.find import find_root, find_samples
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import inside
 from raysweep.tasks.sample import Sample
 
 __all__ = ["Sample", "Task", "index_task"]
 
-FORMAT = 2  # part of the fingerprint: raise it when samples are read or divided in another way
+FORMAT = 3  # part of the fingerprint: raise it when samples are read or divided in another way
 
 _CARD_KEYS = {"name", "kind", "classes", "unit", "splits", "mpp", "at_mpp", "px"}
+_MANY, _MOST_BROKEN = 100, 0.01  # images from which on, and the part of them above which, broken ones are refused
 _INDEX = "index.parquet"
 _TASK = "task.json"
 _SCHEMA = pa.schema(
@@ -37,6 +38,7 @@ _SCHEMA = pa.schema(
         ("present", pa.list_(pa.int32())),
         ("identity", pa.string()),
         ("stamp", pa.string()),
+        ("look", pa.uint64()),
     ]
 )
 
@@ -46,7 +48,7 @@ class Task:
     """Samples in a fixed order, and what was left out: `excluded` holds (id, reason) pairs.
 
     `examined` says what the files of each sample hold, in the order of `samples`; it may be empty in a task that
-    was made by hand.
+    was made by hand. `format` is that of the program that read them.
     """
 
     card: Card
@@ -54,6 +56,7 @@ class Task:
     samples: list[Sample]
     excluded: list[tuple[str, str]] = field(default_factory=list)
     examined: list[Examined] = field(default_factory=list)
+    format: int = FORMAT
 
     @cached_property
     def masks(self) -> MaskOptions:
@@ -81,10 +84,14 @@ class Task:
 
     def save(self, folder: Storage) -> None:
         """Write the index, so that `load` needs to list and open nothing. It does not say where the files are."""
-        rows = [{**vars(s), "identity": seen.identity, "stamp": seen.stamp} for s, seen in self._pairs()]
+        rows = [
+            {**vars(s), "identity": seen.identity, "stamp": seen.stamp, "look": seen.look} for s, seen in self._pairs()
+        ]
         folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), _INDEX)
-        saved = {"card": self.card, "excluded": self.excluded}
-        folder.write_json(saved, _TASK)
+        options = layout_of(self.card)[1]  # in them, what a YAML file has as a number is a name where one is meant
+        layout = {"type": self.card.layout["type"], **options.model_dump(mode="json", exclude_unset=True)}
+        card = self.card.model_copy(update={"layout": layout})
+        folder.write_json({"card": card, "excluded": self.excluded, "format": self.format}, _TASK)
 
     @classmethod
     def load(cls, folder: Storage, data: Path | str) -> "Task":
@@ -93,11 +100,11 @@ class Task:
             raise WorkError(f"{folder.root}: there is no saved task here")
         saved = folder.read_json(_TASK)
         card = Card.model_validate(saved["card"])
-        task = cls(card, _root(card, Path(data)), [])
+        task = cls(card, find_root(card, Path(data)), [], format=saved.get("format", 0))
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
         for row in folder.read_table(_INDEX).to_pylist():
             present = tuple(row.pop("present"))
-            task.examined.append(Examined(row.pop("identity"), row.pop("stamp"), present))
+            task.examined.append(Examined(row.pop("identity"), row.pop("stamp"), present, row.pop("look", 0)))
             task.samples.append(Sample(**row, present=present))
         return task
 
@@ -111,36 +118,37 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
 
     Every image and mask is read once, in parallel, for its identity; with `check_images` it is also decoded to its
     last pixel. A missing, corrupt or mismatched file puts its sample into `excluded` with the reason, and the rest
-    goes on. `known` is an earlier index of the task: files that kept name, size and time are not read again.
+    goes on; so does a mask with a value that the card does not know. `known` is an earlier index of the task: files
+    that kept name, size and time are not read again.
 
-    Raises RequestError for a missing folder, a wrong layout option, a count that is not the card's `n_images`, an
-    unknown class value, a class without any sample (or any to train on, for given splits), a unit in two given
-    splits, or samples of which none can be used.
+    Raises RequestError for a missing folder, a wrong layout option, a count that is not the card's `n_images`, a class
+    without any sample (or any to train on, for given splits), a unit in two given splits, samples of which none can be
+    used, or, of 100 images or more, over 1 % that cannot be decoded: such a set was not copied whole.
     """
-    root = _root(card, Path(data))
+    root = find_root(card, Path(data))
     if not root.is_dir():
         raise RequestError(
             f"card {card.name}: root: the folder {root} does not exist; put the data there or set the study's data"
         )
-    layout, options = layout_of(card)
-    found = layout.index(options, root, card)
-    if card.n_images is not None and len(found) != card.n_images:
-        raise RequestError(
-            f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
-            "complete the download, or correct the card"
-        )
+    found = find_samples(card, root)
     task = Task(card, root, [])
     before = _before(task, known) if known and check_images else {}
 
-    def look(sample: Sample) -> Examined | str:
+    def look(sample: Sample) -> Examined | Unusable:
         earlier = before.get((sample.image, sample.mask))
         return examine(sample, root, card, task.masks, decode=check_images, known=earlier)
 
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
         seen = list(pool.map(look, found))
+    broken = [sample.id for sample, facts in zip(found, seen, strict=True) if getattr(facts, "broken", False)]
+    if len(found) >= _MANY and len(broken) > _MOST_BROKEN * len(found):
+        raise RequestError(
+            f"card {card.name}: {len(broken)} of {len(found)} images below {root} cannot be decoded, more than "
+            f"{_MOST_BROKEN:.0%}; copy them anew, or remove them: {', '.join(broken[:5])}{', ...' * (len(broken) > 5)}"
+        )
     for sample, facts in zip(found, seen, strict=True):
-        if isinstance(facts, str):
-            task.excluded.append((sample.id, facts))
+        if isinstance(facts, Unusable):
+            task.excluded.append((sample.id, facts.reason))
         else:
             task.samples.append(replace(sample, present=facts.present))
             task.examined.append(facts)
@@ -150,12 +158,10 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
     return task
 
 
-def _root(card: Card, data: Path) -> Path:
-    return data if card.root == "." else data / inside(card.root, f"card {card.name}: root")
-
-
 def _before(task: Task, known: Task) -> dict[tuple[str, str | None], Examined]:
-    """What an earlier index found by image and mask; nothing when it read masks otherwise."""
+    """What an earlier index found by image and mask; nothing when it read files or masks otherwise."""
+    if known.format != FORMAT:
+        return {}
     same = (known.card.classes, known.masks) == (task.card.classes, task.masks)
     return {(s.image, s.mask): seen for s, seen in known._pairs()} if same else {}
 

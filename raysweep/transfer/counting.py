@@ -10,10 +10,11 @@ from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.tasks.card import OBJECT_METRICS, Card, Objects
 from raysweep.tasks.files import load_mask
 from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.masks import IGNORED
 from raysweep.tasks.task import Task
 from raysweep.transfer.metrics import get_metric
 from raysweep.transfer.metrics.objects import ObjectMetric, overlap
-from raysweep.transfer.metrics.pixels import IGNORED, count_pixels
+from raysweep.transfer.metrics.pixels import count_pixels
 from raysweep.transfer.predictions import segmentation_table
 
 

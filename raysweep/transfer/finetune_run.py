@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysweep.randomness import torch_seed
+from raysweep.tasks.masks import IGNORED
 from raysweep.transfer.batches import Batch, Batches
 from raysweep.transfer.counting import MaskCounts
 from raysweep.transfer.images import Images, open_images
@@ -149,11 +150,11 @@ class FinetuneRun(Run):
             mask = torch.from_numpy(truth.astype(np.int64))[None]
             probabilities = torch.from_numpy(stitched).movedim(-1, 0)[None]
             log = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
-            entropy += float(F.nll_loss(log, mask, reduction="sum"))
-            pixels += mask.numel()
+            entropy += float(F.nll_loss(log, mask, ignore_index=IGNORED, reduction="sum"))
+            pixels += int((mask != IGNORED).sum())
             more_overlap, more_sizes = dice_sums(probabilities, mask)
             overlap, sizes = overlap + more_overlap, sizes + more_sizes
-        return counts.table(fold=self._job.fold), entropy / pixels + float(dice_loss(overlap, sizes))
+        return counts.table(fold=self._job.fold), entropy / max(pixels, 1) + float(dice_loss(overlap, sizes))
 
     @torch.inference_mode()
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:

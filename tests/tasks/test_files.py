@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageOps, features
 
 from raysweep.errors import WorkError
-from raysweep.tasks.files import load_image, load_mask
+from raysweep.tasks.files import IMAGE_SUFFIXES, UnfitError, load_image, load_mask, raw_size
 
 
 def save(tmp_path, picture, name="x.png", **options):
@@ -55,3 +56,93 @@ def test_colour_and_fractional_masks_are_refused(tmp_path):
         load_mask(save(tmp_path, Image.fromarray(colour)))
     with pytest.raises(WorkError, match="no class numbers"):
         load_mask(save(tmp_path, Image.fromarray(np.full((2, 2), 0.5, np.float32)), "x.tif"))
+
+
+_UPRIGHT = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+_GREY = np.random.default_rng(0).integers(0, 3, (16, 24), np.uint8)
+
+
+def _exif(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("name", "keep"), [("x.png", {}), ("x.webp", {"lossless": 1}), ("x.tif", {}), ("x.jpg", {})])
+def test_images_are_turned_as_viewers_turn_them(tmp_path, orientation, name, keep):
+    path = save(tmp_path, Image.fromarray(_UPRIGHT), name, exif=_exif(orientation), **keep)
+    with Image.open(path) as picture:
+        expected = ImageOps.exif_transpose(picture).convert("RGB")
+    assert expected.size == ((16, 24) if orientation > 4 else (24, 16))
+    assert np.array_equal(np.asarray(load_image(path)), np.asarray(expected))
+    assert raw_size(path) == (24, 16)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_orientations_that_mean_nothing_or_cannot_be_read_turn_nothing(tmp_path):
+    broken = b"Exif\x00\x00II*\x00\xff\xff\xff\xff", b"Exif\x00\x00??"
+    for name, exif in (("x.png", _exif(9)), ("y.jpg", broken[0]), ("z.jpg", broken[1])):
+        assert load_image(save(tmp_path, Image.fromarray(_UPRIGHT), name, exif=exif)).size == (24, 16)
+
+
+def test_masks_stay_as_they_are(tmp_path):
+    path = save(tmp_path, Image.fromarray(_GREY), exif=_exif(6))
+    assert np.array_equal(load_mask(path), _GREY)
+
+
+def test_webp_is_read_where_pillow_can(tmp_path):
+    assert (".webp" in IMAGE_SUFFIXES) == features.check("webp")
+    path = save(tmp_path, Image.fromarray(_UPRIGHT), "x.webp", lossless=True)
+    assert np.array_equal(np.asarray(load_image(path)), _UPRIGHT)
+    assert np.array_equal(load_mask(save(tmp_path, Image.fromarray(_GREY), "m.webp", lossless=True)), _GREY)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "says", "options"),
+    [
+        ("x.jpg", "JPEG", "is a JPEG,", {}),
+        ("x.png", "JPEG", "is a JPEG,", {}),  # whatever its suffix says
+        ("x.tif", "TIFF", "is a TIFF with JPEG compression", {"compression": "jpeg"}),
+        ("x.webp", "WEBP", "is a lossy WebP", {"quality": 90}),
+        ("x.webp", "WEBP", "is a lossy WebP", {"quality": 90, "exif": _exif(1)}),  # the pixels are not its first chunk
+        ("x.jp2", "JPEG2000", "is a JPEG 2000", {}),
+    ],
+)
+def test_masks_that_were_compressed_with_losses_are_refused_by_their_format(tmp_path, name, form, says, options):
+    path = save(tmp_path, Image.fromarray(_GREY * 100), name, format=form, **options)
+    with pytest.raises(UnfitError, match=says):
+        load_mask(path)
+
+
+def test_files_of_several_pages_are_refused_with_their_number(tmp_path):
+    pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 1, 2)]
+    for name in ("x.tif", "x.gif"):
+        path = save(tmp_path, pages[0], name, save_all=True, append_images=pages[1:])
+        for load in (load_image, load_mask):
+            with pytest.raises(UnfitError, match="holds 3 pages"):
+                load(path)
+    assert load_mask(save(tmp_path, pages[1])).max() == 1
+
+
+def test_a_pyramid_is_one_image(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "x.tif") as writer:
+        writer.write(_UPRIGHT, photometric="rgb")
+        writer.write(_UPRIGHT[::2, ::2], photometric="rgb", subfiletype=1)
+    assert np.array_equal(np.asarray(load_image(tmp_path / "x.tif")), _UPRIGHT)
+
+
+def test_masks_with_channels_are_refused_in_words(tmp_path):
+    one_hot = np.eye(3, dtype=np.uint8)[_GREY]
+    for values in (one_hot, one_hot * 255):
+        with pytest.raises(UnfitError, match="one-hot, with a channel for each of 3 classes"):
+            load_mask(save(tmp_path, Image.fromarray(values)))
+    black = np.full((*one_hot.shape[:2], 4), 255, np.uint8)
+    for values, mode, says in (
+        (np.concatenate([one_hot * 0, (one_hot[..., :1] * 255)], 2), "RGBA", "alpha channel"),
+        (np.concatenate([one_hot * 0, one_hot[..., :1]], 2), "CMYK", "colour picture"),
+        (black - np.array([0, 0, 7, 0], np.uint8), "RGBA", "colour picture"),
+    ):
+        picture = Image.frombytes(mode, (24, 16), np.ascontiguousarray(values).tobytes())
+        with pytest.raises(UnfitError, match=says):
+            load_mask(save(tmp_path, picture, "x.tif"))

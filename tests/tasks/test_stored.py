@@ -104,3 +104,16 @@ def test_windows_cover_a_large_image_and_only_the_last_ones_overlap(tmp_path_fac
     whole = seen[: max(0, height - edge), : max(0, width - edge)]
     assert (whole == 1).all()
     assert len(found) == -(-width // edge) * -(-height // edge)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_turned_picture_is_stored_upright(tmp_path, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = _save(tmp_path / name, "RGB", exif=exif)
+    size, [picture] = stored_pictures(path, 64)
+    assert size == (picture.width, picture.height) == (30, 40)
+    assert picture.data.startswith(b"\x89PNG")
+    assert np.array_equal(decode(picture.data), np.asarray(load_image(path)))
+    exif[0x0112] = 1
+    assert _one(_save(tmp_path / name, "RGB", exif=exif)).data == (tmp_path / name).read_bytes()

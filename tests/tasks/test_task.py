@@ -1,5 +1,6 @@
 """Indexing a folder: what is used, what is left out and why, what is refused, what the fingerprint covers."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from PIL import Image
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.card import Objects
+from raysweep.tasks.cards import load_card
 from raysweep.tasks.files import load_image
+from raysweep.tasks.masks import IGNORED
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Sample, Task, index_task
+from raysweep.yaml_file import parse_yaml
 
 
 @pytest.fixture
@@ -78,10 +82,96 @@ def test_a_mask_of_another_size_names_both_sizes(masked, make_card, write_image)
     assert task.samples[0].present == (0, 1)
 
 
-def test_an_unknown_mask_value_is_refused_naming_file_and_value(masked, make_card, write_image):
+def test_a_mask_with_an_unknown_value_is_left_out_naming_file_and_value(masked, make_card, write_image):
     write_image(masked / "toy" / "masks" / "1.png", np.full((8, 8), 7, np.uint8))
-    with pytest.raises(RequestError, match=r"card toy: layout\.masks: masks/1\.png: pixel value 7 is no class; known"):
-        index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+    task = index_task(make_card("segmentation", layout=PAIRS, unit="image"), masked)
+    assert [s.id for s in task.samples] == ["images/0.png", "images/2.png"]
+    ((name, reason),) = task.excluded
+    assert name == "images/1.png"
+    assert reason.startswith("its mask masks/1.png: pixel value 7 is no class; known are 0, 1; add it to layout.masks")
+
+
+def test_ignored_values_are_no_class_of_a_sample_and_a_mask_of_nothing_else_is_left_out(masked, make_card, write_image):
+    mask = np.full((8, 8), 255, np.uint8)
+    write_image(masked / "toy" / "masks" / "1.png", mask)
+    mask[:, :2] = 1
+    write_image(masked / "toy" / "masks" / "2.png", mask)
+    card = make_card("segmentation", layout={**PAIRS, "masks": {"ignore": 255}}, unit="image")
+    task = index_task(card, masked)
+    assert [s.present for s in task.samples] == [(0, 1), (1,)]
+    assert dict(task.excluded) == {"images/1.png": "its mask masks/1.png has no pixel that counts: all are ignored"}
+    ids = read_sample(task, 1)[1]
+    assert (ids.dtype, ids.tolist()) == (np.uint8, [[1, 1] + [IGNORED] * 6] * 8)
+    values = {"values": {0: "gland", 1: "gland"}, "ignore": [255]}
+    card = make_card("segmentation", layout={**PAIRS, "masks": values}, unit="image")
+    with pytest.raises(RequestError, match="no image of class background"):
+        index_task(card, masked)
+
+
+def broken_set(folder, write_image, n, n_broken):
+    for number in range(n):
+        write_image(folder / "toy" / "ab"[number % 2] / f"{number:03d}.png", number)
+    for number in range(n_broken):
+        (folder / "toy" / "ab"[number % 2] / f"{number:03d}.png").write_text("broken")
+    return folder
+
+
+def test_more_than_one_in_a_hundred_that_cannot_be_decoded_refuse_a_set(tmp_path, make_card, write_image):
+    card = make_card(layout={"type": "image_folder"}, unit="image")
+    assert len(index_task(card, broken_set(tmp_path / "few", write_image, 99, 5)).excluded) == 5
+    assert len(index_task(card, broken_set(tmp_path / "some", write_image, 200, 2)).excluded) == 2
+    many = broken_set(tmp_path / "many", write_image, 200, 3)
+    with pytest.raises(RequestError, match=r"3 of 200 images .* cannot be decoded, more than 1%; .*: a/000"):
+        index_task(card, many)
+    for number in range(3):
+        pages = [Image.new("L", (8, 8), value) for value in (number, 9)]
+        path = many / "toy" / "ab"[number % 2] / f"{number:03d}.png"
+        pages[0].save(path, "TIFF", save_all=True, append_images=pages[1:])
+    assert len(index_task(card, many).excluded) == 3, "files of another kind are whole"
+
+
+def test_a_table_finds_files_whose_names_have_another_form(tmp_path, make_card, write_image):
+    names = ["Gewebe-ä.png", "ü/Schnitt.PNG", "plain.png"]
+    for name in names:
+        write_image(tmp_path / "toy" / unicodedata.normalize("NFD", name))
+    rows = ["bild,größe,patient", *(f"{name},{c},Jörg" for name, c in zip(names, ("a", "b", "b"), strict=True))]
+    text = unicodedata.normalize("NFC", "\n".join(rows)).replace("Schnitt.PNG", "Schnitt.png")
+    (tmp_path / "toy" / "labels.csv").write_text(text)
+    size = unicodedata.normalize("NFD", "größe")
+    layout = {"type": "csv", "file": "labels.csv", "image": "{bild}", "label": size, "unit": "patient"}
+    task = index_task(make_card(layout=layout), tmp_path)
+    assert task.excluded == []
+    assert [s.id for s in task.samples] == ["Gewebe-ä.png", "ü/Schnitt.png", "plain.png"]
+    assert [s.image for s in task.samples] == [unicodedata.normalize("NFD", name) for name in names]
+    for index in range(3):
+        assert read_sample(task, index)[0].shape == (8, 8, 3)
+    folder = Storage.open(tmp_path / "saved")
+    task.save(folder)
+    assert Task.load(folder, tmp_path) == task
+
+
+def test_what_an_older_program_found_is_looked_at_again(data, make_card, tmp_path, monkeypatch):
+    index_task(make_card(), data).save(folder := Storage.open(tmp_path / "saved"))
+    saved = folder.read_json("task.json")
+    folder.write_json({k: v for k, v in saved.items() if k != "format"}, "task.json")
+    table = folder.read_table("index.parquet")
+    folder.write_table(table.drop_columns("look"), "index.parquet")
+    known = Task.load(folder, data)
+    monkeypatch.setattr("raysweep.tasks.examine.load_image", lambda path: (_ for _ in ()).throw(OSError("new rule")))
+    with pytest.raises(RequestError, match="new rule"):
+        index_task(make_card(), data, known=known)
+
+
+def test_numbers_that_are_names_stay_as_they_were_written_in_a_saved_task(tmp_path, make_card, write_image):
+    for number in range(2):
+        write_image(tmp_path / "toy" / "images" / f"{number}.png", number)
+        write_image(tmp_path / "toy" / "masks" / f"{number}.png", np.eye(8, dtype=np.uint8))
+    keys = make_card("segmentation", layout=PAIRS, unit="image").model_dump(exclude={"classes", "layout"})
+    text = "classes: [007, 1e3]\nlayout: {type: image_mask_pairs, masks: {values: {0: 007, 1: 1e3}}}"
+    task = index_task(load_card({**keys, **parse_yaml(text, "x")}, []), tmp_path)
+    folder = Storage.open(tmp_path / "saved")
+    task.save(folder)
+    assert Task.load(folder, tmp_path).masks.values == task.masks.values == {0: "007", 1: "1e3"}
 
 
 def test_a_class_that_no_mask_shows_is_refused(masked, make_card):
@@ -291,7 +381,7 @@ def test_a_known_task_does_not_answer_for_another_reading_of_masks(masked, make_
     assert again == index_task(make_card("segmentation", layout=flipped, unit="image"), masked)
     assert again.masks.values == {0: "gland", 1: "background"}
     only = {**PAIRS, "masks": {"values": {0: "background"}}}
-    with pytest.raises(RequestError, match="pixel value 1 is no class"):
+    with pytest.raises(RequestError, match=r"can be used .*pixel value 1 is no class"):
         index_task(make_card("segmentation", layout=only, unit="image"), masked, known=known)
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from raysweep.tasks.masks import IGNORED
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 
 
@@ -32,3 +33,25 @@ def test_a_perfect_map_has_no_loss() -> None:
 
 def test_classification_loss() -> None:
     assert classification_loss(torch.zeros(3, 4), torch.tensor([0, 1, 2])).item() == pytest.approx(np.log(4))
+
+
+def test_ignored_pixels_count_nowhere() -> None:
+    logits = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    masks = torch.arange(48).view(2, 4, 6) % 3
+    cut = segmentation_loss(logits[..., :4], masks[..., :4])
+    masks[..., 4:] = IGNORED
+    loss = segmentation_loss(logits, masks)
+    torch.testing.assert_close(loss, cut)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad[..., 4:] == 0).all()
+    assert (logits.grad[..., :4] != 0).all()
+
+
+def test_a_batch_of_ignored_pixels_teaches_nothing() -> None:
+    logits = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((1, 3, 3), IGNORED))
+    loss.backward()
+    assert logits.grad is not None
+    assert loss.item() == 0
+    assert (logits.grad == 0).all()

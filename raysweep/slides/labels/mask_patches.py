@@ -6,12 +6,13 @@ import imagecodecs
 import numpy as np
 import shapely
 
+from raysweep.patches.schema import NO_CLASS
 from raysweep.slides.annotations.rasterize import rasterize
 from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.objects import Regions
 from raysweep.slides.labels.pieces import pieces
 from raysweep.slides.labels.spec import LabelSpec
-from raysweep.slides.labels.values import NO_CLASS, ValueMap
+from raysweep.slides.labels.values import ValueMap
 
 _PNG_LEVEL = 5
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raysweep.errors import WorkError
+from raysweep.patches.schema import NO_CLASS
 from raysweep.slides.labels.spec import IGNORE, LabelSpec
 
-NO_CLASS = 255
 _UNKNOWN = -1
 
 

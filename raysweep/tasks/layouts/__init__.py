@@ -15,6 +15,7 @@ from typing import Any
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
+from raysweep.tasks.masks import MOST_CLASSES
 from raysweep.tasks.parse import parse
 from raysweep.tasks.sample import Sample
 
@@ -71,4 +72,6 @@ def layout_of(card: Card) -> tuple[Layout, Any]:
     masks = getattr(options, "masks", None)
     if masks is not None:
         masks.check(card.classes, f"{where}.masks")
+    if card.kind == "segmentation" and len(card.classes) > MOST_CLASSES:
+        raise RequestError(f"card {card.name}: classes: at most {MOST_CLASSES} fit a mask")
     return found, options

@@ -9,7 +9,7 @@ from raysweep.model import Model
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import class_index, inside, read_rows, split_name
+from raysweep.tasks.names import by_nfc, class_index, inside, read_rows, split_name
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.templates import columns_of, fill, template
 
@@ -48,13 +48,14 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     named = [c for c in (label_column, options.unit, options.split) if c]
     columns = columns_of(options.image, mask_template or "") + named
     file = inside(options.file, f"card {card.name}: layout.file")
+    labels = by_nfc(options.labels)
     samples: dict[str, Sample] = {}
     for number, row in enumerate(read_rows(root / file, card, columns), start=2):
         where = f"{file} row {number}"
         label = None
         if label_column:
             value = row[label_column]
-            name = options.labels.get(value, value)
+            name = labels.get(value, value)
             if name is None:
                 continue
             label = class_index(card, name, where, "layout.labels")

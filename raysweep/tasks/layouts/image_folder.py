@@ -8,9 +8,10 @@ from pydantic import Field, field_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
+from raysweep.tasks.disk import Disk, files_below, left_by_tools, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout
-from raysweep.tasks.names import class_index, unit_from, unit_pattern
+from raysweep.tasks.names import by_nfc, class_index, unit_from, unit_pattern
 from raysweep.tasks.sample import Sample
 
 
@@ -28,27 +29,29 @@ class Options(Model):
 
 @layout("image_folder", Options, {"classification"})
 def index(options: Options, root: Path, card: Card) -> list[Sample]:
-    """Every image below a class folder, sorted by path.
+    """Every image below a class folder, sorted by path, but for what tools leave there (`left_by_tools`).
 
     Raises RequestError for a missing split folder, a class folder of no known class, or a path without a unit.
     """
-    pattern = re.compile(options.unit) if options.unit else None
+    pattern = re.compile(nfc(options.unit)) if options.unit else None
     tops: list[tuple[Path, str | None]] = [(root, None)]
     if options.splits:
-        tops = [(root / name, split) for name, split in options.splits.items()]
+        disk = Disk(root)
+        tops = [(root / disk.find(name), split) for name, split in options.splits.items()]
+    folders = by_nfc(options.folders)
     samples = []
     for top, split in tops:
         if not top.is_dir():
             raise RequestError(f"card {card.name}: layout.splits: the folder {top} does not exist")
-        for folder in sorted(path for path in top.iterdir() if path.is_dir() and path.name[0] not in "._"):
-            name = options.folders.get(folder.name, folder.name)
+        for folder in sorted(path for path in top.iterdir() if path.is_dir()):
+            if left_by_tools(folder.name) or folder.name[0] == "_":
+                continue
+            name = folders.get(nfc(folder.name), folder.name)
             if name is None:
                 continue
             label = class_index(card, name, f"folder {folder}", "layout.folders")
-            for path in folder.rglob("*"):
-                if path.suffix.lower() not in IMAGE_SUFFIXES or path.name[0] == "." or not path.is_file():
-                    continue
-                image = path.relative_to(root).as_posix()
-                unit = unit_from(pattern, image, card)
-                samples.append(Sample(image, image, None, label, unit, split))
+            for image, _ in files_below(root, folder.relative_to(root).as_posix()):
+                if Path(image).suffix.lower() in IMAGE_SUFFIXES:
+                    unit = unit_from(pattern, image, card)
+                    samples.append(Sample(image, image, None, label, unit, split))
     return sorted(samples, key=lambda sample: sample.image)

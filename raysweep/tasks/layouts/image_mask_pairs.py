@@ -8,7 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
+from raysweep.tasks.disk import Disk, files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
+from raysweep.tasks.globs import glob_matcher, literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import inside, read_rows, split_name, unit_from, unit_pattern
@@ -36,7 +38,10 @@ class Table(Model):
 class Options(Model):
     """Where the pairs are, and what their names mean."""
 
-    images: str = Field("images/*.png", description="glob of the images, below the root; ** goes into subfolders")
+    images: str = Field(
+        "images/*.png",
+        description="glob of the images, below the root; ** goes into subfolders; *.png finds .PNG",
+    )
     mask: str = Field("masks/{stem}.png", description="path of a mask: {stem}, {name}, {folder}, {image} of the image")
     masks: MaskOptions = MaskOptions()
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
@@ -56,14 +61,13 @@ class Options(Model):
 def index(options: Options, root: Path, card: Card) -> list[Sample]:
     """Every image that the glob finds, sorted by path, with the mask that the template names.
 
+    What tools leave (`left_by_tools`) is not found, but in folders that the glob names without a wildcard.
     A table may list more images than the glob finds. Raises RequestError for a glob that finds nothing, an image
     that the table does not list, an unknown split, or an image without a unit.
     """
     glob = inside(options.images, f"card {card.name}: layout.images")
-    images = sorted(path.relative_to(root).as_posix() for path in root.glob(glob) if _is_image(path))
-    if not images:
-        raise RequestError(f"card {card.name}: layout.images: {glob} finds no image below {root}")
-    pattern = re.compile(options.unit) if options.unit else None
+    images = _find(glob, root, card)
+    pattern = re.compile(nfc(options.unit)) if options.unit else None
     rows = _rows(options.table, root, card)
     samples = []
     for image in images:
@@ -73,7 +77,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         unit, split = None, None
         if options.table:
             key = fill(options.table.image, names)
-            row = rows.get(key)
+            row = rows.get(nfc(key))
             if row is None:
                 raise RequestError(f"card {card.name}: {options.table.file} has no row for {key} ({image})")
             if options.table.unit:
@@ -89,8 +93,17 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     return samples
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _find(glob: str, root: Path, card: Card) -> list[str]:
+    """The images of a glob below the root, sorted."""
+    matches, below = glob_matcher(glob), Disk(root).find(literal_folder(glob))
+    found = [path for path, _ in files_below(root, below) if matches(path)] if (root / below).is_dir() else []
+    images = sorted(path for path in found if Path(path).suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        other = f"; {len(found)} files match, none of a type that is read: {', '.join(sorted(IMAGE_SUFFIXES))}"
+        raise RequestError(
+            f"card {card.name}: layout.images: {glob} finds no image below {root}{other if found else ''}"
+        )
+    return images
 
 
 def _rows(table: Table | None, root: Path, card: Card) -> dict[str, dict[str, str]]:

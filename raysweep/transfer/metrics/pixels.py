@@ -15,11 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from raysweep.tasks.masks import IGNORED
 from raysweep.transfer.metrics import register
 from raysweep.transfer.metrics.metric import Additive, divide, nanmean
 from raysweep.transfer.metrics.rows import Rows
-
-IGNORED = 255  # class id of pixels that are in no count
 
 
 def count_pixels(predicted: np.ndarray, truth: np.ndarray, n_classes: int) -> np.ndarray:

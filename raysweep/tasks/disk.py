@@ -1,0 +1,108 @@
+"""Names as they stand on disk: which files are a set's own, and which file a name of a table means."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from raysweep.errors import RequestError
+
+# Folders that file servers, archives and viewers leave between the images; what is hidden needs no entry here.
+_OF_TOOLS = frozenset({
+    "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "__pycache__", "thumbs",
+    "lost+found", "system volume information",
+})  # fmt: skip
+
+
+def nfc(text: str) -> str:
+    """The one form in which names are compared: macOS writes `ä` as two characters, tables mostly as one."""
+    return unicodedata.normalize("NFC", text)
+
+
+def left_by_tools(name: str) -> bool:
+    """Whether a file or folder of this name is no part of a set: hidden, or left there by a tool."""
+    return name.startswith(".") or name.casefold() in _OF_TOOLS
+
+
+def files_below(root: Path, below: str = "", *, leftovers: bool = False) -> Iterator[tuple[str, str | None]]:
+    """Each file below the folder `below` of `root`: its POSIX path below `root`, and None.
+
+    At any depth, names in order, links followed. What tools leave (`left_by_tools`) is not part of it; with `leftovers`
+    it is, and the second item is the name that makes it one. `below` itself may have any name. Raises RequestError for
+    a folder that cannot be listed.
+    """
+    folder = root / below if below else root
+    yield from _walk(folder, f"{below}/" if below else "", None, leftovers, frozenset())
+
+
+def _walk(
+    folder: Path, prefix: str, left: str | None, leftovers: bool, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, str | None]]:
+    try:
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in above:
+            return  # a link to a folder that it stands in
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        if left is not None:
+            return  # a file server's own folder, which only the server may read
+        raise RequestError(f"the folder {folder} cannot be listed ({error.strerror or error})") from error
+    for entry in entries:
+        reason = left or (entry.name if left_by_tools(entry.name) else None)
+        if reason is not None and not leftovers:
+            continue
+        if entry.is_dir():
+            below = above | {(here.st_dev, here.st_ino)}
+            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", reason, leftovers, below)
+        elif entry.is_file() or entry.is_symlink():  # a link to nothing is a file that is missing
+            yield prefix + entry.name, reason
+
+
+class Disk:
+    """The names in a folder. Each of its folders is listed once, when something in it is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: dict[str, frozenset[str]] = {}
+        self._forms: dict[str, dict[str, list[str]]] = {}
+
+    def find(self, path: str) -> str:
+        """A relative POSIX path as it stands on disk, each part in the form that it has there.
+
+        A part that is not there exactly may differ in its Unicode form or, in its suffix, in case. The path is given
+        back as it is when nothing, or more than one thing, can be meant by it.
+        """
+        found = ""
+        for part in PurePosixPath(path).parts:
+            name = self._named(found, part)
+            if name is None:
+                return path
+            found = f"{found}/{name}" if found else name
+        return found
+
+    def _named(self, folder: str, name: str) -> str | None:
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(self._root / folder))
+            except OSError:
+                self._names[folder] = frozenset()
+        names = self._names[folder]
+        if name in names:
+            return name
+        if folder not in self._forms:
+            forms = self._forms[folder] = {}
+            for other in sorted(names):
+                for form in {nfc(other), _any_case(other)}:
+                    forms.setdefault(form, []).append(other)
+        for form in (nfc(name), _any_case(name)):
+            same = self._forms[folder].get(form, [])
+            if len(same) == 1:
+                return same[0]
+        return None
+
+
+def _any_case(name: str) -> str:
+    """The name in one form, its suffix in small letters. The slash keeps it apart from every name."""
+    stem, dot, suffix = nfc(name).rpartition(".")
+    return f"/{stem}{dot}{suffix.lower()}" if dot else f"/{nfc(name)}"

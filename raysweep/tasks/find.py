@@ -1,0 +1,44 @@
+"""The samples that a card's layout finds, under names that are the same on every disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from raysweep.errors import RequestError
+from raysweep.tasks.card import Card
+from raysweep.tasks.disk import Disk, nfc
+from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.names import inside
+from raysweep.tasks.sample import Sample
+
+
+def find_root(card: Card, data: Path) -> Path:
+    """The card's folder below `data`, whether it is there or not. Raises RequestError for one outside of it."""
+    if card.root == ".":
+        return data
+    path = inside(card.root, f"card {card.name}: root")
+    return data / (path if (data / path).exists() else Disk(data).find(path))
+
+
+def find_samples(card: Card, root: Path) -> list[Sample]:
+    """Every sample of the layout; no image is opened.
+
+    Ids and units are in Unicode's form NFC, `image` and `mask` as the files are called on this disk. Raises
+    RequestError as the layout does, for a count that is not the card's `n_images`, and for two samples of one name.
+    """
+    layout, options = layout_of(card)
+    found = layout.index(options, root, card)
+    if card.n_images is not None and len(found) != card.n_images:
+        raise RequestError(
+            f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
+            "complete the download, or correct the card"
+        )
+    disk, samples = Disk(root), dict[str, Sample]()
+    for sample in found:
+        name = nfc(sample.id)
+        if name in samples:
+            raise RequestError(
+                f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
+            )
+        mask = None if sample.mask is None else disk.find(sample.mask)
+        samples[name] = replace(sample, id=name, unit=nfc(sample.unit), image=disk.find(sample.image), mask=mask)
+    return list(samples.values())
