@@ -139,11 +139,11 @@ class Lane:
             self._record({"event": "asked", "trial": number, "params": params})
             self._running.add(number)
             return Work(kind, number, params)
-        params = self._final_params()
-        assert params is not None
+        wanted = self._final_params()
+        assert wanted is not None
         self._record({"event": "asked", "final": self.repeat.number})
         self._running.add("final")
-        return Work(kind, self.repeat.number, params)
+        return Work(kind, self.repeat.number, wanted)
 
     def report(self, number: int, evaluation: Evaluation, seconds: float) -> bool:
         """Record an evaluation of a trial; True when the trial should stop here. `seconds`: of this attempt so far."""

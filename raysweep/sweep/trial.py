@@ -111,7 +111,7 @@ class TransferTrial(tune.Trainable):
             self._evaluations.append(_plain(evaluation))
         name = f"{cell.task}-fold{fold}.parquet"
         self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
-        final = {"predictions": f"{PARTS}/{name}", "reason": ""}
+        final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": ""}
         if choice := run.choice():
             final |= {"params": choice.params, "chosen_by": choice.by, "edge": choice.edge}
         return {"final": final}
@@ -178,7 +178,7 @@ def _keep(kept: OrderedDict[Any, _T], key: Any, make: Callable[[], _T]) -> _T:
 def _plain(evaluation: Evaluation) -> dict[str, Any]:
     plain = {
         "step": int(evaluation.step),
-        "train_loss": float(evaluation.train_loss),
+        "train_loss": None if evaluation.train_loss is None else float(evaluation.train_loss),
         "val_loss": float(evaluation.val_loss),
         "val_metric": float(evaluation.val_metric),
     }

@@ -107,7 +107,7 @@ class FrozenRun(Run):
             right = rows[np.arange(len(rows)), labels].astype(np.float64)
             loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()
             metric = score(table, task.card.metric, task.card.kind)
-            found.append(Evaluation(place + 1, math.nan, float(loss), metric, {self._protocol.setting: value}))
+            found.append(Evaluation(place + 1, None, float(loss), metric, {self._protocol.setting: value}))
         return found
 
     def _best(self) -> int | None:

@@ -56,7 +56,7 @@ class Evaluation:
     """
 
     step: int
-    train_loss: float  # mean over the steps since the last evaluation; nan of a frozen protocol
+    train_loss: float | None  # mean over the steps since the last evaluation; None of a frozen protocol
     val_loss: float
     val_metric: float  # nan where undefined (see transfer.metrics)
     setting: dict[str, Any] | None = None  # of a frozen protocol
