@@ -103,14 +103,15 @@ def _value_cell(cell: CellRef | None, e: Estimate | None) -> ValueCell:
 
 
 def _labels(found: list[Estimate]) -> tuple[str, str, str]:
-    """What a fraction amounts to: `12 images`, `4 patients`, `val: 3 (1)`."""
+    """What a fraction amounts to: `12 images`, `4 patients`, `val: 3 (1)`; a frozen protocol has no val."""
     if not found:
         return "", "", ""
     e = found[0]
     images = f"{e.n_images} image{'s' * (e.n_images != 1)}"
-    if e.unit == "image":
-        return images, "", f"val: {e.n_val_images}"
-    return images, f"{e.n_train_units} {_units(e.unit, e.n_train_units)}", f"val: {e.n_val_images} ({e.n_val_units})"
+    units = "" if e.unit == "image" else f"{e.n_train_units} {_units(e.unit, e.n_train_units)}"
+    if not e.n_val_images:
+        return images, units, "cross-validated"
+    return images, units, f"val: {e.n_val_images}" + (f" ({e.n_val_units})" if units else "")
 
 
 def _units(unit: str, count: int) -> str:

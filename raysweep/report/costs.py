@@ -37,7 +37,10 @@ def read_costs(cells: Sequence[CellRef], rows: Mapping[str, pa.Table]) -> Costs:
         finals = {row["repeat"]: row["train_seconds"] or 0.0 for row in rows[cell.path].to_pylist()}
         values = [len(trials), ends["pruned"], ends["failed"], search, len(finals), sum(finals.values()) / 60]
         sums = [a + b for a, b in zip(sums, values, strict=True)]
-        lines.append([cell.checkpoint, cell.task, cell.protocol, percent(cell.fraction), *_words(values)])
+        words = _words(values)
+        if not trials:  # a frozen protocol's
+            words[:4] = ["no trials", "", "", ""]
+        lines.append([cell.checkpoint, cell.task, cell.protocol, percent(cell.fraction), *words])
     table = Table("search", _HEADERS, lines, frozenset(_HEADERS[3:]))
     return Costs(table, _words(sums), reasons.most_common(_REASONS))
 

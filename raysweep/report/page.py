@@ -48,6 +48,7 @@ class Parts:
     marks: dict[str, Mark]
     missing: Table
     costs: Costs
+    paths: Table
     slides: Slides
     checkpoints: Table
     leaks: Sequence[str]
@@ -114,8 +115,9 @@ def _methods(parts: Parts) -> dict[str, Any]:
         "one_pretraining": sorted({e.cell.checkpoint for e in parts.estimates if e.pretrainings == 1}),
         "image": any(e.unit == "image" for e in parts.estimates),
         "single_repeat": any(e.interval.n_repeats == 1 for e in parts.estimates),
-        "few_val": any(e.n_val_units < VAL_UNITS_FOR_METRIC for e in parts.estimates),
+        "few_val": any(0 < e.n_val_units < VAL_UNITS_FOR_METRIC for e in parts.estimates),
         "val_units": VAL_UNITS_FOR_METRIC,
+        "frozen": any(not e.n_val_images for e in parts.estimates),
         "whole_pool": any(e.cell.fraction == 1 for e in parts.estimates),
         "folded": any(e.n_folds > 1 for e in parts.estimates),
         "family": sum(len(b.rows) for b in parts.differences),

@@ -10,6 +10,7 @@ from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.page import Parts, render
+from raysweep.report.paths import paths_table
 from raysweep.report.registration import changes
 from raysweep.report.rows import read_rows
 from raysweep.report.slides import read_slides
@@ -51,6 +52,7 @@ def write_report(
     look = marks(names)
     sources, leaks = checkpoint_table(checkpoints, findings.test_units)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
+    paths = paths_table([c for c in cells if c.path in rows])
     primary = [c for c in findings.comparisons if c.primary]
     parts = Parts(
         study=study,
@@ -68,6 +70,7 @@ def write_report(
         marks=look,
         missing=missing_table(cells),
         costs=costs,
+        paths=paths,
         slides=slides,
         checkpoints=sources,
         leaks=leaks,
@@ -77,7 +80,7 @@ def write_report(
     tables = [
         main_table(cells, findings), results_table(estimates),
         differences_table(findings.comparisons, baseline, bool(changed)), per_class_table(estimates, rows),
-        costs.table, slides.table, sources, parts.missing,
+        costs.table, paths, slides.table, sources, parts.missing,
     ]  # fmt: skip
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip

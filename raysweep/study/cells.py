@@ -15,7 +15,6 @@ from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
 from raysweep.transfer.decoders import Choice
 from raysweep.transfer.features import features_inputs
-from raysweep.transfer.protocol import get_protocol
 
 
 @dataclass(frozen=True)
@@ -69,10 +68,11 @@ class _Planner:
         transfer = self._study.transfer
         starts = _by_fold(checkpoint, cell.task, number, plan.n_folds)
         first = _by_fold(checkpoint, cell.task, 0, plan.n_folds)
+        served = transfer.search == "once" and number > 0 and not cell.frozen  # by repeat 0's search
         inputs = repeat_inputs(
             transfer,
             checkpoints=[start.artefact.fingerprint for start in starts],
-            searched_on=[s.artefact.fingerprint for s in first] if transfer.search == "once" and number else None,
+            searched_on=[s.artefact.fingerprint for s in first] if served else None,
             task=plan.artefact.fingerprint,
             protocol=cell.protocol,
             kind=cell.kind,
@@ -83,7 +83,7 @@ class _Planner:
         )
         home = self._home.at("cells", cell.checkpoint, cell.task, cell.protocol, f"{cell.fraction:g}")
         features: tuple[Storage, ...] = ()
-        if get_protocol(cell.protocol).frozen:
+        if cell.frozen:
             made = (self._features_of(start.artefact, checkpoint.name, cell.task, plan) for start in starts)
             features = tuple(plan.artefact.folder for plan in made)
         weights = tuple(start.artefact.folder for start in starts)

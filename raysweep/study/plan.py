@@ -11,7 +11,6 @@ from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
 from raysweep.transfer.decoders import Choice
-from raysweep.transfer.protocol import get_protocol
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
 
@@ -141,14 +140,16 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
         if todo:
             plan = graph.tasks[cell.task]
             searches = len(todo) if transfer.search == "each" else sum(r.number == 0 for r in todo)
-            trials, finals = transfer.trials * searches * plan.n_folds, len(todo) * plan.n_folds
+            trials = 0 if cell.frozen else transfer.trials * searches * plan.n_folds
+            finals = len(todo) * plan.n_folds
             totals.trials += trials
             totals.finals += finals
-            if not get_protocol(cell.protocol).frozen:
+            if not cell.frozen:
                 backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
                 images = (trials + finals) * transfer.steps * transfer.batch
                 totals.seconds += images * seconds_per_image(backbone, graph.fits.px[cell.checkpoint, cell.task])
-            work = f"{_count(len(todo), 'repeat')}: {_count(trials, 'trial')}, {_count(finals, 'final')}"
+            tried = "no trials (a path, cross-validated)" if cell.frozen else _count(trials, "trial")
+            work = f"{_count(len(todo), 'repeat')}: {tried}, {_count(finals, 'final')}"
             work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
         state = _states([r.artefact for r in cell.repeats])
         rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work])

@@ -110,4 +110,6 @@ def _cell(cell: Cell, running: bool) -> list[str]:
         details += "".join(
             f", {total[n]} {word}" for n, word in (("pruned", "stopped early"), ("failed", "failed")) if total[n]
         )
+    if cell.frozen:
+        details += ", no trials"
     return [f"cell {cell.name.replace('/', ' / ')}", state, reason, details]

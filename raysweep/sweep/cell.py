@@ -7,6 +7,7 @@ from typing import Any
 from raysweep.storage import Artefact, Storage
 from raysweep.transfer import schema
 from raysweep.transfer.decoders import Choice
+from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
@@ -55,6 +56,11 @@ class Cell:
         """What people call it: checkpoint/task/protocol/fraction."""
         return f"{self.checkpoint}/{self.task}/{self.protocol}/{self.fraction:g}"
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it has no trials: each repeat is a final alone, which chooses its setting on the path in `space`."""
+        return get_protocol(self.protocol).frozen
+
 
 def repeat_inputs(
     transfer: TransferSpec,
@@ -73,15 +79,17 @@ def repeat_inputs(
 
     `checkpoints` (one, or one for each fold) and `task` are fingerprints, `space` is what `load_space` returned,
     `seed` is the study's, `decoder` that of a segmentation task. `searched_on` are the checkpoints of repeat 0 where
-    its search serves this repeat too. Of the budget only what the protocol uses counts, and neither the number of
-    repeats nor the study's other protocols, fractions and spaces: changing those must not repeat this one.
+    its search serves this repeat too. Of the budget only what the protocol uses counts (a frozen one uses nothing: its
+    path is its space), and neither the number of repeats nor the study's other protocols, fractions and spaces:
+    changing those must not repeat this one.
     """
-    keys = {"fraction_of", *get_protocol(protocol).budget}
+    how = get_protocol(protocol)
+    keys = {"fraction_of", *how.budget}
     budget = transfer.model_dump(mode="json", include=keys)
-    if transfer.parallel_per_repeat > 1:
+    if transfer.parallel_per_repeat > 1 and not how.frozen:
         budget["parallel_per_repeat"] = transfer.parallel_per_repeat
     inputs = {
-        "format": [schema.FORMAT, _SEARCH_FORMAT],
+        "format": [schema.FORMAT, how.path_format if isinstance(how, FrozenProtocol) else _SEARCH_FORMAT],
         "checkpoints": list(checkpoints),
         "task": task,
         "protocol": protocol,

@@ -36,7 +36,15 @@ TRIAL_SCHEMA = pa.schema(
         ("trial_seconds", pa.float64()),  # device-seconds, repeated attempts included
     ]
 )
-FINAL_SCHEMA = RESULT_SCHEMA.append(pa.field("evaluations", pa.list_(pa.struct([("fold", pa.int32()), *_NUMBERS]))))
+_PLACES = [("fold", pa.int32()), ("setting", pa.string())]  # JSON; of a frozen protocol, whose steps are a path's
+FINAL_SCHEMA = pa.schema(
+    [
+        *RESULT_SCHEMA,
+        ("chosen_by", pa.list_(pa.string())),  # one per fold: how a frozen protocol chose its setting
+        ("edge", pa.list_(pa.string())),  # one per fold: the setting whose best value is at an end of its path, or ""
+        ("evaluations", pa.list_(pa.struct([*_PLACES, *_NUMBERS]))),
+    ]
+)
 
 
 def finish_repeat(
@@ -65,6 +73,8 @@ def finish_repeat(
         "search_seconds": search_seconds,
         "train_seconds": train_seconds,
         "versions": json.dumps(versions(), sort_keys=True),
+        "chosen_by": [f.chosen_by if f else "" for f in finals],
+        "edge": [f.edge if f else "" for f in finals],
         "evaluations": [{"fold": lane.fold, **e} for lane, f in zip(lanes, finals, strict=True) if f
                         for e in f.evaluations],
     }  # fmt: skip
@@ -118,7 +128,7 @@ def _result(
         "protocol": cell.protocol,
         "fraction": cell.fraction,
         "repeat": repeat.number,
-        "search": transfer.search,
+        "search": "none" if cell.frozen else transfer.search,
         **{size: mean(size) for size in ("n_images", "n_units", "n_val_images", "n_val_units")},
         "n_test_images": None if predictions is None else predictions.num_rows,
         "n_test_units": None if predictions is None else len(predictions["unit"].unique()),

@@ -53,6 +53,8 @@ class FinalRecord(Attempted):
     evaluations: list[Evaluation] = field(default_factory=list)
     predictions: str = ""  # file below the repeat's folder
     reason: str = ""
+    chosen_by: str = ""  # of a frozen protocol, whose final chooses its setting: how, in words
+    edge: str = ""  # its setting's name where the best value is at an end of the path
 
     @property
     def done(self) -> bool:
@@ -65,7 +67,7 @@ class History:
     Events: `opened` (fold, folds, trials, select and the sizes of the draw), `asked` (trial with params, or final),
     `reported` (trial, an evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason,
     seconds), `lost` (trial or final whose attempt came to nothing through no fault of its setting), `final` (it is
-    done: params, evaluations, predictions or a reason, seconds).
+    done: params, evaluations, predictions or a reason, seconds; of a frozen protocol chosen_by and edge).
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -119,6 +121,7 @@ class History:
         if kind == "final":
             final.params, final.evaluations = event["params"], event["evaluations"]
             final.predictions, final.reason = event["predictions"], event["reason"]
+            final.chosen_by, final.edge = event.get("chosen_by", ""), event.get("edge", "")
             final.attempt_seconds = event["seconds"]
         else:
             final.begin()

@@ -40,7 +40,7 @@ class Lane:
 
     Every event is on disk before it has an effect, and every decision is a function of the events: a lane made
     from the journal of a killed run goes on as that run would have. Trials come one after another
-    (`parallel_per_repeat` at once); the final follows when the last trial is told.
+    (`parallel_per_repeat` at once); the final follows when the last trial is told. A frozen protocol has a final alone.
     """
 
     def __init__(
@@ -73,18 +73,20 @@ class Lane:
     @property
     def trials(self) -> int:
         """How many settings its own search tries."""
-        return 0 if self._searched_by else self._transfer.trials
+        return 0 if self._searched_by or self.cell.frozen else self._transfer.trials
 
     @property
     def searched(self) -> bool:
         """Whether every trial was told, here or where it is searched."""
         lane = self._searched_by or self
-        return lane.history.n_told >= self._transfer.trials
+        return lane.history.n_told >= lane.trials
 
     @property
     def done(self) -> bool:
         """Whether the final is done, or there is none because no setting trained to its end."""
-        return self.searched and (self.best() is None or (self.history.final is not None and self.history.final.done))
+        return self.searched and (
+            self._final_params() is None or (self.history.final is not None and self.history.final.done)
+        )
 
     @property
     def left(self) -> int:
@@ -108,7 +110,7 @@ class Lane:
 
     def failure(self) -> str:
         """Why there is no result, once the lane is done; empty when there is one."""
-        if self.best() is not None:
+        if self._final_params() is not None:
             return self.history.final.reason if self.history.final else ""
         lane = self._searched_by or self
         reasons = [t.reason for t in lane.history.told() if t.reason]
@@ -137,11 +139,11 @@ class Lane:
             self._record({"event": "asked", "trial": number, "params": params})
             self._running.add(number)
             return Work(kind, number, params)
-        best = self.best()
-        assert best is not None
+        wanted = self._final_params()
+        assert wanted is not None
         self._record({"event": "asked", "final": self.repeat.number})
         self._running.add("final")
-        return Work(kind, self.repeat.number, best.params)
+        return Work(kind, self.repeat.number, wanted)
 
     def report(self, number: int, evaluation: Evaluation, seconds: float) -> bool:
         """Record an evaluation of a trial; True when the trial should stop here. `seconds`: of this attempt so far."""
@@ -184,6 +186,13 @@ class Lane:
     def release(self, work: Work) -> None:
         """Nobody works on this any more, whether or not it came to an end."""
         self._running.discard(_key(work))
+
+    def _final_params(self) -> dict[str, Any] | None:
+        """What the final is given: the chosen setting, or the path that a frozen protocol chooses from by itself."""
+        if self.cell.frozen:
+            return self.cell.space
+        best = self.best()
+        return None if best is None else best.params
 
     def _record(self, event: Event) -> None:
         self._journal.append(event)

@@ -122,7 +122,7 @@ class _Opener:
         if root not in self.tasks:
             task = Task.load(cell.task_folder, self._data)
             self.tasks[root] = task, folds(task, self._seed)
-        if self._transfer.search == "each":
+        if self._transfer.search == "each" or cell.frozen:
             return [self._lane(cell, repeat, fold) for fold in self.tasks[root][1]]
         if cell.repeats[0].number:
             raise WorkError("the search of repeat 0 serves all, and repeat 0 could not be made")
@@ -136,9 +136,10 @@ class _Opener:
     def _lane(self, cell: Cell, repeat: Repeat, fold: Fold, searched_by: Lane | None = None) -> Lane:
         root, transfer = cell.task_folder.root, self._transfer
         task, divisions = self.tasks[root]
-        key = (root, fold.index, cell.fraction, repeat.number)
+        val = 0.0 if cell.frozen else transfer.val
+        key = (root, fold.index, cell.fraction, val, repeat.number)
         if key not in self._sizes:
-            d = draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of, val=transfer.val,
+            d = draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of, val=val,
                               draw=repeat.number, seed=self._seed)  # fmt: skip
             self._sizes[key] = DrawSizes(d.n_images, d.n_units, len(d.val), d.n_val_units)
         return Lane(cell, repeat, fold.index, len(divisions), transfer, self._seed, sizes=self._sizes[key],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
-from raysweep.transfer.protocol import check_space
+from raysweep.transfer.protocol import check_space, get_protocol, read_path
 from raysweep.yaml_file import load_yaml
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def load_space(
     Looked up in the study's own `transfer.spaces`, then as `<name>.yaml` or `search_spaces/<name>.yaml` in each
     of `folders`, then among those that ship with raysweep. An entry is a constant or one of
     `{type: float, low, high, default[, log]}`, `{type: int, low, high, default[, log]}` and
-    `{type: categorical, values: [...], default}`. The defaults together are the first setting of every search.
+    `{type: categorical, values: [...], default}`. The defaults together are the first setting of every search. A frozen
+    protocol has a path in its place (see `read_path`).
 
     Returns: setting name -> constant or entry with numbers as numbers, sorted by name.
     Raises RequestError naming the file or key that is wrong.
@@ -39,6 +40,9 @@ def load_space(
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
         raise RequestError(f"{where}: a search space maps names of settings to ranges or values")
     check_space(protocol, kind, list(found), where=where)
+    if get_protocol(protocol).frozen:
+        path = read_path(protocol, kind, found, where=where)
+        return {key: path._asdict() for key in found}
     return {key: _entry(found[key], f"{where}: {key}") for key in sorted(found)}
 
 

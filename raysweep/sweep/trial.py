@@ -86,21 +86,20 @@ class TransferTrial(tune.Trainable):
         said["seconds"] = self._seconds
         if "final" in self._work and not said["lost"] and not said["refused"]:
             final = said["final"] or {"predictions": "", "reason": said["failed"]}
-            said["final"] = final | {"params": self._work["params"], "evaluations": self._evaluations,
-                                     "seconds": self._seconds}  # fmt: skip
+            said["final"] = {"params": self._work["params"], "evaluations": self._evaluations, "chosen_by": "",
+                             "edge": "", **final, "seconds": self._seconds}  # fmt: skip
         return {"said": json.dumps(said)}
 
     def _trial(self) -> dict[str, Any]:
         cell, transfer = self._cell, self._bench.transfer
-        protocol = get_protocol(cell.protocol)
         if self._run is None:
-            self._run = protocol.start(self._job("trial")[0])
+            self._run = get_protocol(cell.protocol).start(self._job("trial")[0])
         evaluation = self._run.advance()
         if evaluation is None:
             return {}
         self._evaluations.append(_plain(evaluation))
-        # frozen protocols fit once; with fewer steps than evaluations there is one evaluation per step
-        last = protocol.frozen or len(self._evaluations) >= transfer.evaluations or evaluation.step >= transfer.steps
+        # with fewer steps than evaluations there is one evaluation per step
+        last = len(self._evaluations) >= transfer.evaluations or evaluation.step >= transfer.steps
         return {"evaluation": self._evaluations[-1], "last": last}
 
     def _final(self) -> dict[str, Any]:
@@ -112,18 +111,21 @@ class TransferTrial(tune.Trainable):
             self._evaluations.append(_plain(evaluation))
         name = f"{cell.task}-fold{fold}.parquet"
         self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
-        return {"final": {"predictions": f"{PARTS}/{name}", "reason": ""}}
+        final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": ""}
+        if choice := run.choice():
+            final |= {"params": choice.params, "chosen_by": choice.by, "edge": choice.edge}
+        return {"final": final}
 
     def _job(self, kind: str) -> tuple[Job, list[int]]:
         """What is to be trained, and the samples that a final is tested on."""
         cell, repeat, transfer, fold_index = self._cell, self._repeat, self._bench.transfer, self._work["fold"]
         task, all_folds = self._task(cell.task_folder)
-        fold = all_folds[fold_index]
+        fold, val = all_folds[fold_index], 0.0 if cell.frozen else transfer.val
         drawn = _keep(
             self._draws,
-            (cell.task_folder.root, fold_index, cell.fraction, repeat.number),
+            (cell.task_folder.root, fold_index, cell.fraction, val, repeat.number),
             lambda: draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of,
-                                  val=transfer.val, draw=repeat.number, seed=self._bench.seed),
+                                  val=val, draw=repeat.number, seed=self._bench.seed),
         )  # fmt: skip
         # the same for every checkpoint: they differ in nothing but their weights
         stream = (self._bench.seed, kind, cell.task, cell.protocol, cell.fraction, fold_index, repeat.number,
@@ -175,9 +177,10 @@ def _keep(kept: OrderedDict[Any, _T], key: Any, make: Callable[[], _T]) -> _T:
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:
-    return {
+    plain = {
         "step": int(evaluation.step),
-        "train_loss": float(evaluation.train_loss),
+        "train_loss": None if evaluation.train_loss is None else float(evaluation.train_loss),
         "val_loss": float(evaluation.val_loss),
         "val_metric": float(evaluation.val_metric),
     }
+    return plain if evaluation.setting is None else plain | {"setting": json.dumps(evaluation.setting)}

@@ -35,8 +35,9 @@ def draw_fraction(
     For one `draw` the drawn samples are nested: a smaller fraction is part of every larger one. Classes keep their
     proportions; within a class every unit gives one image before any gives a second. The part `val` of what was
     drawn is held out: by unit where at least UNITS_FOR_VAL units were drawn and every class stays in train, else
-    by image. A given val split is drawn from at the same fraction instead. A function of the seed, the task's
-    name, the fold, the draw and the samples' ids and classes; the checkpoint and the protocol have no part in it.
+    by image. A given val split is drawn from at the same fraction instead. With `val` 0 all that was drawn is for
+    training, that of a given val split too. A function of the seed, the task's name, the fold, the draw and the
+    samples' ids and classes; the checkpoint and the protocol have no part in it.
 
     Raises RequestError when a class is left without a training example, or nothing is left for val.
     """
@@ -44,7 +45,9 @@ def draw_fraction(
     if fold.val is not None:
         train, held = pool, _pool(task, fold, fold.val, "val", fraction, fraction_of, draw, seed)
     else:
-        train, held = _carve(task, fold, pool, val, draw, seed)
+        train, held = _carve(task, fold, pool, val, draw, seed) if val else (pool, [])
+    if not val:
+        train, held = train + held, []
     wanted = {c for index in fold.train for c in task.samples[index].classes}
     got = {c for index in train for c in task.samples[index].classes}
     drawn = train + held
@@ -53,7 +56,7 @@ def draw_fraction(
             f"fractions: {fraction:g} of task {task.card.name} leaves class {task.card.classes[missing]} without an "
             f"example to train on ({len(drawn)} images drawn in fold {fold.index}); raise the fraction"
         )
-    if not held:
+    if val and not held:
         raise RequestError(
             f"fractions: {fraction:g} of task {task.card.name} is {len(drawn)} images, "
             "which leaves none for val; raise the fraction"

@@ -1,5 +1,7 @@
 """Features of a frozen backbone: computed once per (checkpoint, task), read by every setting of a frozen protocol."""
 
+import io
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
 
     from raysweep.transfer.images import Images
 
-FORMAT = 1
-_FILE = "features.parquet"  # sample: string; features: fixed-size list of float32
+FORMAT = 2
+_FILE = "features.npy"  # float32 (n, d): mapped into memory, so that readers on one machine share its pages
+_SAMPLES = "samples.parquet"  # sample: string, the id of each row
 _BATCH = 64
+_COPIED = 2**24  # bytes fetched at once
 
 
 def features_inputs(checkpoint: str, task: str) -> dict[str, Any]:
@@ -38,14 +42,13 @@ def compute_features(
 
     from raysweep.backbones.checkpoint import load_checkpoint
     from raysweep.transfer.images import open_images
-    from raysweep.transfer.own_px import output_on_meta, own_px
+    from raysweep.transfer.own_px import own_px
 
     started = time.monotonic()
     torch.set_num_threads(threads)
     images = open_images(task, data)
     backbone, info = load_checkpoint(checkpoint)
     own = own_px(backbone, backbone, images.task.card.px, name=info.backbone, arguments=info.arguments)
-    size = int(output_on_meta(backbone, own).shape[1])
     device = torch.device("cuda" if gpu else "cpu")
     samples = images.task.samples
     features = features_of(
@@ -53,12 +56,10 @@ def compute_features(
     )
     if not np.isfinite(features).all():
         raise WorkError(f"backbone {info.backbone}: features of the task are not finite; its weights are damaged")
-    column = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), size)
-    table = pa.table({"sample": [sample.id for sample in samples], "features": column})
-    artefact.folder.write_table(table, _FILE)
+    write_features(artefact.folder, [sample.id for sample in samples], features)
     artefact.commit(
         config={"backbone": info.backbone, "task": images.task.card.name, "px": images.task.card.px, "own_px": own},
-        counts={"samples": len(samples), "features": size},
+        counts={"samples": len(features), "features": features.shape[1]},
         timings={"feature_seconds": time.monotonic() - started},
     )
 
@@ -89,10 +90,28 @@ def features_of(
     return average_windows(images, indices, forward, batch=_BATCH)
 
 
-def read_features(folder: Storage) -> tuple[list[str], np.ndarray]:
-    """Sample ids and features float32 (n, d) that `compute_features` wrote. Raises WorkError when there are none."""
+def write_features(folder: Storage, samples: Sequence[str], features: np.ndarray) -> None:
+    """Write features (n, d) of samples by id, as float32."""
+    sink = io.BytesIO()
+    np.save(sink, np.ascontiguousarray(features, np.float32))
+    folder.write_table(pa.table({"sample": pa.array(samples, pa.string())}), _SAMPLES)
+    folder.write_bytes(sink.getbuffer(), _FILE)
+
+
+def open_features(folder: Storage) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """Sample ids and features float32 (n, d) that `compute_features` wrote. Raises WorkError when there are none.
+
+    The features are mapped, read only: nothing is read before it is looked at, and processes share what was. From
+    object storage they are fetched once, into a temporary file that is gone when nobody has it open.
+    """
     if not folder.exists(_FILE):
         raise WorkError(f"{folder.path(_FILE)}: features have not been computed")
-    table = folder.read_table(_FILE)
-    column = table["features"].combine_chunks()
-    return table["sample"].to_pylist(), column.flatten().to_numpy().reshape(table.num_rows, -1)
+    samples = folder.read_table(_SAMPLES)["sample"]
+    if folder.is_local:
+        return samples, np.load(folder.path(_FILE), mmap_mode="r")
+    with tempfile.NamedTemporaryFile(prefix="raysweep-features-") as copy:
+        with folder.open_mapped(_FILE) as source:
+            while chunk := source.read(_COPIED):
+                copy.write(chunk)
+        copy.flush()
+        return samples, np.load(copy.name, mmap_mode="r")

@@ -30,8 +30,8 @@ class Job:
     data: str  # folder that the task's own folder stands in
     fold: int  # of the task's divisions; goes into predictions
     train: list[int]  # indices into the task's samples
-    val: list[int]  # disjoint from train; settings and weights are chosen by these
-    params: dict[str, Any]  # one point of the protocol's search space
+    val: list[int]  # disjoint from train; settings and weights are chosen by these. Frozen protocols have none
+    params: dict[str, Any]  # one point of the protocol's search space; of frozen protocols the whole of it, a path
     steps: int
     evaluations: int  # on val, evenly spaced over the steps
     batch: int
@@ -44,7 +44,7 @@ class Job:
 
     def __post_init__(self) -> None:
         for name, indices in (("train", self.train), ("val", self.val)):
-            if not indices:
+            if not indices and (name == "train" or self.features is None):
                 raise RequestError(f"{name}: no sample is left for it; raise the fraction, or change transfer.val")
         if shared := set(self.train) & set(self.val):
             raise RequestError(f"train and val share sample {min(shared)}; they must be disjoint")
@@ -52,12 +52,25 @@ class Job:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Where a run stands after `step` steps. Losses are natural-log; the metric is the card's."""
+    """Where a run stands after `step` steps. Losses are natural-log; the metric is the card's.
+
+    Of a frozen protocol: what cross-validation says of one setting of its path, `step` being its place there.
+    """
 
     step: int
-    train_loss: float  # mean over the steps since the last evaluation
+    train_loss: float | None  # mean over the steps since the last evaluation; None of a frozen protocol
     val_loss: float
     val_metric: float  # nan where undefined (see transfer.metrics)
+    setting: dict[str, Any] | None = None  # of a frozen protocol
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The setting that a run chose by itself, from the path of a frozen protocol."""
+
+    params: dict[str, Any]
+    by: str  # how, in words
+    edge: str  # the setting's name where the best value is at an end of the path, and better than its neighbour
 
 
 class Run(ABC):
@@ -78,6 +91,10 @@ class Run(ABC):
         `val_metric` keeps the weights of the highest metric so far (equal ones: the lower val loss, then the
         earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.
         """
+
+    def choice(self) -> Choice | None:
+        """What a frozen protocol chose; None where the job named the setting."""
+        return None
 
 
 class Protocol(ABC):

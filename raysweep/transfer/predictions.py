@@ -40,4 +40,6 @@ def segmentation_table(
 
 
 def _lists(rows: np.ndarray, kind: pa.DataType) -> pa.Array:
-    return pa.array(list(rows), pa.list_(kind))
+    """A list of equal length for each row (n, length)."""
+    starts = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
+    return pa.ListArray.from_arrays(starts, pa.array(rows.ravel(), kind))

@@ -2,14 +2,22 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
+from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.job import Protocol
 from raysweep.transfer.protocols import registry
+
+
+class Path(NamedTuple):
+    """What a frozen protocol chooses from: values of its one setting, the strongest regularisation first."""
+
+    values: list[Any]
+    default: Any  # one of them: taken where a draw cannot be cross-validated
 
 
 def protocol_names() -> list[str]:
@@ -48,15 +56,51 @@ def check_space(name: str, kind: str, keys: Iterable[str], *, where: str) -> Non
             raise RequestError(f"{where}: the setting {key!r} of {name} is missing; give it a range or a value")
 
 
-def read_settings(name: str, kind: str, params: Mapping[str, Any]) -> Model:
-    """The params of a job as the protocol's typed settings; RequestError names the first wrong one."""
-    check_space(name, kind, params, where=f"params of {name}")
+def read_settings(name: str, kind: str, params: Mapping[str, Any], *, where: str = "") -> Model:
+    """The params of a job as the protocol's typed settings; RequestError names the first wrong one.
+
+    `where` is the file or key that its sentence blames; default: the params.
+    """
+    where = where or f"params of {name}"
+    check_space(name, kind, params, where=where)
     try:
         return get_protocol(name).settings(kind)(**params)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"params of {name}: {key}={first['input']!r}: {first['msg']}") from error
+        raise RequestError(f"{where}: {key}={first['input']!r}: {first['msg']}") from error
+
+
+def read_path(name: str, kind: str, space: Mapping[str, Any], *, where: str) -> Path:
+    """The path that a search space gives a frozen protocol: `{SETTING: {values: [...], default: ...}}`, or one value.
+
+    Values may stand in any order. `where` is the file or key that the sentence of a RequestError blames.
+    """
+    protocol = get_protocol(name)
+    assert isinstance(protocol, FrozenProtocol)
+    check_space(name, kind, space, where=where)
+    key, entry = protocol.setting, space[protocol.setting]
+    where = f"{where}: {key}"
+    if not isinstance(entry, Mapping):
+        entry = {"values": entry if isinstance(entry, list) else [entry]}
+        entry |= {"default": entry["values"][0]} if len(entry["values"]) == 1 else {}
+    if unknown := [k for k in entry if k not in ("values", "default")]:
+        raise RequestError(
+            f"{where}: {name} has no trials: a range ({unknown[0]}) cannot be searched; give a path, "
+            f"{{values: [...], default: ...}}"
+        )
+    values = entry.get("values")
+    if not isinstance(values, list) or not values:
+        raise RequestError(f"{where}: values must be a list of the values that {name} chooses from")
+    if "default" not in entry:
+        raise RequestError(f"{where}: default is missing; name the value for draws too small to be cross-validated")
+    settings = [read_settings(name, kind, {key: value}, where=where) for value in [*values, entry["default"]]]
+    *numbers, default = (getattr(one, key) for one in settings)
+    if len(set(numbers)) < len(numbers):
+        raise RequestError(f"{where}: values must be distinct")
+    if default not in numbers:
+        raise RequestError(f"{where}: default {default:g} is none of the values")
+    return Path(sorted(numbers, reverse=protocol.falls), default)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

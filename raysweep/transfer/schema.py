@@ -22,7 +22,7 @@ RESULT_SCHEMA = pa.schema(
         ("protocol", pa.string()),
         ("fraction", pa.float64()),
         ("repeat", pa.int32()),
-        ("search", pa.string()),  # each: a search of its own | once: repeat 0's
+        ("search", pa.string()),  # each: a search of its own | once: repeat 0's | none: a path
         ("n_images", pa.int32()),  # labelled images of the repeat's draw, val included; mean over folds, rounded
         ("n_units", pa.int32()),  # units they come from; mean over folds, rounded
         ("n_val_images", pa.int32()),  # of them, those that settings were chosen by; mean over folds, rounded

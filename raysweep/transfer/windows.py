@@ -20,17 +20,18 @@ def window_origins(height: int, width: int, px: int) -> list[tuple[int, int]]:
 
 def average_windows(images: Images, indices: Sequence[int], forward: Forward, *, batch: int) -> np.ndarray:
     """The mean over each sample's windows of what `forward` gives: float32 (n, d) from (batch, d)."""
-    sums: list[np.ndarray] = []
-    counts: list[int] = []
+    means: np.ndarray | None = None
+    current, total, count = -1, np.empty(0), 0
     for outputs, owners in _forwarded(images, indices, forward, batch):
-        for output, (position, _, _) in zip(outputs.astype(np.float64), owners, strict=True):
-            if position == len(sums):
-                sums.append(output)
-                counts.append(1)
-            else:
-                sums[position] += output
-                counts[position] += 1
-    return np.stack([total / count for total, count in zip(sums, counts, strict=True)]).astype(np.float32)
+        if means is None:
+            means = np.empty((len(indices), outputs.shape[-1]), np.float32)
+        for output, (position, _, _) in zip(outputs, owners, strict=True):
+            if position != current:
+                current, total, count = position, np.zeros(len(output)), 0
+            total += output  # float64
+            count += 1
+            means[position] = total / count
+    return np.empty((0, 0), np.float32) if means is None else means
 
 
 def stitch_windows(

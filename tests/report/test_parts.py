@@ -1,14 +1,18 @@
 """Slides, checkpoints and costs: what is read of the other stages' files."""
 
+import json
+
+import pyarrow as pa
 import pytest
 
 from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.costs import read_costs
+from raysweep.report.paths import paths_table
 from raysweep.report.rows import read_rows
 from raysweep.report.slides import MOST_OVERLAYS, read_slides
 from raysweep.storage import Storage
 
-from .fake_study import make_cell, with_status, write_cell, write_checkpoint, write_slides
+from .fake_study import classification, make_cell, with_status, write_cell, write_checkpoint, write_slides
 
 
 @pytest.fixture
@@ -71,10 +75,33 @@ def test_what_a_file_was_allowed_to_lack_is_said(home):
     ]
 
 
+def test_frozen_protocols_have_no_trials_and_show_what_they_chose_on_their_path(home):
+    cell = make_cell(home, "a", "t", "classification", "svm", 1.0, repeats=3)
+    write_cell(home, cell, [classification(i, units=6, images=2, skill=1.0) for i in range(3)], search="none")
+    for repeat, chosen in zip(cell.repeats, (1.0, 1.0, 0.01), strict=True):
+        repeat.folder.write_table(pa.table({"status": [], "reason": [], "trial_seconds": []}), "trials.parquet")
+        final = repeat.folder.read_table("final.parquet")
+        path = [{"fold": 0, "setting": json.dumps({"C": C}), "val_metric": 0.5 + 0.1 * (chosen == C)}
+                for C in (0.0001, 0.01, 1.0)]  # fmt: skip
+        for name, value in (("params", [json.dumps({"C": chosen})]), ("edge", ["C" if chosen == 1 else ""]),
+                            ("chosen_by", ["cross-validation by patient, 5 folds"]), ("evaluations", path)):  # fmt: skip
+            kept = final.drop_columns([name] if name in final.column_names else [])
+            final = kept.append_column(name, pa.array([value] * len(final)))
+        repeat.folder.write_table(final, "final.parquet")
+    other = make_cell(home, "a", "t", "classification", "finetune", 1.0, repeats=1)
+    write_cell(home, other, [classification(0, units=6, images=2, skill=1.0)])
+    rows, known = read_rows([cell, other], None)
+    first, second = read_costs(known, rows).table.rows
+    assert first[4:] == ["no trials", "", "", "", "3", "0.3"]
+    assert second[4] == "4"
+    assert paths_table(known).rows == [
+        ["a", "t", "svm", "100 %", "C 0.0001 … C 1", "C 0.01 (1), C 1 (2)", "2 of 3", "0.600",
+         "cross-validation by patient, 5 folds"]
+    ]  # fmt: skip
+
+
 def test_costs_are_summed_over_cells(home):
     cells = [make_cell(home, name, "t", "classification", "finetune", 1.0, repeats=2) for name in ("a", "b", "c")]
-    from .fake_study import classification
-
     tables = [classification(i, units=6, images=2, skill=1.0) for i in range(2)]
     for cell in cells[:2]:
         write_cell(home, cell, tables)

@@ -130,11 +130,15 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     assert {row[2] for row in plan} == {"exists"}
     assert any("to search: 0 trials" in note for note in notes)
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3"]))
-    assert {row[2] for row in plan if row[1].startswith("cell")} == {"to do"}
-    assert "to search: 36 trials" in notes[1]
+    finetune = [row for row in plan if row[1].startswith("cell") and "linear" not in row[1]]
+    assert {row[2] for row in finetune} == {"to do"}
+    assert "to search: 24 trials" in notes[1]
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.repeats=3"]))
     assert {row[2] for row in plan if row[1].startswith("cell")} == {"in part"}
-    assert "to search: 12 trials" in notes[1]
+    assert "to search: 8 trials" in notes[1]
+    assert [row[3] for row in plan if "/ linear /" in row[1]] == [
+        "1 repeat: no trials (a path, cross-validated), 1 final"
+    ] * 2
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.steps=5", "transfer.evaluations=1"]))
     assert {row[1].split(" / ")[2]: row[2] for row in plan if row[1].startswith("cell")} == {
         "finetune": "to do",
@@ -150,7 +154,7 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
     }
     old = results(path.parent)
     linear = ["transfer.protocols.classification=[linear]", "compare.primary.protocol=linear"]
-    changed = load_study(path, ["transfer.val=0.3", "tasks=[demo-tissue]", *linear])
+    changed = load_study(path, ["transfer.spaces.linear_classification.C=0.5", "tasks=[demo-tissue]", *linear])
     outcome = run_study(changed, progress=_QUIET)
     assert len(outcome.failures) == 1
     assert len(results(path.parent)) == 4

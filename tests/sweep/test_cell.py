@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.storage import Storage, fingerprint
+from raysweep.sweep import cell
 from raysweep.sweep.cell import Repeat, repeat_inputs
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
@@ -12,7 +13,7 @@ BASE = {"checkpoints": ["c0"], "task": "t", "protocol": "finetune", "kind": "cla
         "space": SPACE, "seed": 0}  # fmt: skip
 CHANGED = {"trials": 9, "val": 0.3, "steps": 7, "evaluations": 3, "batch": 8, "select": "last",
            "early_stopping": "none"}  # fmt: skip
-LINEAR = ["trials", "val", "select"]
+FROZEN = ["linear", "svm", "knn"]
 
 
 def _fingerprint(transfer: dict, **change) -> str:
@@ -27,15 +28,27 @@ def _changes(protocol: str) -> set[str]:
 
 def test_only_the_budget_that_a_protocol_uses_is_part_of_its_repeats() -> None:
     assert _changes("finetune") == set(CHANGED) == get_protocol("finetune").budget
-    assert _changes("linear") == set(LINEAR) == get_protocol("linear").budget
+    assert all(_changes(name) == set() == get_protocol(name).budget for name in FROZEN)
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "linear"])
+@pytest.mark.parametrize("protocol", ["finetune", *FROZEN])
 def test_what_a_fraction_counts_and_trials_at_once_are_part_of_every_repeat(protocol: str) -> None:
     plain = _fingerprint({}, protocol=protocol)
     assert _fingerprint({"fraction_of": "units"}, protocol=protocol) != plain
-    assert _fingerprint({"parallel_per_repeat": 2}, protocol=protocol) != plain
+    several = _fingerprint({"parallel_per_repeat": 2}, protocol=protocol)
+    assert (several == plain) == (protocol in FROZEN)  # which have no trials
     assert _fingerprint({"parallel_per_repeat": 1}, protocol=protocol) == plain
+
+
+def test_the_format_of_a_path_is_part_of_its_repeats_and_that_of_searches_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    linear, finetune = (_fingerprint({}, protocol=name) for name in ("linear", "finetune"))
+    monkeypatch.setattr(cell, "_SEARCH_FORMAT", 99)
+    assert _fingerprint({}, protocol="linear") == linear
+    assert _fingerprint({}, protocol="finetune") != finetune
+    monkeypatch.setattr(type(get_protocol("linear")), "path_format", 99)
+    assert _fingerprint({}, protocol="linear") != linear
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Real checkpoints, tasks and protocols, as small as they get: in this process, and under Ray Tune."""
 
+import contextlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -17,14 +18,16 @@ from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.finish import FINAL_SCHEMA
 from raysweep.sweep.run import search
 from raysweep.sweep.space import default_of, load_space
+from raysweep.sweep.state import repeat_state
 from raysweep.tasks.card import Card
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 from raysweep.transfer import images
 from raysweep.transfer.features import compute_features, features_inputs
 from raysweep.transfer.spec import TransferSpec
-from tests.sweep.toy import outcome, simulate
+from tests.sweep.toy import Killed, events, outcome, simulate
 
+FROZEN = ("linear", "svm", "knn")
 TRANSFER = TransferSpec(trials=4, repeats=2, steps=4, evaluations=2, batch=4, early_stopping="asha")
 METRICS = {"segmentation": ["dice", "iou", "pq"], "classification": ["balanced_accuracy", "auroc"]}
 
@@ -80,19 +83,23 @@ def _cell(folder: Path, inputs: Inputs, protocol: str, kind: str, transfer: Tran
     made = repeat_inputs(transfer, checkpoints=["c"], task=kind, protocol=protocol, kind=kind, fraction=0.5,
                          space=space, seed=0)  # fmt: skip
     home = Storage.open(folder / "study/cells/tiny" / f"tiny-{kind}" / protocol / "0.5")
-    features = (inputs.features,) if protocol == "linear" else ()
+    features = (inputs.features,) if protocol in FROZEN else ()
     repeats = [Repeat(number, Artefact(home, made, str(number)), 0, (inputs.checkpoint,), features)
                for number in range(transfer.repeats)]  # fmt: skip
     return Cell("tiny", f"tiny-{kind}", inputs.tasks[kind], protocol, kind, 0.5, space, tuple(repeats))
 
 
 def _cells(folder: Path, inputs: Inputs) -> list[Cell]:
-    every = (("linear", "classification"), ("finetune", "classification"), ("finetune", "segmentation"))
+    every = (
+        *((name, "classification") for name in FROZEN),
+        ("finetune", "classification"),
+        ("finetune", "segmentation"),
+    )
     return [_cell(folder, inputs, protocol, kind) for protocol, kind in every]
 
 
-def test_every_protocol_is_searched(tmp_path: Path, inputs: Inputs) -> None:
-    cells = _cells(tmp_path, inputs)
+def test_every_protocol_with_trials_is_searched(tmp_path: Path, inputs: Inputs) -> None:
+    cells = [cell for cell in _cells(tmp_path, inputs) if cell.protocol not in FROZEN]
     assert simulate(cells, TRANSFER, study="tiny", at_once=2, data=str(inputs.data)) == {}
     for cell in cells:
         found = outcome([cell])
@@ -101,27 +108,74 @@ def test_every_protocol_is_searched(tmp_path: Path, inputs: Inputs) -> None:
             assert len(trials) == 4
             assert {t["select"] for t in trials} == {"val_loss"}  # few units in val
             assert json.loads(trials[0]["params"]) == default_of(cell.space)
-            if cell.protocol == "linear":  # one fit, one evaluation: nothing to stop early
-                assert [(t["status"], len(t["evaluations"])) for t in trials] == [("done", 1)] * 4
             lengths |= {len(t["evaluations"]) for t in trials}
-            assert len(predictions) == 1
-            assert [(row["metric"], row["objects"]) for row in rows] == [
-                (name, "8-connected components" if name == "pq" else "") for name in METRICS[cell.kind]
-            ]
-            for row in rows:
-                assert (row["repeat"], row["n_images"], row["n_test_images"], row["n_test_units"]) == (number, 9, 6, 3)
-                assert 0 <= row["value"] <= 1
-                assert len(row["classes"]) == 2
-                assert json.loads(row["params"][0]) in [json.loads(t["params"]) for t in trials]
+            _check(cell, number, rows, predictions)
+            assert all(json.loads(row["params"][0]) in [json.loads(t["params"]) for t in trials] for row in rows)
             artefact = cell.repeats[number].artefact
-            table = artefact.folder.read_table("final.parquet")
-            assert table.schema.equals(FINAL_SCHEMA)
-            manifest = artefact.manifest()
-            assert manifest["counts"]["trials"] == 4
-            assert manifest["timings"]["search_seconds"] > 0
-            assert manifest["timings"]["train_seconds"] == table["train_seconds"][0].as_py() > 0
-        assert lengths == ({1} if cell.protocol == "linear" else {1, 2})
+            assert artefact.manifest()["counts"]["trials"] == 4
+            assert artefact.manifest()["timings"]["search_seconds"] > 0
+        assert lengths == {1, 2}
         assert found[0] != found[3]
+
+
+def test_a_frozen_protocol_has_a_final_alone_which_shows_its_path(tmp_path: Path, inputs: Inputs) -> None:
+    cells = [_cell(tmp_path, inputs, protocol, "classification") for protocol in FROZEN]
+    assert simulate(cells, TRANSFER, study="tiny", at_once=2, data=str(inputs.data)) == {}
+    for cell in cells:
+        found = outcome([cell])
+        for number, (trials, rows, predictions) in enumerate([found[:3], found[3:]]):
+            assert trials == []
+            _check(cell, number, rows, predictions)
+            assert not any((cell.repeats[number].artefact.folder.exists("parts"), rows[0]["n_val_images"]))
+            ((key, path),) = cell.space.items()
+            for row in rows:
+                assert (row["search"], row["n_val_units"]) == ("none", 0)
+                assert row["chosen_by"] == ["cross-validation by patient, 4 folds"]
+                shown = [json.loads(e["setting"])[key] for e in row["evaluations"]]
+                assert shown == path["values"]
+                assert [e["step"] for e in row["evaluations"]] == list(range(1, len(shown) + 1))
+                chosen = shown.index(json.loads(row["params"][0])[key])
+                scores = [e["val_metric"] for e in row["evaluations"]]
+                assert scores[chosen] == max(scores)
+                assert row["edge"] in ([""], [key])
+            said = events(cell, number)
+            assert [e["event"] for e in said] == ["opened", "asked", "final"]
+            assert (said[0]["trials"], said[0]["n_val_images"], said[1]["final"]) == (0, 0, number)
+            state = repeat_state(cell.repeats[number].artefact.folder)
+            assert (state.status, state.trials, state.finals_done) == ("done", 0, 1)
+        assert found[2] != found[5]
+
+
+def _check(cell: Cell, number: int, rows: list[dict], predictions: dict) -> None:
+    """What the rows of every repeat say."""
+    assert len(predictions) == 1
+    assert [(row["metric"], row["objects"]) for row in rows] == [
+        (name, "8-connected components" if name == "pq" else "") for name in METRICS[cell.kind]
+    ]
+    for row in rows:
+        assert (row["repeat"], row["n_images"], row["n_test_images"], row["n_test_units"]) == (number, 9, 6, 3)
+        assert 0 <= row["value"] <= 1
+        assert len(row["classes"]) == 2
+    artefact = cell.repeats[number].artefact
+    table = artefact.folder.read_table("final.parquet")
+    assert table.schema.equals(FINAL_SCHEMA)
+    assert artefact.manifest()["timings"]["train_seconds"] == table["train_seconds"][0].as_py() > 0
+
+
+@pytest.mark.parametrize("search", ["each", "once"])
+def test_mixed_studies_killed_at_any_event_end_as_if_nothing_had_been(
+    tmp_path: Path, inputs: Inputs, search: str
+) -> None:
+    transfer = TRANSFER.model_copy(update={"trials": 1, "search": search, "early_stopping": "none"})
+    made = [[_cell(tmp_path / name, inputs, protocol, "classification", transfer) for protocol in ("svm", "finetune")]
+            for name in ("calm", "killed")]  # fmt: skip
+    calm, killed = made
+    assert simulate(calm, transfer, data=str(inputs.data)) == {}
+    for end in (0, 1, 2, 2, 3, 1, 2):
+        with contextlib.suppress(Killed):
+            simulate(killed, transfer, events=end, data=str(inputs.data))
+    assert simulate(killed, transfer, at_once=2, data=str(inputs.data)) == {}
+    assert outcome(killed) == outcome(calm)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.sweep.space import default_of, distributions, load_space, suggest
+from raysweep.transfer.protocol import get_protocol
 
 C = {"type": "float", "low": 1e-3, "high": 1e3, "log": True, "default": 1.0}
 
@@ -16,6 +17,8 @@ def test_every_shipped_space_is_found_and_drawn_from() -> None:
     for file in files:
         protocol, kind = file.stem.rsplit("_", 1)
         space = load_space(protocol, kind, {}, [])
+        if get_protocol(protocol).frozen:  # a path
+            continue
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         for params in (suggest(study.ask(), space), default_of(space)):
             assert list(params) == sorted(space)
@@ -24,15 +27,26 @@ def test_every_shipped_space_is_found_and_drawn_from() -> None:
 
 
 def test_the_study_itself_wins_then_its_folder_then_what_ships(tmp_path: Path) -> None:
-    assert load_space("linear", "classification", {}, [tmp_path])["C"]["low"] == 1e-6
+    assert load_space("finetune", "segmentation", {}, [tmp_path])["lr"]["low"] == 1e-5
     (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces/linear_classification.yaml").write_text("C: 0.5\n")
-    assert load_space("linear", "classification", {}, [tmp_path]) == {"C": 0.5}
-    (tmp_path / "linear_classification.yaml").write_text("C: {type: float, low: 1e-5, high: 2, default: 1e-1}\n")
-    space = load_space("linear", "classification", {}, [tmp_path])
-    assert space == {"C": {"type": "float", "low": 1e-5, "high": 2.0, "log": False, "default": 0.1}}
-    assert isinstance(space["C"]["low"], float)  # YAML gives 1e-5 as a string
-    assert load_space("linear", "classification", {"linear_classification": {"C": C}}, [tmp_path]) == {"C": C}
+    (tmp_path / "search_spaces/finetune_segmentation.yaml").write_text("lr: 0.5\n")
+    assert load_space("finetune", "segmentation", {}, [tmp_path]) == {"lr": 0.5}
+    (tmp_path / "finetune_segmentation.yaml").write_text("lr: {type: float, low: 1e-5, high: 2, default: 1e-1}\n")
+    space = load_space("finetune", "segmentation", {}, [tmp_path])
+    assert space == {"lr": {"type": "float", "low": 1e-5, "high": 2.0, "log": False, "default": 0.1}}
+    assert isinstance(space["lr"]["low"], float)  # YAML gives 1e-5 as a string
+    assert load_space("finetune", "segmentation", {"finetune_segmentation": {"lr": C}}, [tmp_path]) == {"lr": C}
+
+
+def test_a_frozen_protocol_has_a_path_in_one_canonical_form(tmp_path: Path) -> None:
+    assert load_space("linear", "classification", {}, [])["C"]["values"] == [10.0**e for e in range(-6, 4)]
+    assert load_space("svm", "classification", {}, [])["C"]["values"] == [10.0**e for e in range(-10, 1)]
+    (tmp_path / "knn_classification.yaml").write_text("k: {values: [1, 5.0, 9], default: 5}\n")
+    assert load_space("knn", "classification", {}, [tmp_path]) == {"k": {"values": [9, 5, 1], "default": 5}}
+    with pytest.raises(
+        RequestError, match=r"^transfer\.spaces\.linear_classification: C: linear has no trials: a range"
+    ):
+        load_space("linear", "classification", {"linear_classification": {"C": C}}, [])
 
 
 @pytest.mark.parametrize(
@@ -61,8 +75,8 @@ def test_the_study_itself_wins_then_its_folder_then_what_ships(tmp_path: Path) -
 def test_a_wrong_entry_is_one_sentence_naming_its_key(entry: object, says: str) -> None:
     if isinstance(entry, dict):
         entry = {"default": 1} | entry
-    with pytest.raises(RequestError, match="linear_classification: C: ") as caught:
-        load_space("linear", "classification", {"linear_classification": {"C": entry}}, [])
+    with pytest.raises(RequestError, match="finetune_classification: lr: ") as caught:
+        load_space("finetune", "classification", {"finetune_classification": {"lr": entry}}, [])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -70,9 +84,9 @@ def test_a_wrong_entry_is_one_sentence_naming_its_key(entry: object, says: str) 
 @pytest.mark.parametrize("entry", [C, {"type": "int", "low": 1, "high": 2}, {"type": "categorical", "values": [1]}])
 def test_every_range_names_its_default(entry: dict) -> None:
     without = {key: value for key, value in entry.items() if key != "default"}
-    says = r"^transfer\.spaces\.linear_classification: C: default is missing; name the value that the first trial"
+    says = r"^transfer\.spaces\.finetune_classification: lr: default is missing; name the value that the first trial"
     with pytest.raises(RequestError, match=says):
-        load_space("linear", "classification", {"linear_classification": {"C": without}}, [])
+        load_space("finetune", "classification", {"finetune_classification": {"lr": without}}, [])
 
 
 @pytest.mark.parametrize(
@@ -87,8 +101,8 @@ def test_every_range_names_its_default(entry: dict) -> None:
     ],
 )
 def test_defaults_are_of_the_type_of_their_range(entry: object, default: object) -> None:
-    space = load_space("linear", "classification", {"linear_classification": {"C": entry}}, [])
-    assert repr(default_of(space)) == repr({"C": default})
+    space = load_space("finetune", "classification", {"finetune_classification": {"lr": entry}}, [])
+    assert repr(default_of(space)) == repr({"lr": default})
 
 
 def test_wrong_settings_spaces_and_files_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from raysweep.errors import WorkError
 from raysweep.storage import Artefact, Storage
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
-from raysweep.transfer.features import compute_features, features_inputs, read_features
+from raysweep.transfer.features import compute_features, features_inputs, open_features, write_features
 from tests.transfer.tiny import data_of
 
 Make = Callable[..., Storage]
@@ -29,8 +30,8 @@ def test_features_are_the_backbones_and_of_every_sample(checkpoint: Make, saved_
     assert artefact.done()
     assert artefact.manifest()["counts"] == {"samples": 3, "features": 96}
     assert set(artefact.manifest()["timings"]) == {"feature_seconds"}
-    ids, features = read_features(artefact.folder)
-    assert ids == ["0", "1", "2"]
+    ids, features = open_features(artefact.folder)
+    assert ids.to_pylist() == ["0", "1", "2"]
     assert features.shape == (3, 96)
     assert features.dtype == np.float32
     backbone, info = load_checkpoint(folder)
@@ -48,7 +49,7 @@ def test_features_are_the_backbones_and_of_every_sample(checkpoint: Make, saved_
 
 def test_the_same_bits_each_time(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
     folder, task = checkpoint("test_resnet"), saved_task("classification", [(32, 32), (50, 40)])
-    one, two = (computed(folder, task, tmp_path / name).folder.read_bytes("features.parquet") for name in "ab")
+    one, two = (computed(folder, task, tmp_path / name).folder.read_bytes("features.npy") for name in "ab")
     assert one == two
 
 
@@ -73,4 +74,24 @@ def test_what_cannot_be_computed_is_one_sentence(checkpoint: Make, saved_task: M
         compute_features(checkpoint("test_resnet"), task, artefact, data=data_of(task), threads=1, gpu=False)
     assert not artefact.done()
     with pytest.raises(WorkError, match="features have not been computed"):
-        read_features(artefact.folder)
+        open_features(artefact.folder)
+
+
+def test_features_are_mapped_where_they_lie_and_fetched_once_from_elsewhere(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 5))
+    names = [f"s{i}" for i in range(30)]
+    local = Storage.open(tmp_path / "here")
+    write_features(local, names, rows)
+    ids, features = open_features(local)
+    assert isinstance(features, np.memmap)
+    assert not features.flags.writeable
+    assert Path(str(features.filename)) == tmp_path / "here/features.npy"
+    away = Storage(pafs.SubTreeFileSystem("/", pafs.LocalFileSystem()), local.root)  # not local, as far as it says
+    assert not away.is_local
+    more_ids, fetched = open_features(away)
+    assert isinstance(fetched, np.memmap)
+    assert not Path(str(fetched.filename)).exists(), "nothing is left behind"
+    assert ids.to_pylist() == more_ids.to_pylist() == names
+    for found in (features, fetched):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, rows.astype(np.float32))

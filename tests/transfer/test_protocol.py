@@ -3,8 +3,17 @@ import yaml
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
-from raysweep.transfer.protocol import check_protocol, check_space, get_protocol, protocol_names, read_settings
+from raysweep.transfer.protocol import (
+    check_protocol,
+    check_space,
+    get_protocol,
+    protocol_names,
+    read_path,
+    read_settings,
+)
 from raysweep.transfer.spec import TransferSpec
+
+FROZEN = ["knn", "linear", "svm"]
 
 
 def _shipped() -> list[str]:
@@ -13,8 +22,8 @@ def _shipped() -> list[str]:
 
 
 def test_names_and_what_they_do() -> None:
-    assert _shipped() == ["finetune", "linear"]
-    assert get_protocol("linear").frozen
+    assert _shipped() == ["finetune", "knn", "linear", "svm"]
+    assert [name for name in _shipped() if get_protocol(name).frozen] == FROZEN
     assert not get_protocol("finetune").frozen
     check_protocol("finetune", "segmentation")
     check_protocol("linear", "classification")
@@ -23,7 +32,7 @@ def test_names_and_what_they_do() -> None:
 def test_a_protocol_says_what_it_adapts_and_which_budget_keys_change_its_results() -> None:
     finetune, linear = get_protocol("finetune"), get_protocol("linear")
     assert (finetune.adaptation, linear.adaptation) == ("full", "frozen")
-    assert {"trials", "val", "select"} == linear.budget < finetune.budget
+    assert all(get_protocol(name).budget == frozenset() for name in FROZEN)
     assert finetune.budget < set(TransferSpec.model_fields)
 
 
@@ -35,7 +44,7 @@ def test_linear_on_segmentation_is_one_sentence() -> None:
 def test_an_unknown_protocol_names_the_nearest() -> None:
     with pytest.raises(RequestError, match="no protocol 'fintune'; did you mean finetune"):
         check_protocol("fintune", "classification")
-    with pytest.raises(RequestError, match="use one of finetune, linear"):
+    with pytest.raises(RequestError, match="use one of finetune, knn, linear, svm"):
         get_protocol("xyz")
 
 
@@ -53,12 +62,49 @@ def test_settings_out_of_range_name_the_setting() -> None:
         read_settings("linear", "classification", {"C": -1})
 
 
+def test_a_path_goes_from_the_strongest_regularisation_to_the_weakest() -> None:
+    def path(name: str, entry: object) -> tuple:
+        key = get_protocol(name).setting  # type: ignore[attr-defined]
+        return read_path(name, "classification", {key: entry}, where="spaces.a")
+
+    assert path("linear", {"values": [1, "1e-3", 0.1], "default": 0.1}) == ([1e-3, 0.1, 1.0], 0.1)
+    assert path("knn", {"values": [1, 20, 5], "default": 5}) == ([20, 5, 1], 5)
+    assert path("svm", 0.01) == path("svm", [0.01]) == ([0.01], 0.01)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (
+            {"type": "float", "low": 1e-5, "high": 2, "default": 1},
+            r"linear has no trials: a range \(type\) cannot be sea",
+        ),
+        ("loguniform(1e-5, 1)", r"C='loguniform\(1e-5, 1\)': .*valid number"),
+        ({"values": [], "default": 1}, "values must be a list"),
+        ({"values": [1, 2]}, "default is missing"),
+        ([1, 2], "default is missing"),
+        ({"values": [1, 1.0], "default": 1}, "values must be distinct"),
+        ({"values": [1, 2], "default": 3}, "default 3 is none of the values"),
+        ({"values": [1, -2], "default": 1}, "C=-2: .*greater than 0"),
+    ],
+)
+def test_what_is_no_path_is_refused_in_one_sentence(entry: object, says: str) -> None:
+    with pytest.raises(RequestError, match=says) as caught:
+        read_path("linear", "classification", {"C": entry}, where="spaces.a")
+    assert str(caught.value).startswith("spaces.a: C: ")
+    with pytest.raises(RequestError, match="linear has no setting 'c'"):
+        read_path("linear", "classification", {"c": entry}, where="spaces.a")
+
+
 @pytest.mark.parametrize("path", sorted(shipped("search_spaces").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_spaces_fit_their_protocol(path) -> None:
     name, kind = path.stem.rsplit("_", 1)
     space = yaml.safe_load(path.read_text())
     check_space(name, kind, space, where=path.name)
     assert path.read_text().startswith("# ")
+    if get_protocol(name).frozen:
+        assert len(read_path(name, kind, space, where=path.name).values) > 7
+        return
     for bound in ("low", "high", "default"):
         read_settings(name, kind, {key: entry[bound] for key, entry in space.items()})
     assert all(entry["low"] < entry["high"] for entry in space.values())
