@@ -16,8 +16,8 @@ _COLUMNS = ["search", "params", "chosen_by", "edge", "evaluations"]
 def paths_table(cells: Sequence[CellRef]) -> Table:
     """A row for each cell of a frozen protocol, over its finished repeats and their folds.
 
-    path: from the strongest regularisation to the weakest. chosen: settings, and how often each was. at an end: how many
-    choices were an end of the path with a worse neighbour. value: of what was chosen, in cross-validation (the mean).
+    path: from the strongest regularisation to the weakest. chosen: settings, and how often each was. at an end: how
+    many choices were an end of the path with a worse neighbour. value: of what was chosen, in cross-validation.
     """
     lines = []
     for cell in cells:

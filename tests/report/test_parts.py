@@ -83,8 +83,13 @@ def test_frozen_protocols_have_no_trials_and_show_what_they_chose_on_their_path(
         final = repeat.folder.read_table("final.parquet")
         path = [{"fold": 0, "setting": json.dumps({"C": C}), "val_metric": 0.5 + 0.1 * (chosen == C)}
                 for C in (0.0001, 0.01, 1.0)]  # fmt: skip
-        for name, value in (("params", [json.dumps({"C": chosen})]), ("edge", ["C" if chosen == 1 else ""]),
-                            ("chosen_by", ["cross-validation by patient, 5 folds"]), ("evaluations", path)):  # fmt: skip
+        own = {
+            "params": [json.dumps({"C": chosen})],
+            "edge": ["C" if chosen == 1 else ""],
+            "chosen_by": ["cross-validation by patient, 5 folds"],
+            "evaluations": path,
+        }
+        for name, value in own.items():
             kept = final.drop_columns([name] if name in final.column_names else [])
             final = kept.append_column(name, pa.array([value] * len(final)))
         repeat.folder.write_table(final, "final.parquet")

@@ -63,7 +63,7 @@ def test_a_window_is_seen_whole_at_the_backbones_own_px(checkpoint: Make, saved_
     seen = F.interpolate(normalised.movedim(-1, 0)[None], (48, 48), mode="bicubic", antialias=True)
     with torch.no_grad():
         expected = backbone(seen)[0].numpy()
-    np.testing.assert_allclose(read_features(artefact.folder)[1][0], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(open_features(artefact.folder)[1][0], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_what_cannot_be_computed_is_one_sentence(checkpoint: Make, saved_task: Make, tmp_path: Path) -> None:
