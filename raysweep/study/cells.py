@@ -60,7 +60,7 @@ class _Planner:
         kind = plan.task.card.kind
         space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, (),
-                    self._decoders.get(task))  # fmt: skip
+                    decoder=self._decoders.get(task))  # fmt: skip
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
         return replace(cell, repeats=repeats)
 

@@ -1,9 +1,14 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from raysweep.errors import RequestError
+from raysweep.storage import Storage
+from raysweep.transfer.finetune_run import FinetuneRun
 from raysweep.transfer.own_px import output_on_meta, own_px, seen_at
+from tests.transfer.tiny import make_job
 
 
 class Fussy(nn.Module):
@@ -51,3 +56,17 @@ def test_pictures_keep_their_field_of_view() -> None:
     assert seen.shape == (1, 3, 126, 126)
     torch.testing.assert_close(seen[0, 0, 0], torch.linspace(0, 1, 126), atol=0.01, rtol=0)
     assert seen_at(torch.zeros(1, 3, 256, 64), 128, 126).shape == (1, 3, 252, 63)
+
+
+@pytest.mark.parametrize(("backbone", "decoder"), [("test_vit", "light"), ("test_resnet", "unet")])
+def test_every_backbone_is_scored_on_the_same_pixels(
+    checkpoint: Callable[..., Storage], saved_task: Callable[..., Storage], backbone: str, decoder: str
+) -> None:
+    """Patches of 16 px, a card of 40 px, and images of other sizes: the counts are of the images' own pixels."""
+    sizes = [(40, 40), (50, 64), (40, 90), (30, 40)] * 2
+    task = saved_task("segmentation", sizes, px=40)
+    run = FinetuneRun(make_job(checkpoint(backbone), task, decoder=decoder, steps=2, evaluations=1))
+    assert run.advance() is not None
+    table = run.predict([6, 7, 1])
+    counted = [sum(tp) + sum(fn) for tp, fn in zip(*(table[key].to_pylist() for key in ("tp", "fn")), strict=True)]
+    assert counted == [40 * 90, 30 * 40, 50 * 64]
