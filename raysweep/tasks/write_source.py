@@ -54,8 +54,8 @@ def write_source(task: Task, artefact: Artefact, *, seed: int, workers: int | No
     Upright JPEG and PNG files of 8-bit RGB or grey are stored byte for byte, whatever their size; other pictures become
     PNG. An image with an edge of more than twice `window_px` becomes PNGs of windows of that edge, side by side, of
     which the last in each direction are moved inwards. `slide` is the sample's id, `patient` its unit, `x` and `y` the
-    window's corner in pixels of the file, `mpp` that of the card (NaN: unknown), `label` the class of a classification set;
-    `split` and `mask` are null: which images a pretraining may see depends on its fold, see `train_rows`.
+    window's corner in pixels of the file, `mpp` that of the card (NaN: unknown), `label` the class of a classification
+    set; `split` and `mask` are null: which images a pretraining may see depends on its fold, see `train_rows`.
 
     Args:
         task: what to write.
