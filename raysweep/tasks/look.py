@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 _EDGE, _LOW = 32, 8  # pixels of the small grey copy; frequencies kept on each axis
+_ALIKE = 0.95  # correlation of two small copies, of which different tissue has less and a copy saved anew 0.99
 _FLAT = 2.0  # standard deviation of that copy, grey levels, below which it shows nothing
 _MOST_BITS = 3  # that differ between images that look alike
 _BANDS = (11, 11, 11, 11, 10, 10)  # bits; of six, three wrong bits leave three alone
@@ -21,8 +22,7 @@ def look_of(picture: Image.Image) -> int:
     pixels (Zauner, 2010, has their median for zero); of the eight symmetries of the square the smallest. 0 for a
     picture that is flat, of which nothing can be said.
     """
-    small = picture.resize((_EDGE, _EDGE), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
-    grey = np.asarray(small, np.float64)
+    grey = _small(picture)
     if grey.std() < _FLAT:
         return 0
     waves = _COSINES @ grey @ _COSINES.T
@@ -38,11 +38,27 @@ def look_of(picture: Image.Image) -> int:
     return min(int.from_bytes(np.packbits(one).tobytes(), "big") for one in bits)
 
 
+def resemble(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are nearly the same, or are in one of the eight symmetries: what looks only suggest."""
+    grey, turned = _small(one), _small(other)
+    if min(grey.std(), turned.std()) < _FLAT:
+        return False
+    symmetries = (np.rot90(way, turns) for way in (turned, turned.T) for turns in range(4))
+    return max(float(np.corrcoef(grey.ravel(), way.ravel())[0, 1]) for way in symmetries) >= _ALIKE
+
+
+def _small(picture: Image.Image) -> np.ndarray:
+    """A grey copy, float64 (32, 32), 0 to 255."""
+    small = picture.resize((_EDGE, _EDGE), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+    return np.asarray(small, np.float64)
+
+
 def look_alikes(looks: Sequence[int], units: Sequence[str], identities: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs of images that look alike and are of different units and bytes, by position; the earlier one first.
+    """Pairs of images that may look alike and are of different units and bytes, by position: the likeliest pairs first.
 
     For each two looks (`look_of`) that differ in at most three bits one pair is named, however many there are. Of
-    looks that agree in half of their bits each is compared with the 64 next ones alone: time grows with n log n.
+    looks that agree in half of their bits each is compared with the 64 next ones alone: time grows with n log n. Of
+    5,000 tiles of tissue two pairs were named that `resemble` denies.
     """
     owners: dict[int, list[int]] = {}
     for position, look in enumerate(looks):
@@ -56,9 +72,9 @@ def look_alikes(looks: Sequence[int], units: Sequence[str], identities: Sequence
         for a in chosen[one]:
             b = next((b for b in chosen[other] if units[a] != units[b] and identities[a] != identities[b]), None)
             if b is not None:
-                pairs.append((min(a, b), max(a, b)))
+                pairs.append(((one ^ other).bit_count(), min(a, b), max(a, b)))
                 break
-    return sorted(pairs)
+    return [(a, b) for _, a, b in sorted(pairs)]
 
 
 def _representatives(positions: list[int], units: Sequence[str], identities: Sequence[str]) -> list[int]:

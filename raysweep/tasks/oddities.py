@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.errors import WorkError
 from raysweep.tasks.disk import files_below, nfc
-from raysweep.tasks.files import IMAGE_SUFFIXES
+from raysweep.tasks.files import IMAGE_SUFFIXES, load_image
 from raysweep.tasks.find import find_samples
-from raysweep.tasks.look import look_alikes
+from raysweep.tasks.look import look_alikes, resemble
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 
 _SHOWN = 5  # examples of each thing
+_CHECKED = 200  # of pairs that may look alike: so many are opened and compared
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Oddities:
 
     `leftovers` are image files by the folder that makes them one (`.ipynb_checkpoints`), `passed_by` all other files
     that no sample uses, by suffix. `two_classes`, `two_splits` and `two_units` are pictures of the same bytes, `alike`
-    pairs that only look alike, of different units.
+    pairs that only look alike, of different units; of these at most one more than are shown.
     """
 
     unit: str
@@ -48,12 +50,13 @@ class Oddities:
                 said.append(f"the same bytes {where}, {len(pairs)} times: {_examples(pairs, '=')}")
         if self.alike:
             whose = "images" if self.unit == "image" else f"images of different {self.unit}s"
-            said.append(f"{whose} that look alike, {len(self.alike)} pairs: {_examples(self.alike, '~')}")
+            said.append(f"{whose} that look alike: {_examples(self.alike, '~')}")
         return said
 
 
 def find_oddities(task: Task) -> Oddities:
-    """Look at all files below the task's root, and at what its index says of them; no image is opened again.
+    """Look at all files below the task's root, and at what its index says of them; images are opened again only to see
+    whether those that may look alike do.
 
     Raises RequestError for a folder that cannot be listed.
     """
@@ -74,7 +77,7 @@ def find_oddities(task: Task) -> Oddities:
         two_classes=_differing(copies, lambda sample: sample.label),
         two_splits=_differing(copies, lambda sample: sample.split),
         two_units=_differing(copies, lambda sample: sample.unit),
-        alike=[(task.samples[a].id, task.samples[b].id) for a, b in alike],
+        alike=_that_resemble(task, alike),
     )
 
 
@@ -93,6 +96,22 @@ def _unused(task: Task) -> tuple[dict[str, int], dict[str, int]]:
         elif suffix.lower() in types or suffix.lower() in IMAGE_SUFFIXES:
             leftovers["hidden files" if left == Path(path).name else left] += 1
     return _most_first(leftovers), _most_first(passed_by)
+
+
+def _that_resemble(task: Task, pairs: list[tuple[int, int]]) -> list[tuple[str, str]]:
+    """Ids of the pairs that do look alike, until there are more than are shown."""
+    found: list[tuple[str, str]] = []
+    for a, b in pairs[:_CHECKED]:
+        one, other = task.samples[a], task.samples[b]
+        try:
+            alike = resemble(load_image(task.root / one.image), load_image(task.root / other.image))
+        except (OSError, WorkError):
+            continue  # it was read a moment ago: whoever uses it next says what became of it
+        if alike:
+            found.append((one.id, other.id))
+        if len(found) > _SHOWN:
+            break
+    return found
 
 
 def _differing(groups: Iterable[list[Sample]], key: Callable[[Sample], object]) -> list[tuple[str, str]]:

@@ -113,3 +113,36 @@ def test_a_card_is_named_as_its_file(tmp_path, make_card):
     write_card(tmp_path, make_card(), name="other")
     with pytest.raises(RequestError, match="the card calls itself other; name it as its file, toy"):
         load_card("toy", [tmp_path])
+
+
+def test_ignore_of_a_card_is_that_of_its_masks(make_card):
+    pairs = {"type": "image_mask_pairs"}
+    card = make_card("segmentation", layout=pairs, ignore=[255])
+    assert card.layout == {**pairs, "masks": {"ignore": [255]}}
+    assert layout_of(card)[1].masks.ignore == [255]
+    both = {"type": "csv", "file": "x.csv", "mask": "{m}", "masks": {"binarise": True}}
+    assert make_card("segmentation", layout=both, ignore=7).layout["masks"] == {"binarise": True, "ignore": 7}
+    for kind, layout, says in (
+        ("classification", pairs, "which only a segmentation task has"),
+        ("segmentation", {**pairs, "masks": {"ignore": 255}}, "ignore and layout.masks.ignore are both given"),
+    ):
+        keys = {**make_card(kind).model_dump(), "layout": layout, "ignore": 255}
+        with pytest.raises(RequestError, match=says):
+            load_card(keys, [])
+
+
+def test_a_segmentation_task_has_no_more_classes_than_fit_a_mask(make_card):
+    for n, kind in ((255, "segmentation"), (300, "classification")):
+        layout_of(make_card(kind, classes=[str(i) for i in range(n)]))
+    with pytest.raises(RequestError, match="classes: at most 255 fit a mask"):
+        layout_of(make_card("segmentation", classes=[str(i) for i in range(256)]))
+
+
+def test_a_key_given_twice_in_a_card_is_refused_with_its_line(tmp_path, make_card):
+    write_card(tmp_path, make_card())
+    path = tmp_path / "toy.yaml"
+    path.write_text(path.read_text() + "unit: slide\n")
+    with pytest.raises(
+        RequestError, match=r"toy\.yaml, line \d+: the key unit is given twice, also in line \d+; keep one"
+    ):
+        load_card("toy", [tmp_path])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from raysweep.tasks.look import look_alikes, look_of
+from raysweep.tasks.look import look_alikes, look_of, resemble
 
 
 def picture(seed, size=(160, 120)):
@@ -35,18 +35,26 @@ def test_a_picture_saved_anew_scaled_blurred_or_brightened_looks_the_same(seed):
         brighter,
     ):
         assert bits(original, other.convert("RGB")) <= 3
+        assert resemble(original, other.convert("RGB"))
 
 
 @pytest.mark.parametrize("turn", list(Image.Transpose))
 def test_turned_and_mirrored_pictures_look_the_same(turn):
     original = picture(7, (128, 128))
     assert bits(original, original.transpose(turn)) <= 1
+    assert resemble(original, original.transpose(turn))
 
 
 def test_flat_pictures_look_like_nothing_and_others_like_themselves_alone():
     assert look_of(Image.new("RGB", (50, 50), (240, 240, 240))) == 0
     looks = [look_of(picture(seed)) for seed in range(60)]
     assert look_alikes(looks, [str(i) for i in range(60)], [str(i) for i in range(60)]) == []
+
+
+def test_different_and_flat_pictures_do_not_resemble_each_other():
+    assert not any(resemble(picture(seed), picture(seed + 1)) for seed in range(20))
+    flat = Image.new("RGB", (50, 50), (240, 240, 240))
+    assert not resemble(flat, flat)
 
 
 @given(st.integers(0, 2**32), st.integers(0, 5))

@@ -67,11 +67,16 @@ def test_images_of_two_patients_that_look_alike_are_told_up_to_five(toy, card, w
         write_image(toy / f"train/a/p1_{number}.png", blobs(number))
         Image.fromarray(blobs(number)).rotate(90).save(toy / f"train/b/p2_{number}.jpg", quality=90)
     (line,) = odd(card, toy).lines()
-    assert line.startswith(
-        "images of different patients that look alike, 7 pairs: train/a/p1_10.png ~ train/b/p2_10.jpg;"
-    )
+    assert line.startswith("images of different patients that look alike: train/a/p1_")
     assert line.count("~") == 5
     assert line.endswith(", ...")
+
+
+def test_a_look_that_only_suggests_is_not_told(toy, card, monkeypatch):
+    monkeypatch.setattr("raysweep.tasks.examine.look_of", lambda picture: 9)
+    task = index_task(card, toy.parent)
+    assert {seen.look for seen in task.examined} == {9}
+    assert find_oddities(task).lines() == []
 
 
 def test_masks_are_used_files_and_images_left_out_are_not_passed_by(tmp_path, make_card, write_image):

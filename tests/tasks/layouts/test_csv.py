@@ -3,7 +3,9 @@
 import pytest
 
 from raysweep.errors import RequestError
+from raysweep.tasks.cards import load_card
 from raysweep.tasks.layouts import layout_of
+from raysweep.yaml_file import parse_yaml
 
 
 def samples_of(card, root):
@@ -90,3 +92,37 @@ def test_each_kind_of_task_needs_its_column(tmp_path, make_card):
 def test_a_template_that_names_nothing_is_refused(make_card):
     with pytest.raises(RequestError, match=r"layout: image: .*names nothing in braces"):
         layout_of(make_card(layout={"type": "csv", "file": "labels.csv", "image": "x.png"}))
+
+
+def written(make_card, text):
+    """A card with some of its keys as they stand in a file."""
+    keys = make_card(unit="image").model_dump(exclude={"classes", "layout"})
+    return load_card({**keys, **parse_yaml(text, "toy.yaml")}, [])
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "values"),
+    [
+        ("[benign, malignant]", "{0: benign, 1: malignant}", "01"),
+        ("[0, 1]", "{}", "01"),
+        ("[007, 1e3]", "{}", ("007", "1e3")),
+        ("[no, yes]", "{off: no, on: yes}", ("off", "on")),
+        ("[1.50, 0x1]", "{010: 1.50, 1_0: 0x1}", ("010", "1_0")),
+    ],
+)
+def test_numbers_and_words_of_a_card_are_the_text_they_were_written_as(tmp_path, make_card, classes, labels, values):
+    table(tmp_path, f"image,label,part\nx.png,{values[0]},0\ny.png,{values[1]},1\n")
+    layout = (
+        f"{{type: csv, file: labels.csv, label: label, labels: {labels}, split: part, splits: {{0: train, 1: test}}}}"
+    )
+    samples = samples_of(written(make_card, f"classes: {classes}\nlayout: {layout}"), tmp_path)
+    assert [(s.label, s.split) for s in samples] == [(0, "train"), (1, "test")]
+
+
+@pytest.mark.parametrize("text", ["classes: [true, false]", "layout: {type: csv, file: x.csv, labels: {0: true}}"])
+def test_true_and_false_are_no_names_and_the_sentence_says_quotes(make_card, text):
+    rest = "layout: {type: csv, file: x.csv}" if text.startswith("classes") else "classes: [a, b]"
+    with pytest.raises(
+        RequestError, match="true is a value of its own in YAML; where it is a name, write it in quotes"
+    ):
+        layout_of(written(make_card, f"{text}\n{rest}"))

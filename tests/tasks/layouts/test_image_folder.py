@@ -1,5 +1,7 @@
 """The image_folder layout: folders are classes, names are units."""
 
+import unicodedata
+
 import pytest
 
 from raysweep.errors import RequestError
@@ -77,3 +79,24 @@ def test_wrong_options_are_refused(make_card, options, says):
 def test_it_holds_no_masks(make_card):
     with pytest.raises(RequestError, match="image_folder cannot hold a segmentation task"):
         layout_of(make_card("segmentation", layout={"type": "image_folder"}))
+
+
+def test_copies_that_tools_leave_are_no_images_at_any_depth(tmp_path, make_card):
+    leftovers = [".ipynb_checkpoints/1-checkpoint.png", "@eaDir/1.png/THUMB_M.jpg", ".thumbnails/normal/1.png",
+                 "__MACOSX/1.png", "deep/.AppleDouble/1.png", "deep/Thumbs/1.png", "deep/._1.png"]  # fmt: skip
+    root = files(tmp_path, "a/1.png", "b/deep/1.png", *(f"{c}/{name}" for c in "ab" for name in leftovers))
+    files(root, "__MACOSX/a/1.png", ".hidden/1.png", "@eaDir/1.png", "_old/1.png")
+    samples = samples_of(make_card(layout={"type": "image_folder"}, unit="image"), root)
+    assert [s.image for s in samples] == ["a/1.png", "b/deep/1.png"]
+
+
+def test_folders_match_classes_in_every_form_of_unicode(tmp_path, make_card):
+    nfd, nfc = (unicodedata.normalize(form, "drüse") for form in ("NFD", "NFC"))
+    root = files(tmp_path, f"{nfd}/1.png", "größer/1.png")
+    other = unicodedata.normalize("NFD", "größer")
+    layout = {"type": "image_folder", "folders": {other: "b"}}
+    samples = samples_of(make_card(layout=layout, unit="image", classes=[nfc, "b"]), root)
+    assert [(s.image, s.label) for s in samples] == [(f"{nfd}/1.png", 0), ("größer/1.png", 1)]
+    split = {"type": "image_folder", "splits": {nfc: "train"}}
+    root = files(tmp_path / "split", f"{nfd}/a/1.png")
+    assert [s.split for s in samples_of(make_card(layout=split, unit="image"), root)] == ["train"]

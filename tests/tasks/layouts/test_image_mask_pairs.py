@@ -1,8 +1,11 @@
 """The image_mask_pairs layout: a glob of images, a template for masks, units from names or a table."""
 
+import unicodedata
+
 import pytest
 
 from raysweep.errors import RequestError
+from raysweep.tasks.find import find_samples
 from raysweep.tasks.layouts import layout_of
 
 
@@ -94,3 +97,47 @@ def test_wrong_options_are_refused(make_card, options, says):
 def test_images_without_a_unit_are_refused(root, make_card):
     with pytest.raises(RequestError, match="says nothing of the patient"):
         samples_of(make_card("segmentation", layout=pairs()), root)
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_leftovers_are_passed_by_but_for_a_folder_that_the_glob_names(root, make_card):
+    touch(root, "images/.ipynb_checkpoints/p1_x-checkpoint.png", "images/@eaDir/p1_x.png/T.png", "images/._p1_x.png")
+    for glob in ("images/*.png", "**/*.png", "images/**/*.png"):
+        samples = samples_of(make_card("segmentation", layout=pairs(images=glob), unit="image"), root)
+        assert [s.image for s in samples] == ["images/p1_x.png", "images/p2_y.png"]
+    touch(root, ".data/images/1.png")
+    samples = samples_of(make_card("segmentation", layout=pairs(images=".data/images/*.png"), unit="image"), root)
+    assert [s.image for s in samples] == [".data/images/1.png"]
+
+
+def test_suffixes_in_capitals_and_other_forms_of_unicode_are_found(tmp_path, make_card):
+    nfd = unicodedata.normalize("NFD", "Gewebe-ä")
+    nfc = unicodedata.normalize("NFC", nfd)
+    touch(tmp_path, f"images/{nfd}.PNG", "images/x.webp", f"masks/{nfc}.Png", "masks/x.png")
+    (tmp_path / "t.csv").write_text(f"image,patient\n{nfc},Jörg\nx,y\n")
+    layout = pairs(images="images/*", table={"file": "t.csv", "image": "{stem}", "unit": "patient"})
+    found = find_samples(make_card("segmentation", layout=layout), tmp_path)
+    assert [(s.id, s.image, s.mask, s.unit) for s in found] == [
+        (f"images/{nfc}.PNG", f"images/{nfd}.PNG", f"masks/{nfc}.Png", "Jörg"),
+        ("images/x.webp", "images/x.webp", "masks/x.png", "y"),
+    ]
+
+
+def test_a_glob_of_another_file_type_says_which_are_read(tmp_path, make_card):
+    touch(tmp_path, "images/x.gif")
+    with pytest.raises(
+        RequestError, match=r"finds no image below .*; 1 files match, none of a type that is read: \.bmp"
+    ):
+        samples_of(make_card("segmentation", layout=pairs(images="images/*"), unit="image"), tmp_path)
+
+
+def test_two_images_of_one_name_in_two_forms_are_refused(tmp_path, make_card):
+    touch(tmp_path, *(f"images/{unicodedata.normalize(form, 'ä')}.png" for form in ("NFC", "NFD")))
+    with pytest.raises(RequestError, match=r"two images .* called images/ä\.png, in two forms of Unicode"):
+        find_samples(make_card("segmentation", layout=pairs(), unit="image"), tmp_path)
