@@ -35,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
     "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
-    "2 the request was wrong; 3 done, but some slides or trials failed; 130 and 143 stopped by Ctrl-C or SIGTERM: run "
+    "2 the request was wrong; 3 done, but some slides or trials failed, or were left for the next run; 130 and 143 stopped by Ctrl-C or SIGTERM: run "
     "the same command again.",
 )
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
@@ -292,9 +292,12 @@ def _finish(outcome: Any) -> None:
         out.print(f"failed: {line}", markup=False)
     if len(outcome.failures) > 20:
         out.print(f"... and {len(outcome.failures) - 20} more: `raysweep status` lists them")
+    if outcome.left:
+        shown = ", ".join(outcome.left[:3]) + (" ..." if len(outcome.left) > 3 else "")
+        out.print(f"left for the next run, as compute.stop_after says: {len(outcome.left)} repeats ({shown})", markup=False)
     if outcome.report is not None:
         out.print(f"report: {outcome.report.path('index.html')}", markup=False)
-    if outcome.failures:
+    if outcome.failures or outcome.left:
         raise typer.Exit(3)
 
 

@@ -103,12 +103,14 @@ def _by_fold(checkpoint: CheckpointPlan, task: str, repeat: int, folds: int) -> 
     return starts if any(start is not starts[0] for start in starts) else starts[:1]
 
 
-def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> None:
+def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> list[str]:
     """Make the features that are missing, then search every repeat that is not done. Ray is initialised.
 
-    What fails is noted in its own folder and the rest goes on. Raises WorkError when journals cannot be written.
+    What fails is noted in its own folder and the rest goes on. Returns the names of the repeats that are left for the
+    next run, because this one has done what `compute.stop_after_hours` or `stop_after_trials` lets it. Raises
+    WorkError when journals cannot be written.
     """
-    from raysweep.sweep.run import search
+    from raysweep.sweep.run import Limits, search
 
     assert study.data is not None  # there are no cells without it
     wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.features}
@@ -124,8 +126,11 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
             else:
                 kept.append(repeat)
         todo.append(cell if len(kept) == len(cell.repeats) else replace(cell, repeats=tuple(kept)))
-    search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=study.compute.threads,
-           trials_at_once=study.compute.trials_at_once, progress=progress)  # fmt: skip
+    compute = study.compute
+    found = search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=compute.threads,
+                   trials_at_once=compute.trials_at_once,
+                   limits=Limits(compute.stop_after_hours, compute.stop_after_trials), progress=progress)  # fmt: skip
+    return found.left
 
 
 def note_failure(artefact: Artefact, reason: str) -> None:

@@ -58,7 +58,7 @@ class Lane:
         """`searched_by`: the lane of repeat 0 whose search serves this one too; this one then has no trials."""
         self.cell, self.repeat, self.fold, self.folds, self.sizes = cell, repeat, fold, folds, sizes
         self.select = transfer.select_by(sizes.n_val_units)
-        self._transfer, self._searched_by = transfer, searched_by
+        self._transfer, self.searched_by = transfer, searched_by
         adaptation = get_protocol(cell.protocol).adaptation
         self._stream = (seed, "sampler", cell.protocol, cell.kind, adaptation, repeat.number)
         folder = repeat.artefact.folder
@@ -73,12 +73,12 @@ class Lane:
     @property
     def trials(self) -> int:
         """How many settings its own search tries."""
-        return 0 if self._searched_by or self.cell.frozen else self._transfer.trials
+        return 0 if self.searched_by or self.cell.frozen else self._transfer.trials
 
     @property
     def searched(self) -> bool:
         """Whether every trial was told, here or where it is searched."""
-        lane = self._searched_by or self
+        lane = self.searched_by or self
         return lane.history.n_told >= lane.trials
 
     @property
@@ -95,15 +95,15 @@ class Lane:
 
     def waits_for(self, repeat: Repeat) -> bool:
         """Whether it cannot go on before that repeat's search has ended."""
-        return self._searched_by is not None and self._searched_by.repeat is repeat and not self.searched
+        return self.searched_by is not None and self.searched_by.repeat is repeat and not self.searched
 
     def best(self) -> TrialRecord | None:
         """The chosen setting: the best value, equal ones by the lower val loss, then the lower number.
 
         None when no trial ran to its end; `failure` says why.
         """
-        if self._searched_by:
-            return self._searched_by.best()
+        if self.searched_by:
+            return self.searched_by.best()
         ended = [t for t in self.history.told() if t.status == "done" and t.value is not None]
         key = lambda t: (-gain(t.value, self.select), t.val_loss, t.number)  # noqa: E731
         return min(ended, key=key) if ended else None
@@ -112,16 +112,16 @@ class Lane:
         """Why there is no result, once the lane is done; empty when there is one."""
         if self._final_params() is not None:
             return self.history.final.reason if self.history.final else ""
-        lane = self._searched_by or self
+        lane = self.searched_by or self
         reasons = [t.reason for t in lane.history.told() if t.reason]
-        whose = " of repeat 0" if self._searched_by else ""
+        whose = " of repeat 0" if self.searched_by else ""
         return f"all {self._transfer.trials} trials{whose} failed; the first: {reasons[0]}"
 
     def peek(self) -> Literal["trial", "final"] | None:
         """The kind of work that could start now."""
         if self.searched:
             return None if self.done or "final" in self._running else "final"
-        if self._searched_by or len(self._running) >= self._transfer.parallel_per_repeat:
+        if self.searched_by or len(self._running) >= self._transfer.parallel_per_repeat:
             return None
         return "trial" if self._next_trial() is not None else None
 
