@@ -54,6 +54,8 @@ Overrides = Annotated[
 ]
 Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint or task")]
 
+Watch = Annotated[bool, typer.Option("--watch", help="show the search that another process runs, until it has ended")]
+
 
 @app.callback()
 def _options(
@@ -135,8 +137,10 @@ def pretrain(study: StudyArgument, overrides: Overrides = None, only: Only = Non
 
 
 @app.command()
-def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None) -> None:
+def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None, watch: Watch = False) -> None:
     """The search and the finals of every cell; the checkpoints must be there."""
+    if watch:
+        return _watch(study, overrides)
     _stages(study, overrides, ["tune"], only)
 
 
@@ -147,8 +151,10 @@ def report(study: StudyArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def status(study: StudyArgument, overrides: Overrides = None) -> None:
+def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = False) -> None:
     """Done, running, dead, failed (with the reason) or waiting: every slide, checkpoint and cell."""
+    if watch:
+        return _watch(study, overrides)
     from raysweep.study.load import load_study
     from raysweep.study.status import status_rows
 
@@ -271,6 +277,13 @@ def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, o
 
     file = load_study(study, overrides or [])
     _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
+
+
+def _watch(study: str, overrides: list[str] | None) -> None:
+    from raysweep.study.load import load_study
+    from raysweep.study.watch import watch_search
+
+    watch_search(load_study(study, overrides or []), out)
 
 
 def _ships(name: str) -> bool:
