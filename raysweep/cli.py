@@ -7,27 +7,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 import raysweep
+from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
-
-class _StoppedError(Exception):
-    """A command was interrupted: in a form that Typer lets through."""
-
-
-class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort) as error:
-            raise _StoppedError from error
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     add_completion=False,
@@ -35,8 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
     "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
-    "2 the request was wrong; 3 done, but some slides or trials failed, or were left for the next run; 130 and 143 stopped by Ctrl-C or SIGTERM: run "
-    "the same command again.",
+    "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
+    "SIGTERM: run the same command again.",
 )
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 app.add_typer(datasets, name="datasets")
@@ -140,7 +127,9 @@ def pretrain(study: StudyArgument, overrides: Overrides = None, only: Only = Non
 def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None, watch: Watch = False) -> None:
     """The search and the finals of every cell; the checkpoints must be there."""
     if watch:
-        return _watch(study, overrides)
+        from raysweep.study.watch import watch_study
+
+        return watch_study(study, overrides or [], out)
     _stages(study, overrides, ["tune"], only)
 
 
@@ -154,7 +143,9 @@ def report(study: StudyArgument, overrides: Overrides = None) -> None:
 def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = False) -> None:
     """Done, running, dead, failed (with the reason) or waiting: every slide, checkpoint and cell."""
     if watch:
-        return _watch(study, overrides)
+        from raysweep.study.watch import watch_study
+
+        return watch_study(study, overrides or [], out)
     from raysweep.study.load import load_study
     from raysweep.study.status import status_rows
 
@@ -260,7 +251,7 @@ def main() -> None:
         sys.exit(_say(error, 2))
     except WorkError as error:
         sys.exit(_say(error, 1))
-    except (KeyboardInterrupt, _StoppedError):
+    except (KeyboardInterrupt, StoppedError):
         sys.exit(_say(STOPPED, exit_code()))
     except Exception as error:
         if _state["debug"]:
@@ -279,13 +270,6 @@ def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, o
     _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
 
 
-def _watch(study: str, overrides: list[str] | None) -> None:
-    from raysweep.study.load import load_study
-    from raysweep.study.watch import watch_search
-
-    watch_search(load_study(study, overrides or []), out)
-
-
 def _ships(name: str) -> bool:
     """Whether a study of that name ships with raysweep."""
     from raysweep.storage import shipped
@@ -301,13 +285,8 @@ def _finish(outcome: Any) -> None:
         header, rows = summary_rows(outcome.home)
         if rows:
             _table("results", header, rows)
-    for line in outcome.failures[:20]:
-        out.print(f"failed: {line}", markup=False)
-    if len(outcome.failures) > 20:
-        out.print(f"... and {len(outcome.failures) - 20} more: `raysweep status` lists them")
-    if outcome.left:
-        shown = ", ".join(outcome.left[:3]) + (" ..." if len(outcome.left) > 3 else "")
-        out.print(f"left for the next run, as compute.stop_after says: {len(outcome.left)} repeats ({shown})", markup=False)
+    for line in outcome.lines():
+        out.print(line, markup=False)
     if outcome.report is not None:
         out.print(f"report: {outcome.report.path('index.html')}", markup=False)
     if outcome.failures or outcome.left:

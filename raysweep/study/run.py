@@ -38,6 +38,16 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
+    def lines(self) -> list[str]:
+        """What a reader is told of failures and of what is left, as far as it fits a screen."""
+        said = [f"failed: {line}" for line in self.failures[:20]]
+        if len(self.failures) > 20:
+            said.append(f"... and {len(self.failures) - 20} more: `raysweep status` lists them")
+        if self.left:
+            some = ", ".join(self.left[:3]) + (" ..." if len(self.left) > 3 else "")
+            said.append(f"left for the next run, as compute.stop_after_... says: {len(self.left)} repeats ({some})")
+        return said
+
 
 def run_study(
     file: StudyFile,

@@ -1,4 +1,4 @@
-"""How far the search of each cell is, read from journals and manifests: cheap enough to be looked at again and again."""
+"""How far the search of each cell is, read from journals and manifests: cheap enough to look at again and again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +16,9 @@ from raysweep.transfer.spec import TransferSpec
 class CellProgress:
     """A cell's repeats, trials (over all repeats and folds) and finals.
 
-    `state`: done | running | dead (begun, and nobody works on it) | failed | waiting, what one of its repeats is: failed
-    before running or dead, these before waiting, and done last. `best`: on val, the mean over the repeats that have
-    one. `seconds`: those that its trials and finals are likely to take yet, one after another; None: nothing was told
+    `state`: done | running | dead (begun, and nobody works on it) | failed | waiting, what one of its repeats is:
+    failed before running or dead, these before waiting, and done last. `best`: on val, the mean over the repeats that
+    have one. `seconds`: those that its trials and finals are likely to take yet, one after another; None: nothing was told
     yet by which to know.
     """
 

@@ -51,7 +51,9 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     else:
         who = "nobody is running it"
     headline = "; ".join(
-        filter(None, [f"{graph.home.root}: {done} of {len(graph.artefacts())} artefacts done", who, time_left(searched)])
+        filter(
+            None, [f"{graph.home.root}: {done} of {len(graph.artefacts())} artefacts done", who, time_left(searched)]
+        )
     )
     return headline, ["what", "state", "reason", "details"], rows
 

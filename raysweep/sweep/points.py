@@ -30,12 +30,12 @@ def sobol(space: Space, point: int, stream: tuple[Part, ...]) -> dict[str, Any]:
         warnings.simplefilter("ignore", UserWarning)  # balance of 2^n points: not what they are here for
         if point:
             sequence.fast_forward(point)
-        return at(space, sequence.random(1)[0])
+        return at(space, sequence.random(1)[0].tolist())
 
 
 def uniform(space: Space, number: int, stream: tuple[Part, ...]) -> dict[str, Any]:
     """A point by chance, the same for the same number."""
-    return at(space, generator(*stream, "random", number).random(len(ranges_of(space))))
+    return at(space, generator(*stream, "random", number).random(len(ranges_of(space))).tolist())
 
 
 def at(space: Space, places: Sequence[float]) -> dict[str, Any]:

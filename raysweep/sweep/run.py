@@ -1,4 +1,4 @@
-"""Search every cell of a study and run its finals, as one Tune experiment (several, one after another, if it is long)."""
+"""Search every cell of a study and run its finals, as one Tune experiment, or several in turn if it is long."""
 
 import contextlib
 import logging
@@ -69,7 +69,7 @@ def search(
     data: str,
     threads: int,
     trials_at_once: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
     scratch: Path | None = None,
     progress: Progress,
 ) -> Found:

@@ -154,7 +154,7 @@ class _Found:
     lines: Mapping[str, int] = field(default_factory=dict)  # of a file's keys
 
     def at(self, key: str | None) -> str:
-        return f"{self.where}, line {self.lines[key]}" if key in self.lines else self.where
+        return f"{self.where}, line {self.lines[key]}" if key is not None and key in self.lines else self.where
 
 
 def _find(name: str, spaces: Mapping[str, Any], folders: list[Path]) -> _Found:

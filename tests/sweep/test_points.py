@@ -84,7 +84,7 @@ def test_startup_settings_are_common_to_samplers(sampler) -> None:
 @pytest.mark.parametrize("sampler", LEARNING)
 def test_what_learns_comes_nearer(sampler) -> None:
     def late(kept: str) -> float:
-        found = [_search(kept, 24, SPACE, seed=seed, budget=24)[14:] for seed in range(2)]
+        found = [_search(kept, 24, SPACE, seed=seed, budget=24)[14:] for seed in range(1 if sampler == "gp" else 2)]
         return float(np.mean([abs(np.log10(t.params["lr"]) + 2) for trials in found for t in trials]))
 
     assert late(sampler) < 0.75 * late("random")
@@ -133,7 +133,7 @@ def test_a_grid_with_conditions_has_no_point_twice() -> None:
 
 def test_too_large_a_grid_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     space = {f"p{i}": SPACE["drop"] for i in range(9)}
-    with pytest.raises(RequestError, match="p0, p1, .* has more than 100,000 points; fix some"):
+    with pytest.raises(RequestError, match=r"p0, p1, .* has more than 100,000 points; fix some"):
         trials_of(space, "grid", 4)
     assert trials_of(space, "tpe", 4) == 4
 

@@ -211,14 +211,17 @@ def _file(folder: Path, text: str) -> dict:
 
 
 def test_conditions_are_read_and_checked_by_line(tmp_path: Path) -> None:
-    space = _file(tmp_path, """# the head
+    space = _file(
+        tmp_path,
+        """# the head
 lr: 1e-3
 dropout: choice(0.0, 0.2, default=0.0)
 augment:
   range: uniform(0, 1, default=0.5)
   when: {dropout: 0.2}
 weight_decay: {range: 0.1, when: {dropout: [0.0, 0.2]}}
-""")
+""",
+    )
     assert space["augment"] == {"type": "float", "low": 0.0, "high": 1.0, "log": False, "default": 0.5,
                                 "when": {"dropout": [0.2]}}  # fmt: skip
     assert space["weight_decay"] == {"type": "categorical", "values": [0.1], "default": 0.1,

@@ -139,7 +139,7 @@ def toy_search(
     scratch: Path,
     seed: int = 0,
     progress: Progress | None = None,
-    limits: run.Limits = run.Limits(),  # noqa: B008
+    limits: run.Limits = run.Limits(),
 ) -> run.Found:
     """`search` with the toy protocol."""
     protocols._registry["toy"] = Toy()
