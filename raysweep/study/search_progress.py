@@ -18,8 +18,8 @@ class CellProgress:
 
     `state`: done | running | dead (begun, and nobody works on it) | failed | waiting, what one of its repeats is:
     failed before running or dead, these before waiting, and done last. `best`: on val, the mean over the repeats that
-    have one. `seconds`: those that its trials and finals are likely to take yet, one after another; None: nothing was told
-    yet by which to know.
+    have one. `seconds`: those that its trials and finals are likely to take yet, one after another; None where no
+    trial has been told by which to know.
     """
 
     name: str
