@@ -42,9 +42,13 @@ class Board:
         places: int,
         *,
         stop: Callable[[int], bool] = lambda started: False,
+        told: Callable[[Lane, str], None] = lambda lane, status: None,
     ) -> None:
-        """`stop` is asked before every start, with the number of trials that were started; True: no further trial."""
-        self._finish, self._stage, self._places, self._stop = finish, stage, places, stop
+        """`stop` is asked before every start, with the number of trials that were started; True: no further trial.
+
+        `told` hears of every trial that came to an end, and how.
+        """
+        self._finish, self._stage, self._places, self._stop, self._told = finish, stage, places, stop, told
         self._queue = LaneQueue(lanes)
         self._lanes: dict[int, list[Lane]] = {}  # of a repeat
         self._after: dict[int, list[Lane]] = {}  # lanes that wait for the search of another, by that one's id
@@ -159,6 +163,7 @@ class Board:
         self._stage.advance(1, pruned=int(trial.status == "pruned"), failed=int(trial.status == "failed"))
         if trial.status == "failed":
             self._stage.note(f"{repeat_name(lane.cell, lane.repeat)}: {_label(task)} failed ({trial.reason})")
+        self._told(lane, trial.status)
         self._queue.update(lane)
         if lane.searched:
             waiting = self._after.get(id(lane), [])

@@ -20,6 +20,7 @@ from raysweep.progress import Progress
 from raysweep.sweep.board import Board
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.finish import finish_repeat
+from raysweep.sweep.gauges import Gauges
 from raysweep.sweep.lane import DrawSizes, Lane
 from raysweep.sweep.scheduler import CellScheduler
 from raysweep.sweep.searcher import CellSearcher
@@ -103,7 +104,7 @@ def search(
         finish_repeat(cell, repeat, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     with progress.stage("search", sum(lane.left for lane in lanes), "trials") as stage, _scratch(scratch) as folder:
-        board = Board(lanes, finish, stage, places, stop=_stop(limits))
+        board = Board(lanes, finish, stage, places, stop=_stop(limits), told=Gauges().told)
         del lanes  # the board lets go of those that are done
         for cell, repeat, reason in broken:
             board.fail(cell, repeat, reason)
