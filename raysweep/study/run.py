@@ -45,7 +45,8 @@ class Outcome:
             said.append(f"... and {len(self.failures) - 20} more: `raysweep status` lists them")
         if self.left:
             some = ", ".join(self.left[:3]) + (" ..." if len(self.left) > 3 else "")
-            said.append(f"left for the next run, as compute.stop_after_... says: {len(self.left)} repeats ({some})")
+            count = f"{len(self.left)} repeat{'s' * (len(self.left) != 1)}"
+            said.append(f"left for the next run, as compute.stop_after_... says: {count} ({some})")
         return said
 
 

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from raysweep.storage import Storage
 from raysweep.study import watch
+from raysweep.study.run import Outcome
 from raysweep.study.search_progress import CellProgress, search_progress, time_left
 from raysweep.sweep.history import TrialRecord
 from raysweep.transfer.spec import TransferSpec
@@ -113,3 +115,17 @@ def test_watching_on_a_terminal_draws_the_table_over_itself_and_ends_when_nobody
     text = small.file.getvalue()  # type: ignore[attr-defined]
     assert "nobody is running it" in text
     assert "... and 5 more" in text
+
+
+def test_what_a_run_says_of_failures_and_of_what_it_left() -> None:
+    home = Storage.open("/nowhere")
+    assert Outcome(home).lines() == []
+    said = Outcome(home, failures=[f"cell {i}: no" for i in range(22)], left=[f"r{i}" for i in range(5)]).lines()
+    assert said[0] == "failed: cell 0: no"
+    assert said[20:] == [
+        "... and 2 more: `raysweep status` lists them",
+        "left for the next run, as compute.stop_after_... says: 5 repeats (r0, r1, r2 ...)",
+    ]
+    assert Outcome(home, left=["r0"]).lines() == [
+        "left for the next run, as compute.stop_after_... says: 1 repeat (r0)"
+    ]
