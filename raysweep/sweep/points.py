@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,14 +22,18 @@ def sobol(space: Space, point: int, stream: tuple[Part, ...]) -> dict[str, Any]:
     names = ranges_of(space)
     if not names:
         return at(space, [])
+    n = 16
+    while n <= point:
+        n *= 2
+    return at(space, _sequence(len(names), torch_seed(*stream, "sobol"), n)[point])
+
+
+@functools.lru_cache(maxsize=64)
+def _sequence(axes: int, seed: int, n: int) -> list[list[float]]:
+    """The first points, which a repeat's cells have in common."""
     from scipy.stats import qmc  # takes most of a second
 
-    sequence = qmc.Sobol(len(names), scramble=True, rng=torch_seed(*stream, "sobol"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # balance of 2^n points: not what they are here for
-        if point:
-            sequence.fast_forward(point)
-        return at(space, sequence.random(1)[0].tolist())
+    return qmc.Sobol(axes, scramble=True, rng=seed).random(n).tolist()
 
 
 def uniform(space: Space, number: int, stream: tuple[Part, ...]) -> dict[str, Any]:
