@@ -63,8 +63,8 @@ def _starts(given: _Given) -> None:
     for lanes in (20, 100) if given.short else (500, 2000, 10_000):
         made = [given.run("starts", lanes=lanes, rounds=min(400, 4 * lanes)) for _ in range(given.pairs)]
         first = made[0]
-        print(f"starts among {lanes:,} lanes: {first['looked']:.1f} looks at a lane a start, {first['choosing_ms']:.2f} "
-              f"ms to choose, {first['synced']:.1f} syncs of a journal to disk (not timed); lanes opened in "
+        print(f"starts among {lanes:,} lanes: {first['looked']:.1f} looks at a lane a start, {first['choosing_ms']:.2f}"
+              f" ms to choose, {first['synced']:.1f} syncs of a journal to disk (not timed); lanes opened in "
               f"{first['opening_ms']:.2f} ms each; an actor is told of all repeats once, {first['bench_bytes']:.0f} "
               "bytes each")  # fmt: skip
         tell("ms a start", [side["ms"] for side in made], 2, most=True, unit=" ms")
