@@ -8,7 +8,7 @@ downloaded. `--short` makes every run as small as it can be, to see that a case 
 
 | case | what | against |
 |---|---|---|
-| starts | ms of the driver for a start, among 500, 2,000 and 10,000 lanes (not a disk's to keep its journals) | 2 ms |
+| starts | ms of the driver's processor for a start, among 500, 2,000 and 10,000 lanes | 2 ms |
 | tune | seconds a trial of nothing, from 1,000 trials to 4,000 | those from 200 to 1,000 |
 | overhead | seconds a trial, 50 trials of a tiny model | the same trainings in a plain loop |
 | tuners | 12 cells x 8 trials, two at once | 12 Tuners with OptunaSearch, one after another |
@@ -64,7 +64,7 @@ def _starts(given: _Given) -> None:
         made = [given.run("starts", lanes=lanes, rounds=min(400, 4 * lanes)) for _ in range(given.pairs)]
         first = made[0]
         print(f"starts among {lanes:,} lanes: {first['looked']:.1f} looks at a lane a start, {first['choosing_ms']:.2f}"
-              f" ms to choose, {first['synced']:.1f} syncs of a journal to disk (not timed); lanes opened in "
+              f" ms to choose, {first['synced']:.1f} syncs of a journal to disk in all; lanes opened in "
               f"{first['opening_ms']:.2f} ms each; an actor is told of all repeats once, {first['bench_bytes']:.0f} "
               "bytes each")  # fmt: skip
         tell("ms a start", [side["ms"] for side in made], 2, most=True, unit=" ms")
