@@ -37,6 +37,7 @@ class CellProgress:
     def words(self) -> str:
         """All of it but the state, such as `2/6 repeats, 17/48 trials, 3 stopped early, best on val 0.812`."""
         found = f"{self.repeats[0]}/{self.repeats[1]} repeats"
+        found += "" if self.trials[1] else ", no trials"
         if self.trials[0] or self.running:
             found += f", {self.trials[0]}/{self.trials[1]} trials"
             found += f", {self.pruned} stopped early" if self.pruned else ""
@@ -57,7 +58,7 @@ def search_progress(
     for cell in cells:
         folds = tasks[cell.task].n_folds
         states = [_state(repeat, running) for repeat in cell.repeats]
-        each = trials_of(cell.space, transfer.sampler, transfer.trials) * folds
+        each = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials) * folds
         planned = sum(each for r in cell.repeats if transfer.search == "each" or r.number == 0)
         made = _cell(cell, states, planned)
         seconds = sum(s.seconds for _, _, s in states)

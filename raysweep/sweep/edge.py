@@ -19,7 +19,7 @@ def at_edge(protocol: str, kind: str, space: Mapping[str, Any], params: Mapping[
     found = []
     for name, value in sorted(params.items()):
         entry = space.get(name)
-        if not isinstance(entry, Mapping):
+        if not isinstance(entry, Mapping) or "type" not in entry:  # a constant, or the path of a frozen protocol
             continue
         if entry["type"] == "categorical":
             values = entry["values"]

@@ -138,7 +138,14 @@ def _result(
         "n_test_images": None if predictions is None else predictions.num_rows,
         "n_test_units": None if predictions is None else len(predictions["unit"].unique()),
         "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
-        "at_edge": sorted({n for f in finals if f for n in at_edge(cell.protocol, cell.kind, cell.space, f.params)}),
+        "at_edge": sorted(
+            {
+                n
+                for f in finals
+                if f
+                for n in (at_edge(cell.protocol, cell.kind, cell.space, f.params) or filter(None, [f.edge]))
+            }
+        ),
         "metric": metric,
         "value": None if predictions is None else score(predictions, metric, cell.kind),
         "objects": card.objects.name if metric in OBJECT_METRICS else "",
