@@ -7,27 +7,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 import raysweep
+from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
-
-class _StoppedError(Exception):
-    """A command was interrupted: in a form that Typer lets through."""
-
-
-class _Commands(TyperGroup):
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, typer.Abort) as error:
-            raise _StoppedError from error
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     add_completion=False,
@@ -35,8 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
     "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
-    "2 the request was wrong; 3 done, but some slides or trials failed; 130 and 143 stopped by Ctrl-C or SIGTERM: run "
-    "the same command again.",
+    "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
+    "SIGTERM: run the same command again.",
 )
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 app.add_typer(datasets, name="datasets")
@@ -53,6 +40,8 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as transfer.trials=8 data=/images")
 ]
 Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint or task")]
+
+Watch = Annotated[bool, typer.Option("--watch", help="show the search that another process runs, until it has ended")]
 
 
 @app.callback()
@@ -135,8 +124,12 @@ def pretrain(study: StudyArgument, overrides: Overrides = None, only: Only = Non
 
 
 @app.command()
-def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None) -> None:
+def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None, watch: Watch = False) -> None:
     """The search and the finals of every cell; the checkpoints must be there."""
+    if watch:
+        from raysweep.study.watch import watch_study
+
+        return watch_study(study, overrides or [], out)
     _stages(study, overrides, ["tune"], only)
 
 
@@ -147,8 +140,12 @@ def report(study: StudyArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def status(study: StudyArgument, overrides: Overrides = None) -> None:
+def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = False) -> None:
     """Done, running, dead, failed (with the reason) or waiting: every slide, checkpoint and cell."""
+    if watch:
+        from raysweep.study.watch import watch_study
+
+        return watch_study(study, overrides or [], out)
     from raysweep.study.load import load_study
     from raysweep.study.status import status_rows
 
@@ -254,7 +251,7 @@ def main() -> None:
         sys.exit(_say(error, 2))
     except WorkError as error:
         sys.exit(_say(error, 1))
-    except (KeyboardInterrupt, _StoppedError):
+    except (KeyboardInterrupt, StoppedError):
         sys.exit(_say(STOPPED, exit_code()))
     except Exception as error:
         if _state["debug"]:
@@ -288,13 +285,11 @@ def _finish(outcome: Any) -> None:
         header, rows = summary_rows(outcome.home)
         if rows:
             _table("results", header, rows)
-    for line in outcome.failures[:20]:
-        out.print(f"failed: {line}", markup=False)
-    if len(outcome.failures) > 20:
-        out.print(f"... and {len(outcome.failures) - 20} more: `raysweep status` lists them")
+    for line in outcome.lines():
+        out.print(line, markup=False)
     if outcome.report is not None:
         out.print(f"report: {outcome.report.path('index.html')}", markup=False)
-    if outcome.failures:
+    if outcome.failures or outcome.left:
         raise typer.Exit(3)
 
 

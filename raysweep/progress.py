@@ -55,7 +55,7 @@ class Stage:
         fresh = self.done - self.known
         if self.total is None or fresh <= 0 or self.done >= self.total:
             return ""
-        return f"{_span(self._seconds() / fresh * (self.total - self.done))} left"
+        return f"{span(self._seconds() / fresh * (self.total - self.done))} left"
 
     def details(self) -> list[str]:
         """Rates and counts so far, such as `4.1 slides/s`, `230 patches/s`, `1 failed`, `after 12 s`."""
@@ -68,7 +68,7 @@ class Stage:
                 parts.append(f"{_rate(value / seconds / 1e6)} MB/s")
             else:
                 parts.append(f"{_rate(value / seconds)} {name}/s")
-        return [*parts, f"after {_span(seconds)}"]
+        return [*parts, f"after {span(seconds)}"]
 
     def line(self, width: int | None = None) -> Text:
         """All of this in one line: the name, how far it is, the time left, and the details that `width` has room for.
@@ -93,7 +93,8 @@ def _rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Seconds in words, such as `80 s`, `4 min` or `2.1 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -136,3 +136,10 @@ def parse_yaml(text: str, where: str) -> Any:
         raise RequestError(f"{where}{line}: {said if said.startswith('the key') else f'not YAML: {said}'}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(f"{where}: not a YAML file ({' '.join(str(error).split())[:150]})") from error
+
+
+def key_lines(path: Path) -> dict[str, int]:
+    """Lines of the keys of a file that `load_yaml` has read, by key: where it stands, from 1. Empty for no mapping."""
+    node = yaml.compose(path.read_bytes().decode("utf-8-sig"), _Loader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return {key.value: key.start_mark.line + 1 for key, _ in pairs if key.tag != _MERGE}

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
-from raysweep.yaml_file import load_yaml, parse_yaml
+from raysweep.yaml_file import key_lines, load_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,11 @@ def test_a_number_stays_one_where_it_can_be() -> None:
 def test_other_values_are_no_names(text: str, name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} is a value of its own in YAML; .* quotes"):
         _Names.model_validate(parse_yaml(text, "x"))
+
+
+def test_keys_know_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("# a space\nbase: &b {x: 1}\n\n'lr': 3\n<<: *b\ndeep:\n  lr: 4\n")
+    assert key_lines(path) == {"base": 2, "lr": 4, "deep": 6}
+    path.write_text("[1, 2]\n")
+    assert key_lines(path) == {}

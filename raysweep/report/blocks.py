@@ -151,6 +151,12 @@ def _notes(found: list[Estimate]) -> list[str]:
         for e in found
         if not e.complete
     ]
+    notes += [
+        f"{e.cell.checkpoint} at {percent(e.cell.fraction)}: the best {' and '.join(e.at_edge)} lies at the edge of "
+        "the searched range in half of the repeats or more; a wider search space may do better."
+        for e in found
+        if e.at_edge
+    ]
     return notes
 
 

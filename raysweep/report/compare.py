@@ -1,5 +1,6 @@
 """All cells in numbers: an estimate for each, and the paired differences to the baseline with their verdicts."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,8 @@ class Estimate:
     n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
     were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
     started from. lacking: a sentence for each planned repeat that has no value. best: better than every other
-    checkpoint of its column (same task, protocol and fraction).
+    checkpoint of its column (same task, protocol and fraction). at_edge: settings whose chosen value lies at an end of
+    their range in half of the repeats or more.
     """
 
     cell: CellRef
@@ -39,6 +41,7 @@ class Estimate:
     unit: str
     lacking: tuple[str, ...] = ()
     best: bool = False
+    at_edge: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -158,7 +161,13 @@ def _estimate(
         pretrainings=len(set(rows["pretraining_seed"].to_pylist())),
         unit=scores.unit if scores else cell.unit or "unit",
         lacking=lacking,
+        at_edge=_at_edge(rows),
     )
+
+
+def _at_edge(rows: pa.Table) -> tuple[str, ...]:
+    counts = Counter(name for names in rows["at_edge"].to_pylist() for name in names or ())
+    return tuple(sorted(name for name, n in counts.items() if 2 * n >= rows.num_rows))
 
 
 def _best(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
@@ -11,10 +12,12 @@ from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.tasks import TaskPlan
 from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
+from raysweep.sweep.sampler import trials_of
 from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
 from raysweep.transfer.decoders import Choice
 from raysweep.transfer.features import features_inputs
+from raysweep.transfer.protocol import get_protocol
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,17 @@ def plan_cells(
 class _Planner:
     def __init__(self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice]) -> None:
         self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
+        self._spaces: dict[tuple[str, str], dict[str, Any]] = {}  # by protocol and kind
         self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
-        space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
+        if (protocol, kind) not in self._spaces:
+            transfer = self._study.transfer
+            self._spaces[protocol, kind] = load_space(protocol, kind, transfer.spaces, self._folders)
+            if not get_protocol(protocol).frozen:
+                trials_of(self._spaces[protocol, kind], transfer.sampler, transfer.trials)  # refuses too large a grid
+        space = self._spaces[protocol, kind]
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, (),
                     decoder=self._decoders.get(task))  # fmt: skip
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
@@ -103,12 +112,14 @@ def _by_fold(checkpoint: CheckpointPlan, task: str, repeat: int, folds: int) -> 
     return starts if any(start is not starts[0] for start in starts) else starts[:1]
 
 
-def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> None:
+def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> list[str]:
     """Make the features that are missing, then search every repeat that is not done. Ray is initialised.
 
-    What fails is noted in its own folder and the rest goes on. Raises WorkError when journals cannot be written.
+    What fails is noted in its own folder and the rest goes on. Returns the names of the repeats that are left for the
+    next run, because this one has done what `compute.stop_after_hours` or `stop_after_trials` lets it. Raises
+    WorkError when journals cannot be written.
     """
-    from raysweep.sweep.run import search
+    from raysweep.sweep.run import Limits, search
 
     assert study.data is not None  # there are no cells without it
     wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.features}
@@ -124,8 +135,11 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
             else:
                 kept.append(repeat)
         todo.append(cell if len(kept) == len(cell.repeats) else replace(cell, repeats=tuple(kept)))
-    search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=study.compute.threads,
-           trials_at_once=study.compute.trials_at_once, progress=progress)  # fmt: skip
+    compute = study.compute
+    found = search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=compute.threads,
+                   trials_at_once=compute.trials_at_once,
+                   limits=Limits(compute.stop_after_hours, compute.stop_after_trials), progress=progress)  # fmt: skip
+    return found.left
 
 
 def note_failure(artefact: Artefact, reason: str) -> None:

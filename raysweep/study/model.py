@@ -33,6 +33,12 @@ class Compute(Model):
         [], description="where a pretraining's figures are sent, beside metrics.jsonl and TensorBoard"
     )
     trials_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
+    stop_after_hours: float | None = Field(
+        None, gt=0, description="a run's search starts no trial after so long; the next run goes on"
+    )
+    stop_after_trials: int | None = Field(
+        None, ge=1, description="a run's search starts so many trials; the next run goes on"
+    )
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
     cut_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
     fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")

@@ -10,6 +10,7 @@ from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
+from raysweep.sweep.sampler import trials_of
 from raysweep.transfer.decoders import Choice
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
@@ -140,7 +141,8 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
         if todo:
             plan = graph.tasks[cell.task]
             searches = len(todo) if transfer.search == "each" else sum(r.number == 0 for r in todo)
-            trials = 0 if cell.frozen else transfer.trials * searches * plan.n_folds
+            each = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
+            trials = each * searches * plan.n_folds
             finals = len(todo) * plan.n_folds
             totals.trials += trials
             totals.finals += finals

@@ -29,11 +29,25 @@ STAGES = ("tile", "pretrain", "tune", "report")
 
 @dataclass
 class Outcome:
-    """What a run left behind: the report, and everything that failed on the way, one line each."""
+    """What a run left behind: the report, everything that failed on the way, one line each, and the names of the
+    repeats that a limit of `compute` left for the next run.
+    """
 
     home: Storage
     report: Storage | None = None
     failures: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """What a reader is told of failures and of what is left, as far as it fits a screen."""
+        said = [f"failed: {line}" for line in self.failures[:20]]
+        if len(self.failures) > 20:
+            said.append(f"... and {len(self.failures) - 20} more: `raysweep status` lists them")
+        if self.left:
+            some = ", ".join(self.left[:3]) + (" ..." if len(self.left) > 3 else "")
+            count = f"{len(self.left)} repeat{'s' * (len(self.left) != 1)}"
+            said.append(f"left for the next run, as compute.stop_after_... says: {count} ({some})")
+        return said
 
 
 def run_study(
@@ -81,6 +95,7 @@ class _Work:
     ) -> None:
         self.graph, self.only, self.progress, self.stack, self.some_stages = graph, only, progress, stack, some_stages
         self.report_folder: Storage | None = None
+        self.left: list[str] = []
         self._ray_is_up = False
 
     def index(self) -> None:
@@ -176,7 +191,7 @@ class _Work:
         if any(not r.artefact.done() for cell in todo for r in cell.repeats):
             self._ray()
             record(self.graph.home, self.graph.compare)
-            search_cells(todo, self.graph.features, self.graph.study, self.progress)
+            self.left = search_cells(todo, self.graph.features, self.graph.study, self.progress)
         for cell in self._cells():
             _point(cell.repeats[0].artefact.home, [r.artefact for r in cell.repeats])
 
@@ -184,7 +199,7 @@ class _Work:
         self.report_folder = make_report(self.graph)
 
     def outcome(self) -> Outcome:
-        return Outcome(self.graph.home, self.report_folder, failures(self.graph))
+        return Outcome(self.graph.home, self.report_folder, failures(self.graph), self.left)
 
     def _cells(self) -> list[Cell]:
         return [c for c in self.graph.cells if self.only in (None, c.checkpoint, c.task)]

@@ -7,9 +7,8 @@ from raysweep.study.failures import failure_of
 from raysweep.study.graph import build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import read_by_now, to_tile
+from raysweep.study.search_progress import search_progress, time_left
 from raysweep.study.sources import to_write
-from raysweep.sweep.cell import Cell
-from raysweep.sweep.state import repeat_state
 
 Rows = list[list[str]]
 
@@ -44,13 +43,18 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
             rows.append([label, *_worst([_state(a, running) for a in artefacts]), _epochs(artefacts[0])])
-    rows += [_cell(cell, running) for cell in graph.cells]
+    searched = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running)
+    rows += [[f"cell {cell.name}", cell.state, cell.reason, cell.words()] for cell in searched]
     done = sum(a.done() for a in graph.artefacts())
     if lease:
         who = f"running: process {lease['pid']} on {lease['host']} since {lease['since']}"
     else:
         who = "nobody is running it"
-    headline = f"{graph.home.root}: {done} of {len(graph.artefacts())} artefacts done; {who}"
+    headline = "; ".join(
+        filter(
+            None, [f"{graph.home.root}: {done} of {len(graph.artefacts())} artefacts done", who, time_left(searched)]
+        )
+    )
     return headline, ["what", "state", "reason", "details"], rows
 
 
@@ -95,21 +99,3 @@ def _epochs(artefact: Artefact) -> str:
         return ""
     lines = artefact.folder.read_bytes("metrics.jsonl").decode().splitlines()
     return f"{len(lines)} epoch{'s' * (len(lines) != 1)}"
-
-
-def _cell(cell: Cell, running: bool) -> list[str]:
-    """A cell is what one of its repeats is: failed before running or dead, these before waiting, and done last."""
-    found = [_state(repeat.artefact, running) for repeat in cell.repeats]
-    states = [state for state, _ in found]
-    state, reason = _worst(found)
-    counts = [repeat_state(r.artefact.folder) for r, s in zip(cell.repeats, states, strict=True) if s != "waiting"]
-    total = {name: sum(getattr(c, name) for c in counts) for name in ("trials", "done", "pruned", "failed")}
-    details = f"{states.count('done')}/{len(states)} repeats"
-    if total["trials"]:
-        details += f", {total['done'] + total['pruned'] + total['failed']}/{total['trials']} trials"
-        details += "".join(
-            f", {total[n]} {word}" for n, word in (("pruned", "stopped early"), ("failed", "failed")) if total[n]
-        )
-    if cell.frozen:
-        details += ", no trials"
-    return [f"cell {cell.name.replace('/', ' / ')}", state, reason, details]

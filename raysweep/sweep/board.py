@@ -1,6 +1,6 @@
 """All lanes of a search: what starts next, who works on what, and which repeats are finished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from raysweep.errors import reason_of
 from raysweep.progress import Stage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import Lane, Work
+from raysweep.sweep.queue import LaneQueue
 from raysweep.sweep.state import FAILED
 
 ATTEMPTS = 4  # at a trial or final in one run, when attempts are lost through no fault of its setting
@@ -33,13 +34,30 @@ class Board:
     alone (with `search: once`, on that of repeat 0 too).
     """
 
-    def __init__(self, lanes: list[Lane], finish: Finish, stage: Stage, places: int) -> None:
-        self._open = list(lanes)
-        self._finish, self._stage, self._places = finish, stage, places
-        self._lanes: dict[int, list[Lane]] = {}
+    def __init__(
+        self,
+        lanes: list[Lane],
+        finish: Finish,
+        stage: Stage,
+        places: int,
+        *,
+        stop: Callable[[int], bool] = lambda started: False,
+        told: Callable[[Lane, str], None] = lambda lane, status: None,
+    ) -> None:
+        """`stop` is asked before every start, with the number of trials that were started; True: no further trial.
+
+        `told` hears of every trial that came to an end, and how.
+        """
+        self._finish, self._stage, self._places, self._stop, self._told = finish, stage, places, stop, told
+        self._queue = LaneQueue(lanes)
+        self._lanes: dict[int, list[Lane]] = {}  # of a repeat
+        self._after: dict[int, list[Lane]] = {}  # lanes that wait for the search of another, by that one's id
         for lane in lanes:
             self._lanes.setdefault(id(lane.repeat), []).append(lane)
+            if lane.searched_by is not None:
+                self._after.setdefault(id(lane.searched_by), []).append(lane)
         self._tasks: dict[str, _Task] = {}
+        self._trials = 0  # that were started
         self.failed: dict[str, str] = {}  # name of a repeat -> reason
         self.error: Exception | None = None  # what ended the search as a whole
         for repeat_lanes in list(self._lanes.values()):
@@ -51,8 +69,23 @@ class Board:
 
     @property
     def done(self) -> bool:
-        """Nothing is left to start and nobody is at work."""
-        return not self._open and not self._tasks
+        """Nothing is left to start, and nobody is at work."""
+        return not self._tasks and (not self._queue or (self.stopped and self._queue.first(("final",)) is None))
+
+    @property
+    def at_work(self) -> bool:
+        """Whether anybody is at work."""
+        return bool(self._tasks)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no further trial is to start; searches that have ended still get their finals."""
+        return self._stop(self._trials)
+
+    @property
+    def left(self) -> list[str]:
+        """Names of the repeats that are neither finished nor given up."""
+        return [repeat_name(lanes[0].cell, lanes[0].repeat) for lanes in self._lanes.values()]
 
     def start(self, key: str) -> tuple[Lane, Work] | None:
         """Give out work under a key of the caller's; None when nothing can start now."""
@@ -66,6 +99,8 @@ class Board:
                 self.fail(lane.cell, lane.repeat, reason_of(error))
                 continue
             self._tasks[key] = _Task(lane, work)
+            self._trials += work.kind == "trial"
+            self._queue.update(lane)
             return lane, work
         return None
 
@@ -76,7 +111,7 @@ class Board:
             return True
         if result["refused"]:
             task.over = True
-            task.lane.release(task.work)
+            self._free(task)
             self.fail(task.lane.cell, task.lane.repeat, f"{_label(task)}: {result['refused']}")
             return True
         if result["lost"]:
@@ -89,7 +124,7 @@ class Board:
         """Nobody works under this key any more."""
         task = self._tasks.pop(key)
         if not task.over:
-            task.lane.release(task.work)
+            self._free(task)
 
     def lost(self, key: str, reason: str) -> None:
         """The process working under a key died: its work is given out again, under another key."""
@@ -97,8 +132,13 @@ class Board:
         if not task.over:
             self._lose(task, f"its process died: {reason}")
 
+    def _free(self, task: _Task) -> None:
+        task.lane.release(task.work)
+        self._queue.update(task.lane)
+
     def _lose(self, task: _Task, reason: str) -> None:
         lane, times = task.lane, task.lane.lose(task.work, reason)
+        self._queue.update(lane)
         name = repeat_name(lane.cell, lane.repeat)
         if times >= ATTEMPTS:
             self.fail(
@@ -108,18 +148,9 @@ class Board:
             self._stage.note(f"{name}: {_label(task)} is tried again ({reason})")
 
     def _choose(self) -> Lane | None:
-        searching = sum(not lane.searched for lane in self._open)
-        order = ("trial", "final") if searching <= self._places else ("final", "trial")
-        best: tuple[int, int] | None = None
-        chosen: Lane | None = None
-        for lane in self._open:
-            kind = lane.peek()
-            if kind is None:
-                continue
-            rank = (lane.losses.total(), order.index(kind))
-            if best is None or rank < best:
-                best, chosen = rank, lane
-        return chosen
+        if self.stopped:
+            return self._queue.first(("final",))
+        return self._queue.first(("trial", "final") if self._queue.n_searching <= self._places else ("final", "trial"))
 
     def _trial(self, task: _Task, result: dict[str, Any]) -> bool:
         lane, number = task.lane, task.work.number
@@ -132,14 +163,19 @@ class Board:
         self._stage.advance(1, pruned=int(trial.status == "pruned"), failed=int(trial.status == "failed"))
         if trial.status == "failed":
             self._stage.note(f"{repeat_name(lane.cell, lane.repeat)}: {_label(task)} failed ({trial.reason})")
-        if lane.searched and lane.best() is None:  # nothing to run a final with: the repeat has no value
-            for repeat_lanes in list(self._lanes.values()):
-                if repeat_lanes[0].cell is lane.cell:
-                    self._settle(repeat_lanes[0])
+        self._told(lane, trial.status)
+        self._queue.update(lane)
+        if lane.searched:
+            waiting = self._after.get(id(lane), [])
+            self._queue.update(*waiting)
+            if lane.best() is None:  # nothing to run a final with: these repeats have no value
+                for other in (lane, *waiting):
+                    self._settle(other)
         return True
 
     def _final(self, task: _Task, result: dict[str, Any]) -> bool:
         final = task.lane.finish(result["final"])
+        self._queue.update(task.lane)
         self._stage.advance(1, finals=1, failed=int(bool(final.reason)))
         if final.reason:
             self._stage.note(f"{repeat_name(task.lane.cell, task.lane.repeat)}: {_label(task)} failed ({final.reason})")
@@ -148,8 +184,8 @@ class Board:
 
     def _settle(self, lane: Lane) -> None:
         """Finish a repeat whose lanes are all done."""
-        lanes = self._lanes[id(lane.repeat)]
-        if not all(lane.done for lane in lanes) or not any(lane in self._open for lane in lanes):
+        lanes = self._lanes.get(id(lane.repeat), [])
+        if not lanes or not all(lane.done for lane in lanes):
             return
         try:
             self._finish(lane.cell, lane.repeat, lanes)
@@ -165,13 +201,17 @@ class Board:
             self.failed[name] = reason
             repeat.artefact.folder.write_json({"reason": reason}, FAILED)
             self._stage.note(f"{name}: failed ({reason})")
-        self._close(repeat)
-        for lane in list(self._open):
-            if lane.cell is cell and lane.waits_for(repeat):
-                self.fail(cell, lane.repeat, f"the search of repeat {repeat.number} serves all and failed: {reason}")
+        for lane in self._close(repeat):
+            for other in self._after.get(id(lane), []):
+                if other.waits_for(repeat):
+                    why = f"the search of repeat {repeat.number} serves all and failed: {reason}"
+                    self.fail(other.cell, other.repeat, why)
 
-    def _close(self, repeat: Repeat) -> None:
-        self._open = [lane for lane in self._open if lane.repeat is not repeat]
+    def _close(self, repeat: Repeat) -> Iterable[Lane]:
+        """Forget the lanes of a repeat, which it gives back. Those that have taken its search hold on to it."""
+        lanes = self._lanes.pop(id(repeat), [])
+        self._queue.remove(*lanes)
+        return lanes
 
 
 def repeat_name(cell: Cell, repeat: Repeat) -> str:

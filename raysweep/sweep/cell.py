@@ -11,7 +11,7 @@ from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
-_SEARCH_FORMAT = 2  # raise it when the same keys would give another search
+_SEARCH_FORMAT = 3  # raise it when the same keys would give another search
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ def repeat_inputs(
     """
     how = get_protocol(protocol)
     keys = {"fraction_of", *how.budget}
+    if "trials" in keys:
+        keys.add("sampler")
     budget = transfer.model_dump(mode="json", include=keys)
     if transfer.parallel_per_repeat > 1 and not how.frozen:
         budget["parallel_per_repeat"] = transfer.parallel_per_repeat

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from raysweep.storage import versions
 from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.edge import at_edge
 from raysweep.sweep.history import TrialRecord
 from raysweep.sweep.lane import PARTS, Lane
 from raysweep.tasks.card import OBJECT_METRICS, Card
@@ -27,6 +28,7 @@ TRIAL_SCHEMA = pa.schema(
         ("fold", pa.int32()),
         ("number", pa.int32()),
         ("params", pa.string()),  # JSON
+        ("at_edge", pa.list_(pa.string())),  # those of its settings that lie at an end of their range
         ("status", pa.string()),  # done | pruned | failed
         ("reason", pa.string()),  # of a failure
         ("value", pa.float64()),  # what the search aims at; of a pruned trial, when it was stopped
@@ -79,25 +81,28 @@ def finish_repeat(
                         for e in f.evaluations],
     }  # fmt: skip
     rows = [common | _result(cell, repeat, lanes, card, transfer, metric, predictions) for metric in card.metrics]
-    folder.write_table(pa.Table.from_pylist([_trial(*t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
+    folder.write_table(pa.Table.from_pylist([_trial(cell, *t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
     folder.write_table(pa.Table.from_pylist(rows, FINAL_SCHEMA), "final.parquet")
     statuses = [t.status for _, _, t in trials]
+    best = [b.value for lane in lanes if (b := lane.best()) is not None and b.value is not None]
     repeat.artefact.commit(
         config={"checkpoint": cell.checkpoint, "task": cell.task, "protocol": cell.protocol, "kind": cell.kind,
                 "fraction": cell.fraction, "repeat": repeat.number, "pretraining_seed": repeat.pretraining_seed,
                 "space": cell.space, "decoder": cell.decoder, "transfer": transfer},
         counts={"folds": len(lanes), "trials": len(trials), "failed_finals": len(failures),
-                **{status: statuses.count(status) for status in ("done", "pruned", "failed")}},
+                **{status: statuses.count(status) for status in ("done", "pruned", "failed")},
+                "best": sum(best) / len(best) if best else None, "select": lanes[0].select},
         timings={"search_seconds": search_seconds, "train_seconds": train_seconds},
     )  # fmt: skip
     folder.remove(PARTS)
 
 
-def _trial(fold: int, select: str, trial: TrialRecord) -> dict[str, Any]:
+def _trial(cell: Cell, fold: int, select: str, trial: TrialRecord) -> dict[str, Any]:
     return {
         "fold": fold,
         "number": trial.number,
         "params": json.dumps(trial.params, sort_keys=True),
+        "at_edge": at_edge(cell.protocol, cell.kind, cell.space, trial.params),
         "status": trial.status,
         "reason": trial.reason,
         "value": trial.value,
@@ -133,6 +138,14 @@ def _result(
         "n_test_images": None if predictions is None else predictions.num_rows,
         "n_test_units": None if predictions is None else len(predictions["unit"].unique()),
         "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
+        "at_edge": sorted(
+            {
+                n
+                for f in finals
+                if f
+                for n in (at_edge(cell.protocol, cell.kind, cell.space, f.params) or filter(None, [f.edge]))
+            }
+        ),
         "metric": metric,
         "value": None if predictions is None else score(predictions, metric, cell.kind),
         "objects": card.objects.name if metric in OBJECT_METRICS else "",

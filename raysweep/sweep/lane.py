@@ -4,12 +4,12 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from raysweep.sweep.asha import should_stop
 from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.early import should_stop
 from raysweep.sweep.history import FinalRecord, History, TrialRecord
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.objective import Evaluation, best_evaluation, gain
-from raysweep.sweep.sampler import propose
+from raysweep.sweep.sampler import propose, trials_of
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
@@ -58,9 +58,10 @@ class Lane:
         """`searched_by`: the lane of repeat 0 whose search serves this one too; this one then has no trials."""
         self.cell, self.repeat, self.fold, self.folds, self.sizes = cell, repeat, fold, folds, sizes
         self.select = transfer.select_by(sizes.n_val_units)
-        self._transfer, self._searched_by = transfer, searched_by
+        self._transfer, self.searched_by = transfer, searched_by
         adaptation = get_protocol(cell.protocol).adaptation
         self._stream = (seed, "sampler", cell.protocol, cell.kind, adaptation, repeat.number)
+        self._budget = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
         folder = repeat.artefact.folder
         self._journal = Journal(folder.at("journal"), f"fold{fold}")
         self.history = History(self._journal.read())
@@ -73,12 +74,12 @@ class Lane:
     @property
     def trials(self) -> int:
         """How many settings its own search tries."""
-        return 0 if self._searched_by or self.cell.frozen else self._transfer.trials
+        return 0 if self.searched_by or self.cell.frozen else self._budget
 
     @property
     def searched(self) -> bool:
         """Whether every trial was told, here or where it is searched."""
-        lane = self._searched_by or self
+        lane = self.searched_by or self
         return lane.history.n_told >= lane.trials
 
     @property
@@ -95,15 +96,15 @@ class Lane:
 
     def waits_for(self, repeat: Repeat) -> bool:
         """Whether it cannot go on before that repeat's search has ended."""
-        return self._searched_by is not None and self._searched_by.repeat is repeat and not self.searched
+        return self.searched_by is not None and self.searched_by.repeat is repeat and not self.searched
 
     def best(self) -> TrialRecord | None:
         """The chosen setting: the best value, equal ones by the lower val loss, then the lower number.
 
         None when no trial ran to its end; `failure` says why.
         """
-        if self._searched_by:
-            return self._searched_by.best()
+        if self.searched_by:
+            return self.searched_by.best()
         ended = [t for t in self.history.told() if t.status == "done" and t.value is not None]
         key = lambda t: (-gain(t.value, self.select), t.val_loss, t.number)  # noqa: E731
         return min(ended, key=key) if ended else None
@@ -112,16 +113,16 @@ class Lane:
         """Why there is no result, once the lane is done; empty when there is one."""
         if self._final_params() is not None:
             return self.history.final.reason if self.history.final else ""
-        lane = self._searched_by or self
+        lane = self.searched_by or self
         reasons = [t.reason for t in lane.history.told() if t.reason]
-        whose = " of repeat 0" if self._searched_by else ""
-        return f"all {self._transfer.trials} trials{whose} failed; the first: {reasons[0]}"
+        whose = " of repeat 0" if self.searched_by else ""
+        return f"all {self._budget} trials{whose} failed; the first: {reasons[0]}"
 
     def peek(self) -> Literal["trial", "final"] | None:
         """The kind of work that could start now."""
         if self.searched:
             return None if self.done or "final" in self._running else "final"
-        if self._searched_by or len(self._running) >= self._transfer.parallel_per_repeat:
+        if self.searched_by or len(self._running) >= self._transfer.parallel_per_repeat:
             return None
         return "trial" if self._next_trial() is not None else None
 
@@ -148,10 +149,9 @@ class Lane:
     def report(self, number: int, evaluation: Evaluation, seconds: float) -> bool:
         """Record an evaluation of a trial; True when the trial should stop here. `seconds`: of this attempt so far."""
         self._record({"event": "reported", "trial": number, **evaluation, "seconds": seconds})
-        if self._transfer.early_stopping == "none":
-            return False
         trials = self.history.trials
-        return should_stop(trials[number], trials.values(), self._transfer.evaluations, self.select)
+        return should_stop(self._transfer.early_stopping, trials[number], trials.values(), steps=self._transfer.steps,
+                           select=self.select)  # fmt: skip
 
     def tell(self, number: int, seconds: float, *, pruned: bool = False, failed: str = "") -> TrialRecord:
         """A trial came to an end: stopped, failed for a reason, or done. A value that is no number is a failure."""
@@ -203,12 +203,12 @@ class Lane:
         if number in self.history.trials:
             return self.history.trials[number].params
         known = [self.history.trials[n] for n in sorted(self.history.trials)]
-        return propose(self.cell.space, known, number=number, budget=self._transfer.trials, select=self.select,
-                       stream=self._stream)  # fmt: skip
+        return propose(self.cell.space, known, number=number, budget=self._budget, select=self.select,
+                       stream=self._stream, sampler=self._transfer.sampler)  # fmt: skip
 
     def _next_trial(self) -> int | None:
         trials = self.history.trials
-        free = (n for n in range(self._transfer.trials) if n not in self._running)
+        free = (n for n in range(self._budget) if n not in self._running)
         return next((n for n in free if n not in trials or trials[n].status == "asked"), None)
 
 

@@ -1,12 +1,15 @@
-"""Search every cell of a study and run its finals, as one Tune experiment."""
+"""Search every cell of a study and run its finals, as one Tune experiment, or several in turn if it is long."""
 
 import contextlib
 import logging
 import math
 import os
+import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
@@ -17,6 +20,7 @@ from raysweep.progress import Progress
 from raysweep.sweep.board import Board
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.finish import finish_repeat
+from raysweep.sweep.gauges import Gauges
 from raysweep.sweep.lane import DrawSizes, Lane
 from raysweep.sweep.scheduler import CellScheduler
 from raysweep.sweep.searcher import CellSearcher
@@ -28,6 +32,10 @@ from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.spec import TransferSpec
 
+# Tune keeps every trial of an experiment: 40 KB each in the driver, and the end of an experiment is 0.7 ms for each.
+# A new experiment waits for the last trials of the one before and costs 5 s: 0.1 % of 4,000 trials of a second.
+_MOST_OF_TUNE = 4000
+
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files for every trial
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the journals are the state: Tune's snapshots are not wanted
@@ -35,6 +43,22 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables even when verbose=0
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run starts no further trials; what is under way, and finals of searches that have ended, are done."""
+
+    hours: float | None = None  # since the search began
+    trials: int | None = None  # that this run has started
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a search: names of the repeats that failed, and of those that a limit left for the next run."""
+
+    failed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
 
 def search(
@@ -46,9 +70,10 @@ def search(
     data: str,
     threads: int,
     trials_at_once: int | None = None,
+    limits: Limits = Limits(),
     scratch: Path | None = None,
     progress: Progress,
-) -> list[str]:
+) -> Found:
     """Search every repeat of all cells, run their finals and commit each as soon as it is finished. Ray is initialised.
 
     Whatever is on record in a repeat's journals is not repeated; the results are those of a run that was never
@@ -63,10 +88,11 @@ def search(
         threads: CPU threads of a trial; part of what makes results the same to the bit.
         trials_at_once: trials and finals in flight over all cells. Default: one per `threads` CPUs of the cluster,
             or one per GPU where there are any. More than there are GPUs share them.
+        limits: how long it may go on.
         scratch: a local folder for Tune's own files; default: a temporary one.
         progress: where to show it.
 
-    Returns the names of the repeats that failed; the reason is in `failed.json` in the repeat's folder.
+    Why a repeat failed is in `failed.json` in its folder.
     Raises WorkError when the journals cannot be written, KeyboardInterrupt when interrupted.
     """
     cards, lanes, broken = open_lanes(cells, transfer, seed, data)
@@ -78,12 +104,20 @@ def search(
         finish_repeat(cell, repeat, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     with progress.stage("search", sum(lane.left for lane in lanes), "trials") as stage, _scratch(scratch) as folder:
-        board = Board(lanes, finish, stage, places)
+        board = Board(lanes, finish, stage, places, stop=_stop(limits), told=Gauges().told)
+        del lanes  # the board lets go of those that are done
         for cell, repeat, reason in broken:
             board.fail(cell, repeat, reason)
-        if not board.done:
+        while not board.done:
             _fit(board, bench, resources, places, folder)
-    return sorted(board.failed)
+    return Found(sorted(board.failed), sorted(board.left))
+
+
+def _stop(limits: Limits) -> Callable[[int], bool]:
+    """Whether no further trial starts, by how many have."""
+    most = math.inf if limits.trials is None else limits.trials
+    end = math.inf if limits.hours is None else time.monotonic() + 3600 * limits.hours
+    return lambda started: started >= most or time.monotonic() >= end
 
 
 def open_lanes(
@@ -160,7 +194,9 @@ def _resources(threads: int, at_once: int | None) -> tuple[dict[str, float], int
 
 
 def _fit(board: Board, bench: Bench, resources: dict[str, float], places: int, folder: Path) -> None:
-    searcher = CellSearcher(board)
+    """One Tune experiment: all that there is to do, or as much as one takes."""
+    searcher = CellSearcher(board, _MOST_OF_TUNE)
+    name = f"search-{uuid.uuid4().hex[:8]}"
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(TransferTrial, bench=bench), resources),
         tune_config=tune.TuneConfig(
@@ -171,7 +207,7 @@ def _fit(board: Board, bench: Bench, resources: dict[str, float], places: int, f
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=f"search-{uuid.uuid4().hex[:8]}",
+            name=name,
             storage_path=str(folder),
             verbose=0,
             # the board repeats what died, as another Tune trial: Tune itself gives up a trial whose actor dies while
@@ -187,9 +223,11 @@ def _fit(board: Board, bench: Bench, resources: dict[str, float], places: int, f
             if board.error is not None:
                 raise board.error from None
             raise
+        finally:
+            shutil.rmtree(folder / name, ignore_errors=True)
     if board.error is not None:
         raise board.error
-    if not board.done:
+    if not board.done and (board.at_work or not searcher.used_up):
         raise KeyboardInterrupt  # Tune ends quietly when it is interrupted
 
 

@@ -10,20 +10,27 @@ from raysweep.sweep.board import Board
 class CellSearcher(Searcher):
     """Gives Tune one trial after another, taken from many independent searches.
 
-    Tune's trial id is the board's key. The state is in the journals, so Tune has nothing to save.
+    Tune's trial id is the board's key. The state is in the journals, so Tune has nothing to save. After `most` starts
+    it is over for this Tune run, whatever is left: `used_up`.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, most: int) -> None:
         super().__init__()
-        self._board = board
+        self._board, self._left = board, most
         self.died: dict[str, str] = {}  # trial id -> how its process died; written by the scheduler
+
+    @property
+    def used_up(self) -> bool:
+        """Whether it has given all that it gives to one Tune run."""
+        return self._left <= 0
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a string
         if self._board.error is not None:
             raise self._board.error
-        given = self._board.start(trial_id)
+        given = None if self.used_up else self._board.start(trial_id)
         if given is None:
-            return Searcher.FINISHED if self._board.done else None
+            return Searcher.FINISHED if self.used_up or self._board.done else None
+        self._left -= 1
         lane, work = given
         return {
             "repeat": lane.repeat.artefact.folder.root,

@@ -1,56 +1,84 @@
 """Search spaces: which settings a protocol is tried with."""
 
-import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
+from raysweep.sweep.entry import read_entry
 from raysweep.transfer.protocol import check_space, get_protocol, read_path
-from raysweep.yaml_file import load_yaml
+from raysweep.yaml_file import key_lines, load_yaml
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-_KEYS = {
-    "float": {"low", "high", "log", "default"},
-    "int": {"low", "high", "log", "default"},
-    "categorical": {"values", "default"},
-}
+Space = Mapping[str, Any]
 
 
 def load_space(
-    protocol: str, kind: str, spaces: Mapping[str, Mapping[str, Any]], folders: Iterable[Path]
+    protocol: str, kind: str, spaces: Mapping[str, Mapping[str, Any] | str], folders: Iterable[Path]
 ) -> dict[str, Any]:
     """The search space `<protocol>_<kind>`, checked and in one canonical form.
 
     Looked up in the study's own `transfer.spaces`, then as `<name>.yaml` or `search_spaces/<name>.yaml` in each
-    of `folders`, then among those that ship with raysweep. An entry is a constant or one of
-    `{type: float, low, high, default[, log]}`, `{type: int, low, high, default[, log]}` and
-    `{type: categorical, values: [...], default}`. The defaults together are the first setting of every search. A frozen
-    protocol has a path in its place (see `read_path`).
+    of `folders`, then among those that ship with raysweep. Where the study has a word in place of a space, such as
+    `mormont2020`, the file is `<name>-<word>.yaml`. An entry is a constant or what `read_entry` takes. The defaults
+    together are the first setting of every search. A frozen protocol has a path in its place (see `read_path`).
 
     Returns: setting name -> constant or entry with numbers as numbers, sorted by name.
-    Raises RequestError naming the file or key that is wrong.
+    Raises RequestError naming the file or key that is wrong, and the line.
     """
-    name = f"{protocol}_{kind}"
-    where, found = _find(name, spaces, folders)
-    if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
-        raise RequestError(f"{where}: a search space maps names of settings to ranges or values")
-    check_space(protocol, kind, list(found), where=where)
+    found = _find(f"{protocol}_{kind}", spaces, list(folders))
+    keys = found.keys
+    if not isinstance(keys, Mapping) or not all(isinstance(key, str) for key in keys):
+        raise RequestError(f"{found.where}: a search space maps names of settings to ranges or values")
+    fields = get_protocol(protocol).settings(kind).model_fields
+    stray = next((key for key in keys if key not in fields), None)
+    check_space(protocol, kind, list(keys), where=found.at(stray))
     if get_protocol(protocol).frozen:
-        path = read_path(protocol, kind, found, where=where)
-        return {key: path._asdict() for key in found}
-    return {key: _entry(found[key], f"{where}: {key}") for key in sorted(found)}
+        path = read_path(protocol, kind, keys, where=found.at(next(iter(keys), None)))
+        return {key: path._asdict() for key in keys}
+    space = {key: read_entry(keys[key], f"{found.at(key)}: {key}") for key in sorted(keys)}
+    for key in ranges_of(space):
+        if "when" in space[key]:
+            if fields[key].is_required():
+                raise RequestError(f"{found.at(key)}: {key}: {protocol} always needs it; it cannot have a when")
+            space[key] |= {"when": _checked_when(space, key, f"{found.at(key)}: {key}")}
+    return space
 
 
-def suggest(trial: "Trial", space: Mapping[str, Any]) -> dict[str, Any]:
-    """One point of a space, drawn by an Optuna trial in the order of the names; constants pass through."""
-    found = {}
-    for name in sorted(space):
+def ranges_of(space: Space) -> list[str]:
+    """Names of the settings that vary, sorted."""
+    return sorted(name for name, entry in space.items() if isinstance(entry, Mapping))
+
+
+def has_conditions(space: Space) -> bool:
+    """Whether a setting is there only with some values of others."""
+    return any("when" in space[name] for name in ranges_of(space))
+
+
+def present(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a value for every setting, those that are there, given the others; sorted by name."""
+    found: dict[str, Any] = {}
+    for name in _in_order(space):
+        if _is_there(space[name], found):
+            found[name] = values[name]
+    return {name: found[name] for name in sorted(found)}
+
+
+def suggest(trial: "Trial", space: Space) -> dict[str, Any]:
+    """One point of a space, drawn by an Optuna trial in the order of the names; constants pass through.
+
+    A setting comes after those that it depends on, and is left out where it is not there.
+    """
+    found: dict[str, Any] = {}
+    for name in _in_order(space):
         entry = space[name]
+        if not _is_there(entry, found):
+            continue
         if not isinstance(entry, Mapping):
             found[name] = entry
         elif entry["type"] == "categorical":
@@ -58,22 +86,21 @@ def suggest(trial: "Trial", space: Mapping[str, Any]) -> dict[str, Any]:
         else:
             draw = trial.suggest_int if entry["type"] == "int" else trial.suggest_float
             found[name] = draw(name, entry["low"], entry["high"], log=entry["log"])
-    return found
+    return {name: found[name] for name in sorted(found)}
 
 
-def default_of(space: Mapping[str, Any]) -> dict[str, Any]:
+def default_of(space: Space) -> dict[str, Any]:
     """The setting that a space names as its default."""
-    return {name: e["default"] if isinstance(e, Mapping) else e for name, e in sorted(space.items())}
+    return present(space, {name: e["default"] if isinstance(e, Mapping) else e for name, e in space.items()})
 
 
-def distributions(space: Mapping[str, Any]) -> dict[str, "BaseDistribution"]:
+def distributions(space: Space) -> dict[str, "BaseDistribution"]:
     """The space as Optuna describes it, without its constants."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, BaseDistribution] = {}
-    for name, entry in space.items():
-        if not isinstance(entry, Mapping):
-            continue
+    for name in ranges_of(space):
+        entry = space[name]
         if entry["type"] == "categorical":
             found[name] = CategoricalDistribution(entry["values"])
         else:
@@ -82,62 +109,68 @@ def distributions(space: Mapping[str, Any]) -> dict[str, "BaseDistribution"]:
     return found
 
 
-def _find(name: str, spaces: Mapping[str, Any], folders: Iterable[Path]) -> tuple[str, Any]:
-    if name in spaces:
-        return f"transfer.spaces.{name}", spaces[name]
-    file = f"{name}.yaml"
-    own = [path for folder in folders for path in (folder / file, folder / "search_spaces" / file)]
-    for path in [*own, shipped("search_spaces") / file]:
+def _in_order(space: Space) -> list[str]:
+    """Names sorted, but each after those that it depends on; of a loop, what is not in it."""
+    left, found = sorted(space), []
+    while left:
+        ready = [n for n in left if not isinstance(space[n], Mapping) or not set(space[n].get("when", ())) & set(left)]
+        if not ready:
+            break
+        found.append(ready[0])
+        left.remove(ready[0])
+    return found
+
+
+def _is_there(entry: Any, others: Mapping[str, Any]) -> bool:
+    when = entry.get("when", {}) if isinstance(entry, Mapping) else {}
+    return all(name in others and repr(others[name]) in map(repr, values) for name, values in when.items())
+
+
+def _checked_when(space: Space, key: str, where: str) -> dict[str, list[Any]]:
+    """The conditions of an entry, their values as the settings they name have them."""
+    made = {}
+    for name, values in space[key]["when"].items():
+        if name not in space:
+            raise RequestError(f"{where}: when: there is no setting {name!r} in this space")
+        if name == key or key not in _in_order(space):
+            raise RequestError(f"{where}: when: settings depend on each other in a loop")
+        parent = space[name]
+        if isinstance(parent, Mapping) and parent["type"] != "categorical":
+            raise RequestError(f"{where}: when: {name} is a range; only a choice or a constant can be asked for")
+        known = parent["values"] if isinstance(parent, Mapping) else [parent]
+        made[name] = [next((k for k in known if repr(k) == repr(v)), None) for v in values]
+        for value, met in zip(values, made[name], strict=True):
+            if met is None and value is not None:
+                raise RequestError(f"{where}: when: {name} is never {value!r}; it is one of {known}")
+    return made
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A space as it was written: in a file, or in the study."""
+
+    where: str
+    keys: Any
+    lines: Mapping[str, int] = field(default_factory=dict)  # of a file's keys
+
+    def at(self, key: str | None) -> str:
+        return f"{self.where}, line {self.lines[key]}" if key is not None and key in self.lines else self.where
+
+
+def _find(name: str, spaces: Mapping[str, Any], folders: list[Path]) -> _Found:
+    own = spaces.get(name)
+    if own is not None and not isinstance(own, str):
+        return _Found(f"transfer.spaces.{name}", own)
+    file = f"{name}-{own}.yaml" if own else f"{name}.yaml"
+    places = [path for folder in folders for path in (folder, folder / "search_spaces")]
+    for path in [*(place / file for place in places), shipped("search_spaces") / file]:
         if path.is_file():
-            return str(path), load_yaml(path)
-    raise RequestError(f"transfer.spaces: there is no search space {name}; write {file} beside the study")
-
-
-def _entry(entry: Any, where: str) -> Any:
-    if not isinstance(entry, Mapping):
-        if isinstance(entry, list):
-            raise RequestError(f"{where}: give one value, or {{type: categorical, values: [...]}} to choose from")
-        return entry
-    kind = entry.get("type")
-    if kind not in _KEYS:
-        raise RequestError(f"{where}: type {kind!r} is none of {', '.join(_KEYS)}")
-    for key in entry:
-        if key != "type" and key not in _KEYS[kind]:
-            raise RequestError(f"{where}: a {kind} has no key {key!r}; use {', '.join(sorted(_KEYS[kind]))}")
-    if "default" not in entry:
-        raise RequestError(f"{where}: default is missing; name the value that the first trial of a search takes")
-    if kind == "categorical":
-        values, default = _values(entry.get("values"), where), entry["default"]
-        if repr(default) not in map(repr, values):
-            raise RequestError(f"{where}: default {default!r} is none of the values")
-        return {"type": kind, "values": values, "default": default}
-    low, high = _number(entry, "low", kind, where), _number(entry, "high", kind, where)
-    log = entry.get("log", False)
-    if not isinstance(log, bool):
-        raise RequestError(f"{where}: log is true or false, not {log!r}")
-    if not low < high:
-        raise RequestError(f"{where}: low {low} must be below high {high}")
-    if log and low <= 0:
-        raise RequestError(f"{where}: low {low} must be above 0 on a log scale")
-    default = _number(entry, "default", kind, where)
-    if not low <= default <= high:
-        raise RequestError(f"{where}: default {default} must lie between low {low} and high {high}")
-    return {"type": kind, "low": low, "high": high, "log": log, "default": default}
-
-
-def _values(values: Any, where: str) -> list[Any]:
-    plain = isinstance(values, list) and all(isinstance(v, str | int | float | bool | None) for v in values)
-    if not plain or not values or len({repr(v) for v in values}) != len(values):
-        raise RequestError(f"{where}: values must be a list of distinct numbers, strings or booleans")
-    return list(values)
-
-
-def _number(entry: Mapping[str, Any], key: str, kind: str, where: str) -> float | int:
-    value = entry.get(key)
-    try:
-        number = float(value)  # type: ignore[arg-type]  # YAML reads 1e-5, without a dot, as a string
-    except (TypeError, ValueError):
-        raise RequestError(f"{where}: {key} must be a number, not {value!r}") from None
-    if isinstance(value, bool) or not math.isfinite(number) or (kind == "int" and number != int(number)):
-        raise RequestError(f"{where}: {key} must be {'a whole' if kind == 'int' else 'a finite'} number, not {value!r}")
-    return int(number) if kind == "int" else number
+            return _Found(str(path), load_yaml(path), key_lines(path))
+    if own is None:
+        raise RequestError(f"transfer.spaces: there is no search space {name}; write {file} beside the study")
+    files = {path for place in [*places, shipped("search_spaces")] for path in place.glob(f"{name}-*.yaml")}
+    known = sorted({path.stem.removeprefix(f"{name}-") for path in files})
+    raise RequestError(
+        f"transfer.spaces.{name}: there is no {file} beside the study or among those that ship "
+        f"({', '.join(known) or 'none'})"
+    )

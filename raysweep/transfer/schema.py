@@ -30,6 +30,7 @@ RESULT_SCHEMA = pa.schema(
         ("n_test_images", pa.int32()),
         ("n_test_units", pa.int32()),
         ("params", _strings),  # JSON of the chosen setting, one per fold; empty where no setting could be chosen
+        ("at_edge", _strings),  # settings of which some fold's chosen value lies at an end of its range
         ("metric", pa.string()),
         ("value", pa.float64()),  # over the test samples of all folds; null when the final failed, see `reason`
         ("objects", pa.string()),  # how a predicted mask became objects; empty where the metric is not of objects

@@ -9,6 +9,8 @@ from raysweep.model import Model
 from raysweep.transfer.decoders import Choice, check_name
 
 Select = Literal["val_metric", "val_loss", "last"]
+Sampler = Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"]
+EarlyStopping = Literal["asha", "hyperband", "median", "none"]
 VAL_UNITS_FOR_METRIC = 10  # with fewer units in val the metric has too few values to tell settings apart
 
 
@@ -28,7 +30,10 @@ class TransferSpec(Model):
         "each", description="once: repeat 0's search serves all, and results are conditional on that one search"
     )
     trials: int = Field(8, ge=1, description="settings tried in each repeat (in each fold, for folded tasks)")
-    early_stopping: Literal["asha", "none"] = "asha"
+    sampler: Sampler = Field(
+        "tpe", description="who chooses settings after the first ones, which are the same for all; grid: from the first"
+    )
+    early_stopping: EarlyStopping = Field("asha", description="which trials are stopped before their end")
     steps: int = Field(500, ge=1, description="training steps of a trial; the same for every fraction")
     evaluations: int = Field(5, ge=1, description="evaluations on val during a trial, evenly spaced")
     batch: int = Field(32, ge=2, description="images per step")
@@ -37,9 +42,10 @@ class TransferSpec(Model):
         description="which evaluation's weights are kept, and what the search aims at; below "
         f"{VAL_UNITS_FOR_METRIC} units in val, val_metric gives way to val_loss",
     )
-    spaces: dict[str, dict[str, Any]] = Field(
+    spaces: dict[str, dict[str, Any] | str] = Field(
         {},
-        description="search spaces by name (such as finetune_classification) that replace the shipped ones",
+        description="search spaces by name (such as finetune_classification) that replace the shipped ones; or the "
+        "name of another one that ships, such as mormont2020",
     )
     decoder: Choice = Field(
         "auto",

@@ -1,9 +1,12 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from raysweep.report.blocks import value_blocks
 from raysweep.report.compare import compare_cells
 from raysweep.report.rows import of_metric, read_rows
 from raysweep.report.spec import CompareSpec, Primary
+from raysweep.report.style import marks
 from raysweep.transfer.metrics import score
 
 from .fake_study import make_study, with_status, write_cell
@@ -146,3 +149,22 @@ def test_a_cell_without_any_value_has_no_estimate(tmp_path):
     [comparison] = [c for c in findings.comparisons if c.cell.checkpoint == cell.checkpoint]
     assert comparison.reason == "repeat 0: all 8 trials failed; the first: the loss is nan"
     assert comparison.verdict.word == "not compared"
+
+
+def test_settings_at_the_edge_of_their_range_are_noted(tmp_path):
+    found = make_study(tmp_path, fractions=(1.0,), units=24, skills={"imagenet": 0.9, "random": 0.1})
+    cells = [c for c in found.cells if c.protocol == "finetune"]
+    for cell, edges in zip(cells, ([["lr"], ["lr", "drop"], []], [["lr"], [], []]), strict=False):
+        for repeat, names in zip(cell.repeats, edges, strict=True):
+            table = repeat.folder.read_table("final.parquet")
+            at = table.schema.get_field_index("at_edge")
+            column = pa.array([names] * table.num_rows, table.schema.field(at).type)
+            repeat.folder.write_table(table.set_column(at, "at_edge", column), "final.parquet")
+    findings = compared(found)
+    assert [findings.estimates[c.path].at_edge for c in cells[:2]] == [("lr",), ()]
+    blocks = value_blocks(found.cells, findings, marks(sorted({c.checkpoint for c in found.cells})))
+    notes = [note for block in blocks for note in block.notes if "edge" in note]
+    assert notes == [
+        f"{cells[0].checkpoint} at 100 %: the best lr lies at the edge of the searched range in half of the repeats or "
+        "more; a wider search space may do better."
+    ]

@@ -170,3 +170,15 @@ def test_a_long_loop_names_its_files(tmp_path: Path) -> None:
         _write(tmp_path, f"{name}.yaml", f"name: {name}\nextends: {other}.yaml\n")
     with pytest.raises(RequestError, match=r"a\.yaml -> b\.yaml -> c\.yaml -> a\.yaml"):
         load_study(tmp_path / "a.yaml")
+
+
+def test_limits_of_a_run_and_named_spaces_are_read(study: Path) -> None:
+    keys = ["data=x", "compute.stop_after_hours=0.5", "compute.stop_after_trials=40", "transfer.sampler=grid",
+            "transfer.spaces.finetune_classification=mormont2020"]  # fmt: skip
+    made = load_study(study, keys).study
+    assert (made.compute.stop_after_hours, made.compute.stop_after_trials) == (0.5, 40)
+    assert made.transfer.spaces == {"finetune_classification": "mormont2020"}
+    assert made.transfer.sampler == "grid"
+    for key in ("compute.stop_after_hours=0", "compute.stop_after_trials=0", "transfer.sampler=guess"):
+        with pytest.raises(RequestError, match=key.partition("=")[0]):
+            load_study(study, ["data=x", key])

@@ -32,6 +32,15 @@ def test_only_the_budget_that_a_protocol_uses_is_part_of_its_repeats() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["finetune", *FROZEN])
+def test_who_chooses_settings_is_part_of_every_repeat_that_has_trials(protocol: str) -> None:
+    plain = _fingerprint({}, protocol=protocol)
+    assert (_fingerprint({"sampler": "grid"}, protocol=protocol) != plain) == (
+        "trials" in get_protocol(protocol).budget
+    )
+    assert _fingerprint({"sampler": "tpe"}, protocol=protocol) == plain
+
+
+@pytest.mark.parametrize("protocol", ["finetune", *FROZEN])
 def test_what_a_fraction_counts_and_trials_at_once_are_part_of_every_repeat(protocol: str) -> None:
     plain = _fingerprint({}, protocol=protocol)
     assert _fingerprint({"fraction_of": "units"}, protocol=protocol) != plain

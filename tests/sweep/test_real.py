@@ -16,7 +16,7 @@ from raysweep.progress import Progress
 from raysweep.storage import Artefact, Storage
 from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.finish import FINAL_SCHEMA
-from raysweep.sweep.run import search
+from raysweep.sweep.run import Found, search
 from raysweep.sweep.space import default_of, load_space
 from raysweep.sweep.state import repeat_state
 from raysweep.tasks.card import Card
@@ -185,9 +185,9 @@ def test_results_under_ray_are_the_same_to_the_bit(tmp_path: Path, inputs: Input
     data = str(inputs.data)
     assert simulate(here, TRANSFER, study="tiny", data=data) == {}
     wanted = {"study": "tiny", "seed": 0, "data": data, "threads": 1, "progress": Progress(quiet=True)}
-    assert search(there, TRANSFER, trials_at_once=2, **wanted) == []
+    assert search(there, TRANSFER, trials_at_once=2, **wanted) == Found()
     assert outcome(there) == outcome(here)
-    assert search(there, TRANSFER, **wanted) == []  # nothing is left to do
+    assert search(there, TRANSFER, **wanted) == Found()  # nothing is left to do
 
 
 def test_a_run_after_the_data_was_away_and_moved_ends_as_if_nothing_had_been(

@@ -21,7 +21,7 @@ from raysweep.progress import Progress
 from raysweep.sweep import board
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.journal import Journal
-from raysweep.sweep.run import _resources
+from raysweep.sweep.run import Found, _resources
 from raysweep.sweep.state import repeat_state
 from raysweep.transfer.spec import TransferSpec
 from tests.sweep.toy import events, outcome, simulate, toy_cells, toy_search
@@ -77,9 +77,10 @@ def test_deaths_failures_and_all_that_goes_on(
     dead: list[dict] = []
     monkeypatch.setattr(Journal, "append", append)
     cells = [*always, *once, *without, *diverges, *good]
-    failed = toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch")
+    found = toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch")
 
-    assert failed == [f"{name}/toy-task/toy/1 repeat {repeat}" for name in "df" for repeat in (0, 1)]
+    assert found.left == []
+    assert found.failed == [f"{name}/toy-task/toy/1 repeat {repeat}" for name in "df" for repeat in (0, 1)]
     assert outcome(good) == undisturbed
 
     assert not marker.exists()
@@ -154,7 +155,7 @@ def test_a_killed_driver_is_followed_by_one_that_ends_at_the_same_results(
     cells = toy_cells(tmp_path, TRANSFER, **KEYS)
     assert _lines(cells) >= 45
     assert not _done(cells)
-    assert toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch") == []
+    assert toy_search(cells, TRANSFER, at_once=1, scratch=tmp_path / "scratch") == Found()
     assert outcome(cells) == undisturbed
 
 
@@ -202,7 +203,7 @@ def test_trial_processes_killed_by_pid(tmp_path: Path, ray_session: None, undist
     thread = threading.Thread(target=killer)
     thread.start()
     try:
-        assert toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch") == []
+        assert toy_search(cells, TRANSFER, at_once=2, scratch=tmp_path / "scratch") == Found()
     finally:
         done.set()
         thread.join()

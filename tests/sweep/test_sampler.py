@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.history import History, TrialRecord
 from raysweep.sweep.lane import DrawSizes, Lane
-from raysweep.sweep.sampler import _at, propose, startup_trials
+from raysweep.sweep.points import value_at
+from raysweep.sweep.sampler import propose, startup_trials
 from raysweep.sweep.space import distributions
 from raysweep.transfer.spec import TransferSpec
 from tests.sweep.toy import SPACE as TOY_SPACE
@@ -127,7 +128,7 @@ def test_startup_points_give_every_value_an_equal_share() -> None:
 
 @given(_floats | _ints, st.sampled_from([0.0, 2**-40, 1 - 2**-53]))
 def test_the_ends_of_a_range_are_not_passed(entry: dict, u: float) -> None:
-    assert entry["low"] <= _at(entry, u) <= entry["high"]
+    assert entry["low"] <= value_at(entry, u) <= entry["high"]
 
 
 def _first_two(cell: Cell, transfer: TransferSpec, folder: Path, *, repeat=0, fold=0, folds=1, seed=0, **sizes) -> list:

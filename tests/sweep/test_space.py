@@ -5,7 +5,8 @@ import pytest
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
-from raysweep.sweep.space import default_of, distributions, load_space, suggest
+from raysweep.sweep.entry import read_entry
+from raysweep.sweep.space import default_of, distributions, load_space, present, suggest
 from raysweep.transfer.protocol import get_protocol
 
 C = {"type": "float", "low": 1e-3, "high": 1e3, "log": True, "default": 1.0}
@@ -15,8 +16,9 @@ def test_every_shipped_space_is_found_and_drawn_from() -> None:
     files = sorted(shipped("search_spaces").glob("*.yaml"))
     assert files
     for file in files:
-        protocol, kind = file.stem.rsplit("_", 1)
-        space = load_space(protocol, kind, {}, [])
+        name, _, variant = file.stem.partition("-")
+        protocol, kind = name.rsplit("_", 1)
+        space = load_space(protocol, kind, {name: variant} if variant else {}, [])
         if get_protocol(protocol).frozen:  # a path
             continue
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
@@ -69,7 +71,7 @@ def test_a_frozen_protocol_has_a_path_in_one_canonical_form(tmp_path: Path) -> N
         ({"type": "int", "low": 1, "high": 2, "default": 3}, "default 3 must lie between low 1 and high 2"),
         ({"type": "categorical", "values": ["a", 2], "default": "b"}, "default 'b' is none of the values"),
         ({"type": "categorical", "values": ["a", 2], "default": "2"}, "default '2' is none of the values"),
-        ([1, 2], "categorical"),
+        ([1, 2], "give one value, or choice(...)"),
     ],
 )
 def test_a_wrong_entry_is_one_sentence_naming_its_key(entry: object, says: str) -> None:
@@ -131,3 +133,123 @@ def test_constants_and_all_kinds_of_ranges_are_drawn() -> None:
     assert all(isinstance(p["a"], int) and 2 <= p["a"] <= 9 for p in drawn)
     assert all(1e-3 <= p["c"] <= 1e3 for p in drawn)
     assert sorted(distributions(space)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("loguniform(1e-5, 1e-2, default=1e-3)",
+         {"type": "float", "low": 1e-5, "high": 1e-2, "log": True, "default": 1e-3}),
+        (" uniform( 0, .5, default = 0.1 )", {"type": "float", "low": 0.0, "high": 0.5, "log": False, "default": 0.1}),
+        ("int(1, 12, default=4)", {"type": "int", "low": 1, "high": 12, "log": False, "default": 4}),
+        ("logint(1, 64, default=8)", {"type": "int", "low": 1, "high": 64, "log": True, "default": 8}),
+        ("choice(adamw, \"s, g\", null, 3, default=null)",
+         {"type": "categorical", "values": ["adamw", "s, g", None, 3], "default": None}),
+        ("choice(a, default=a)", {"type": "categorical", "values": ["a"], "default": "a"}),
+        ("adamw", "adamw"),
+        ({"range": "uniform(0, 1, default=1)"},
+         {"type": "float", "low": 0.0, "high": 1.0, "log": False, "default": 1.0}),
+    ],
+)  # fmt: skip
+def test_the_short_syntax_is_the_long_one(short: object, long: object) -> None:
+    assert repr(read_entry(short, "x")) == repr(long)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("lognormal(0, 1, default=0)", "lognormal(...) is none of uniform, loguniform, int, logint, choice"),
+        ("uniform(0, 1)", "default is missing"),
+        ("uniform(0, default=1)", "uniform(0, default=1) has 1 ends; write it as uniform(1, 8, default=2)"),
+        ("uniform(1, 0, default=1)", "low 1.0 must be below high 0.0"),
+        ("loguniform(0, 1, default=1)", "above 0 on a log scale"),
+        ("int(1, 2.5, default=1)", "high must be a whole number, not 2.5"),
+        ("choice(default=1)", "values must be a list"),
+        ("choice(a, b, default=c)", "default 'c' is none of the values"),
+        ("choice(a, [b, default=c)", "cannot be read; write it as choice(a, b, default=a)"),
+        ({"range": "uniform(0, 1, default=1)", "low": 1}, "beside range there is only when"),
+        ({"range": 1, "when": []}, "when maps names"),
+    ],
+)
+def test_a_wrong_short_form_is_one_sentence(entry: object, says: str) -> None:
+    with pytest.raises(RequestError, match=r"^file, line 3: lr: ") as caught:
+        read_entry(entry, "file, line 3: lr")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+CONDITIONS = {
+    "optim": {"type": "categorical", "values": ["adamw", "sgd"], "default": "adamw"},
+    "momentum": {"type": "float", "low": 0.5, "high": 0.99, "log": False, "default": 0.9, "when": {"optim": ["sgd"]}},
+    "nesterov": {"type": "categorical", "values": [True, False], "default": True, "when": {"optim": ["sgd"]}},
+    "damp": {"type": "int", "low": 1, "high": 3, "log": False, "default": 1, "when": {"nesterov": [False]}},
+    "fixed": 7,
+}
+
+
+def test_a_setting_with_a_condition_is_there_only_then() -> None:
+    assert default_of(CONDITIONS) == {"fixed": 7, "optim": "adamw"}
+    assert list(default_of(CONDITIONS)) == ["fixed", "optim"]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [suggest(study.ask(), CONDITIONS) for _ in range(60)]
+    seen = {tuple(params) for params in drawn}
+    assert seen == {
+        ("fixed", "optim"),
+        ("fixed", "momentum", "nesterov", "optim"),
+        ("damp", "fixed", "momentum", "nesterov", "optim"),
+    }
+    for params in drawn:
+        assert ("momentum" in params) == (params["optim"] == "sgd")
+        assert ("damp" in params) == (params.get("nesterov") is False)
+        assert present(CONDITIONS, {"momentum": 0.5, "nesterov": True, "damp": 1} | params) == params
+    assert sorted(distributions(CONDITIONS)) == ["damp", "momentum", "nesterov", "optim"]
+
+
+def _file(folder: Path, text: str) -> dict:
+    (folder / "finetune_classification.yaml").write_text(text)
+    return load_space("finetune", "classification", {}, [folder])
+
+
+def test_conditions_are_read_and_checked_by_line(tmp_path: Path) -> None:
+    space = _file(
+        tmp_path,
+        """# the head
+lr: 1e-3
+dropout: choice(0.0, 0.2, default=0.0)
+augment:
+  range: uniform(0, 1, default=0.5)
+  when: {dropout: 0.2}
+weight_decay: {range: 0.1, when: {dropout: [0.0, 0.2]}}
+""",
+    )
+    assert space["augment"] == {"type": "float", "low": 0.0, "high": 1.0, "log": False, "default": 0.5,
+                                "when": {"dropout": [0.2]}}  # fmt: skip
+    assert space["weight_decay"] == {"type": "categorical", "values": [0.1], "default": 0.1,
+                                     "when": {"dropout": [0.0, 0.2]}}  # fmt: skip
+    assert default_of(space) == {"dropout": 0.0, "lr": 1e-3, "weight_decay": 0.1}
+    dropout = "dropout: choice(0.0, 0.2, default=0.0)\n"
+    for text, says in (
+        ("dropout: 0.1\nlr: {range: 'uniform(0, 1, default=1)', when: {dropout: 0.1}}", "line 2: lr: finetune always"),
+        ("lr: 1\naugment: {range: 1, when: {nothing: 1}}", "line 2: augment: when: there is no setting 'nothing'"),
+        (f"lr: 1\n{dropout}augment: {{range: 1, when: {{dropout: 0.3}}}}",
+         "line 3: augment: when: dropout is never 0.3; it is one of [0.0, 0.2]"),
+        ("lr: uniform(1, 2, default=1)\naugment: {range: 1, when: {lr: 1}}", "line 2: augment: when: lr is a range"),
+        ("lr: 1\naugment: {range: 1, when: {dropout: 1}}\ndropout: {range: 1, when: {augment: 1}}",
+         "line 2: augment: when: settings depend on each other in a loop"),
+        ("lr: 1\n\nmomentum: 3", "line 3: finetune has no setting 'momentum'"),
+        ("# nothing\n\nlr: uniform(2, 1, default=1)", "line 3: lr: low 2.0 must be below"),
+    ):  # fmt: skip
+        with pytest.raises(RequestError) as caught:
+            _file(tmp_path, text)
+        assert f"finetune_classification.yaml, {says}" in str(caught.value)
+
+
+def test_a_study_may_name_another_space_that_ships_or_stands_beside_it(tmp_path: Path) -> None:
+    named = {"finetune_classification": "mormont2020"}
+    space = load_space("finetune", "classification", named, [tmp_path])
+    assert space["lr"]["values"] == [1e-3, 1e-4, 1e-5, 1e-6]
+    (tmp_path / "finetune_classification-mine.yaml").write_text("lr: 0.5\n")
+    assert load_space("finetune", "classification", {"finetune_classification": "mine"}, [tmp_path]) == {"lr": 0.5}
+    says = r"finetune_classification: there is no finetune_classification-x\.yaml .* \(kawai2023, mine, mormont2020\)"
+    with pytest.raises(RequestError, match=says):
+        load_space("finetune", "classification", {"finetune_classification": "x"}, [tmp_path])

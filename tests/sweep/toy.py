@@ -139,14 +139,15 @@ def toy_search(
     scratch: Path,
     seed: int = 0,
     progress: Progress | None = None,
-) -> list[str]:
+    limits: run.Limits = run.Limits(),
+) -> run.Found:
     """`search` with the toy protocol."""
     protocols._registry["toy"] = Toy()
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     real, run.TransferTrial = run.TransferTrial, ToyTrial  # type: ignore[misc]
     try:
         return run.search(cells, transfer, study="toys", seed=seed, data="/nowhere", threads=1,
-                          trials_at_once=at_once, scratch=scratch,
+                          trials_at_once=at_once, scratch=scratch, limits=limits,
                           progress=progress or Progress(quiet=True))  # fmt: skip
     finally:
         run.TransferTrial = real  # type: ignore[misc]
@@ -300,9 +301,9 @@ def main(path: str) -> None:
     folder = Path(wanted["folder"])
     transfer = TransferSpec.model_validate(wanted["transfer"])
     ray.init(address=wanted["address"], log_to_driver=False, logging_level="ERROR")
-    failed = toy_search(toy_cells(folder, transfer, **wanted["cells"]), transfer, at_once=wanted["at_once"],
+    found = toy_search(toy_cells(folder, transfer, **wanted["cells"]), transfer, at_once=wanted["at_once"],
                         scratch=folder / "scratch")  # fmt: skip
-    print(json.dumps(failed))
+    print(json.dumps(found.failed))
 
 
 if __name__ == "__main__":
