@@ -156,7 +156,7 @@ class Board:
         lane, number = task.lane, task.work.number
         prune = False
         if result["evaluation"] is not None:
-            prune = lane.report(number, result["evaluation"], result["seconds"]) and not result["last"]
+            prune = lane.report(number, result["evaluation"], result["seconds"], result["steps"]) and not result["last"]
         if not prune and not result["last"]:
             return False
         trial = lane.tell(number, result["seconds"], pruned=prune, failed=result["failed"])

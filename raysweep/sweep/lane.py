@@ -146,11 +146,14 @@ class Lane:
         self._running.add("final")
         return Work(kind, self.repeat.number, wanted)
 
-    def report(self, number: int, evaluation: Evaluation, seconds: float) -> bool:
-        """Record an evaluation of a trial; True when the trial should stop here. `seconds`: of this attempt so far."""
+    def report(self, number: int, evaluation: Evaluation, seconds: float, steps: int) -> bool:
+        """Record an evaluation of a trial; True when the trial should stop here.
+
+        `seconds`: of this attempt so far. `steps`: of a whole trial.
+        """
         self._record({"event": "reported", "trial": number, **evaluation, "seconds": seconds})
         trials = self.history.trials
-        return should_stop(self._transfer.early_stopping, trials[number], trials.values(), steps=self._transfer.steps,
+        return should_stop(self._transfer.early_stopping, trials[number], trials.values(), steps=steps,
                            select=self.select)  # fmt: skip
 
     def tell(self, number: int, seconds: float, *, pruned: bool = False, failed: str = "") -> TrialRecord:

@@ -41,10 +41,10 @@ class Bench:
 class TransferTrial(tune.Trainable):
     """Runs one trial or final: its config is {"repeat": its folder, "fold", "trial" or "final": number, "params"}.
 
-    Each step says, as JSON under "said": `evaluation` (or None), `seconds` of this attempt so far, `last`, `failed`
-    (the reason, when the setting diverged, or empty), `lost` (another error: the attempt came to nothing), `refused`
-    (trying again cannot help) and, at the end of a final, `final`. Exceptions are said, not raised: only the death of
-    the process is an error to Tune.
+    Each step says, as JSON under "said": `evaluation` (or None) and the `steps` of a whole trial, `seconds` of this
+    attempt so far, `last`, `failed` (the reason, when the setting diverged, or empty), `lost` (another error: the
+    attempt came to nothing), `refused` (trying again cannot help) and, at the end of a final, `final`. Exceptions are
+    said, not raised: only the death of the process is an error to Tune.
     """
 
     def setup(self, config: dict[str, Any], bench: Bench | None = None) -> None:
@@ -93,14 +93,15 @@ class TransferTrial(tune.Trainable):
     def _trial(self) -> dict[str, Any]:
         cell, transfer = self._cell, self._bench.transfer
         if self._run is None:
-            self._run = get_protocol(cell.protocol).start(self._job("trial")[0])
+            job, _ = self._job("trial")
+            self._run, self._steps = get_protocol(cell.protocol).start(job), job.steps
         evaluation = self._run.advance()
         if evaluation is None:
             return {}
         self._evaluations.append(_plain(evaluation))
         # with fewer steps than evaluations there is one evaluation per step
         last = len(self._evaluations) >= transfer.evaluations or evaluation.step >= transfer.steps
-        return {"evaluation": self._evaluations[-1], "last": last}
+        return {"evaluation": self._evaluations[-1], "last": last, "steps": self._steps}
 
     def _final(self) -> dict[str, Any]:
         cell, fold = self._cell, self._work["fold"]

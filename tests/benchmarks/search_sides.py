@@ -89,8 +89,8 @@ def starts(folder: str, lanes: int, rounds: int) -> dict[str, Any]:
 
 
 def _done(board: Board, key: str, lane: Lane, work: Any) -> None:
-    said: dict[str, Any] = {"evaluation": _EVALUATION, "seconds": 1.0, "last": True, "failed": "", "lost": "",
-                            "refused": "", "final": None}  # fmt: skip
+    said: dict[str, Any] = {"evaluation": _EVALUATION, "steps": 10, "seconds": 1.0, "last": True,
+                            "failed": "", "lost": "", "refused": "", "final": None}  # fmt: skip
     if work.kind == "final":
         lane.repeat.artefact.folder.write_bytes(b"", "parts", f"{lane.fold}.parquet")
         said["final"] = {"params": work.params, "evaluations": [], "predictions": f"parts/{lane.fold}.parquet",

@@ -11,7 +11,16 @@ from tests.sweep.toy import toy_cells
 
 TRANSFER = TransferSpec(trials=2, repeats=1, steps=10, evaluations=1)
 EVALUATION = {"step": 10, "train_loss": 0.0, "val_loss": 0.1, "val_metric": 0.5}
-TRIAL = {"evaluation": EVALUATION, "seconds": 1.0, "last": True, "failed": "", "lost": "", "refused": "", "final": None}
+TRIAL = {
+    "evaluation": EVALUATION,
+    "steps": 10,
+    "seconds": 1.0,
+    "last": True,
+    "failed": "",
+    "lost": "",
+    "refused": "",
+    "final": None,
+}
 GONE = "FileNotFoundError: 3.png"
 
 

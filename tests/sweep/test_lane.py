@@ -234,7 +234,7 @@ def _told(lane: Lane, losses: list[float]) -> Lane:
     for number, loss in enumerate(losses):
         assert lane.start().number == number
         evaluation = {"step": 10, "train_loss": 0.0, "val_loss": loss, "val_metric": 0.5}
-        assert not lane.report(number, evaluation, 1.0)
+        assert not lane.report(number, evaluation, 1.0, 10)
         lane.tell(number, 1.0)
     return lane
 
