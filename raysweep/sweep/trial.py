@@ -113,8 +113,8 @@ class TransferTrial(tune.Trainable):
         name = f"{cell.task}-fold{fold}.parquet"
         self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
         final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": ""}
-        if choice := run.choice():
-            final |= {"params": choice.params, "chosen_by": choice.by, "edge": choice.edge}
+        if chosen := run.chosen():
+            final |= {"params": chosen.params, "chosen_by": chosen.by, "edge": chosen.edge}
         return {"final": final}
 
     def _job(self, kind: str) -> tuple[Job, list[int]]:

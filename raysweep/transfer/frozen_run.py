@@ -15,7 +15,7 @@ from raysweep.tasks.task import Task
 from raysweep.transfer.cross_validation import divide
 from raysweep.transfer.features import open_features
 from raysweep.transfer.frozen import FrozenProtocol
-from raysweep.transfer.job import Choice, Evaluation, Job, Run
+from raysweep.transfer.job import Chosen, Evaluation, Job, Run
 from raysweep.transfer.metrics import score
 from raysweep.transfer.predictions import classification_table
 from raysweep.transfer.protocol import read_path
@@ -48,7 +48,7 @@ class FrozenRun(Run):
             raise RequestError(f"task {card.name}: the training samples are all of one class")
         self._evaluations: list[Evaluation] | None = None
         self._given: Iterator[Evaluation] = iter(())
-        self._choice: Choice | None = None
+        self._chosen: Chosen | None = None
         self._scorer: Scorer | None = None
 
     def advance(self) -> Evaluation | None:
@@ -56,14 +56,14 @@ class FrozenRun(Run):
             self._choose()
         return next(self._given, None)
 
-    def choice(self) -> Choice:
-        if self._choice is None:
+    def chosen(self) -> Chosen:
+        if self._chosen is None:
             self._choose()
-        assert self._choice is not None
-        return self._choice
+        assert self._chosen is not None
+        return self._chosen
 
     def predict(self, indices: list[int]) -> pa.Table:
-        value = self.choice().params[self._protocol.setting]
+        value = self.chosen().params[self._protocol.setting]
         if self._scorer is None:
             self._scorer = self._fit(self._features(self._job.train), self._opened.labels[self._job.train], [value])
         with threadpool_limits(self._job.threads):
@@ -91,7 +91,7 @@ class FrozenRun(Run):
             by = f"default: {task.card.metric} is undefined in {by}"
         value = self._path.default if best is None else self._path.values[best]
         edge = self._protocol.setting if best is not None and self._at_edge(best, metrics) else ""
-        self._choice = Choice({self._protocol.setting: value}, by, edge)
+        self._chosen = Chosen({self._protocol.setting: value}, by, edge)
         self._given = iter(self._evaluations)
 
     def _evaluated(self, scores: np.ndarray, part_of: np.ndarray) -> list[Evaluation]:

@@ -65,7 +65,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """The setting that a run chose by itself, from the path of a frozen protocol."""
 
     params: dict[str, Any]
@@ -92,7 +92,7 @@ class Run(ABC):
         earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.
         """
 
-    def choice(self) -> Choice | None:
+    def chosen(self) -> Chosen | None:
         """What a frozen protocol chose; None where the job named the setting."""
         return None
 

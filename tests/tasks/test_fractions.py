@@ -56,6 +56,9 @@ def test_draws_are_nested_with_val_inside_and_no_test_unit(make_task, pairs, of,
         assert got.n_val_units == len({task.samples[i].unit for i in got.val})
         assert {task.samples[i].label for i in got.train} == {0, 1, 2}
         assert got == drawn(task, fold, fraction=fraction, fraction_of=of, val=val, draw=draw, seed=seed)
+        undivided = drawn(task, fold, fraction=fraction, fraction_of=of, val=0, draw=draw, seed=seed)
+        assert (set(undivided.train), undivided.val) == (now, [])
+        assert (undivided.n_images, undivided.n_units, undivided.n_val_units) == (got.n_images, got.n_units, 0)
         before = now
     assert before == set(fold.train), "all of it at fraction 1"
 
@@ -158,3 +161,12 @@ def test_segmentation_classes_count_by_what_masks_show(make_task):
     assert sum(1 in task.samples[i].classes for i in pool(got)) == 5
     with pytest.raises(RequestError, match="without an example"):
         drawn(task, whole(task), fraction=0.01)
+
+
+def test_without_val_a_given_val_split_is_for_training_too(make_task):
+    task = make_task([(f"p{n}", n % 2) for n in range(20)])
+    fold = Fold(0, list(range(12)), list(range(12, 16)), list(range(16, 20)))
+    apart, together = drawn(task, fold, fraction=0.5), drawn(task, fold, fraction=0.5, val=0)
+    assert apart.val
+    assert (together.train, together.val) == (sorted(apart.train + apart.val), [])
+    assert together.n_images == apart.n_images == 8

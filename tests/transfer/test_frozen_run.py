@@ -1,3 +1,4 @@
+import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from raysweep.storage import Storage
 from raysweep.tasks.cards import load_card
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.splits import folds
-from raysweep.tasks.task import Task, index_task
+from raysweep.tasks.task import Task
 from raysweep.transfer import frozen_run
 from raysweep.transfer.cross_validation import divide
 from raysweep.transfer.features import open_features, write_features
@@ -79,7 +80,7 @@ def test_the_path_is_scored_on_held_out_units_and_the_best_setting_predicts(job:
     assert sorted(values) == PATHS[protocol][key]["values"]
     assert (values == sorted(values)) == (protocol != "knn"), "the strongest regularisation first"
     assert [e.step for e in evaluations] == [1, 2, 3]
-    choice = run.choice()
+    choice = run.chosen()
     assert choice is not None
     assert choice.by == "cross-validation by patient, 5 folds"
     best = max(e.val_metric for e in evaluations)
@@ -126,8 +127,8 @@ def test_equal_metrics_go_to_the_lower_loss_of_probabilities_else_to_the_stronge
     write_features(job.features, [str(i) for i in range(N)], features_like(labels, shift=3))  # nothing is wrong
     linear, svm, knn = (start(job, name) for name in FROZEN)
     assert {e.val_metric for e in (*walked(linear), *walked(svm), *walked(knn))} == {1.0}
-    assert [run.choice().params for run in (linear, svm, knn)] == [{"C": 1.0}, {"C": 1e-4}, {"k": 20}]  # type: ignore[union-attr]
-    assert [run.choice().edge for run in (linear, svm, knn)] == ["", "", ""], "the neighbour is as good"  # type: ignore[union-attr]
+    assert [run.chosen().params for run in (linear, svm, knn)] == [{"C": 1.0}, {"C": 1e-4}, {"k": 20}]  # type: ignore[union-attr]
+    assert [run.chosen().edge for run in (linear, svm, knn)] == ["", "", ""], "the neighbour is as good"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_best_value_at_an_end_of_the_path_is_flagged(
 ) -> None:
     key = get_protocol(protocol).setting  # type: ignore[attr-defined]
     run = start(job, protocol, params={key: {"values": values, "default": values[0]}})
-    choice = run.choice()
+    choice = run.chosen()
     assert choice is not None
     assert (choice.params, choice.edge) == ({key: chosen}, edge)
 
@@ -153,14 +154,14 @@ def test_a_best_value_at_an_end_of_the_path_is_flagged(
 def test_what_cannot_be_cross_validated_takes_the_default_and_says_so(job: Job) -> None:
     run = start(job, "linear", train=[0, 1, 2])
     assert walked(run) == []
-    choice = run.choice()
+    choice = run.chosen()
     assert choice is not None
     assert (choice.params, choice.edge) == ({"C": 1e-2}, "")
     assert choice.by == "default: a class has one image, which cannot be cross-validated"
     assert run.predict(TEST).num_rows == 3
     alone = start(job, "linear", train=[0, 1, 2, 3])
     assert len(walked(alone)) == 3
-    assert alone.choice().by == "cross-validation by image, 2 folds; a class is in one patient alone"  # type: ignore[union-attr]
+    assert alone.chosen().by == "cross-validation by image, 2 folds; a class is in one patient alone"  # type: ignore[union-attr]
 
 
 def test_auroc_is_the_mean_over_the_parts(job: Job) -> None:
@@ -217,9 +218,12 @@ def test_an_actor_reads_features_once_and_keeps_few(job: Job, monkeypatch: pytes
 
 @pytest.fixture(scope="module")
 def glas(test_data: Path) -> tuple[Task, np.ndarray]:
-    """Half of GlaS grade and 24 plain features of each image: quantiles of its colours."""
-    whole = index_task(load_card("glas-grade", []), test_data)
-    task = Task(whole.card, whole.root, whole.samples[::2])
+    """A third of GlaS grade and 24 plain features of each image: quantiles of its colours."""
+    card, root = load_card("glas-grade", []), test_data / "glas"
+    with open(root / "manifest.csv", newline="") as file:
+        rows_of = list(csv.DictReader(file))[::3]
+    task = Task(card, root, [Sample(row["name"], f"images/{row['name']}.png", None, card.classes.index(row["grade"]),
+                                    row["patient_id"]) for row in rows_of])  # fmt: skip
     rows = []
     for sample in task.samples:
         with Image.open(task.root / sample.image) as image:
@@ -263,7 +267,7 @@ def test_svm_chooses_as_scikit_learns_grid_search_on_real_patients(
     balanced = [balanced_accuracy_score(labels[fold.train], s.argmax(1)) for s in scores]
     np.testing.assert_allclose([e.val_metric for e in evaluations], balanced, atol=1e-9)
     table = run.predict(fold.test)
-    chosen = make_pipeline(StandardScaler(), LinearSVC(C=run.choice().params["C"], random_state=5))  # type: ignore[union-attr]
+    chosen = make_pipeline(StandardScaler(), LinearSVC(C=run.chosen().params["C"], random_state=5))  # type: ignore[union-attr]
     right = chosen.fit(features[fold.train], labels[fold.train]).score(features[fold.test], labels[fold.test])
     assert score(table, "accuracy", "classification") == pytest.approx(right)
     assert right > 0.5
