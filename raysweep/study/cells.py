@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from raysweep.backbones.checkpoint import read_info
+from raysweep.backbones.init import card_of
+from raysweep.backbones.size import is_large
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
 from raysweep.storage import Artefact, Storage
@@ -15,6 +18,7 @@ from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
 from raysweep.transfer.decoders import Choice
 from raysweep.transfer.features import features_inputs
+from raysweep.transfer.protocol import get_protocol
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def plan_cells(
 
     Raises RequestError for a search space that does not fit its protocol.
     """
-    planner = _Planner(file, home, decoders)
+    planner = _Planner(file, home, decoders, checkpoints)
     transfer = file.study.transfer
     cells = [
         planner.cell(checkpoint, name, plan, protocol, fraction)
@@ -52,17 +56,33 @@ def plan_cells(
 
 
 class _Planner:
-    def __init__(self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice]) -> None:
+    def __init__(
+        self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice], checkpoints: dict[str, CheckpointPlan]
+    ) -> None:
         self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
+        self._checkpoints = checkpoints
         self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
-        space = load_space(protocol, kind, self._study.transfer.spaces, self._folders)
+        transfer = self._study.transfer
+        adaptation = get_protocol(protocol).adaptation_of(transfer.adapt, lambda: self._is_large(checkpoint))
+        space = load_space(protocol, kind, transfer.spaces, self._folders, adaptation)
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, (),
-                    self._decoders.get(task))  # fmt: skip
-        repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
+                    self._decoders.get(task), adaptation)  # fmt: skip
+        repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(transfer.repeats))
         return replace(cell, repeats=repeats)
+
+    def _is_large(self, checkpoint: CheckpointPlan) -> bool:
+        """Of its backbone as the first of its chain builds it."""
+        name = checkpoint.spec.backbone or ""
+        while checkpoint.parent:
+            checkpoint = self._checkpoints[checkpoint.parent]
+        spec, start = checkpoint.spec, checkpoint.pretrainings[0].init
+        if start is not None:  # of another study
+            return is_large(name, read_info(start).arguments)
+        card = card_of(spec.init, spec)
+        return is_large(name, {**(card.model_args if card else {}), **spec.model_args})
 
     def _repeat(self, cell: Cell, number: int, checkpoint: CheckpointPlan, plan: TaskPlan) -> Repeat:
         transfer = self._study.transfer
@@ -78,6 +98,7 @@ class _Planner:
             kind=cell.kind,
             fraction=cell.fraction,
             space=cell.space,
+            adaptation=cell.adaptation,
             seed=self._study.seed,
             decoder=cell.decoder,
         )

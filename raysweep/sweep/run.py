@@ -26,6 +26,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.fractions import draw_fraction
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
+from raysweep.transfer.node_cache import remove_unused
 from raysweep.transfer.spec import TransferSpec
 
 _ENVIRONMENT = {
@@ -83,6 +84,7 @@ def search(
             board.fail(cell, repeat, reason)
         if not board.done:
             _fit(board, bench, resources, places, folder)
+            remove_unused()
     return sorted(board.failed)
 
 

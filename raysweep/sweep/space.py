@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
-from raysweep.transfer.protocol import check_space, get_protocol, read_path
+from raysweep.transfer.protocol import check_space, get_protocol, read_path, space_name
 from raysweep.yaml_file import load_yaml
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ _KEYS = {
 
 
 def load_space(
-    protocol: str, kind: str, spaces: Mapping[str, Mapping[str, Any]], folders: Iterable[Path]
+    protocol: str, kind: str, spaces: Mapping[str, Mapping[str, Any]], folders: Iterable[Path], adaptation: str = ""
 ) -> dict[str, Any]:
-    """The search space `<protocol>_<kind>`, checked and in one canonical form.
+    """The search space `<protocol>_<kind>` (of an adaptation: `space_name`), checked and in one canonical form.
 
     Looked up in the study's own `transfer.spaces`, then as `<name>.yaml` or `search_spaces/<name>.yaml` in each
     of `folders`, then among those that ship with raysweep. An entry is a constant or one of
@@ -35,11 +35,11 @@ def load_space(
     Returns: setting name -> constant or entry with numbers as numbers, sorted by name.
     Raises RequestError naming the file or key that is wrong.
     """
-    name = f"{protocol}_{kind}"
+    name = space_name(protocol, kind, adaptation)
     where, found = _find(name, spaces, folders)
     if not isinstance(found, Mapping) or not all(isinstance(key, str) for key in found):
         raise RequestError(f"{where}: a search space maps names of settings to ranges or values")
-    check_space(protocol, kind, list(found), where=where)
+    check_space(protocol, kind, list(found), where=where, adaptation=adaptation)
     if get_protocol(protocol).frozen:
         path = read_path(protocol, kind, found, where=where)
         return {key: path._asdict() for key in found}

@@ -15,8 +15,9 @@ def test_every_shipped_space_is_found_and_drawn_from() -> None:
     files = sorted(shipped("search_spaces").glob("*.yaml"))
     assert files
     for file in files:
-        protocol, kind = file.stem.rsplit("_", 1)
-        space = load_space(protocol, kind, {}, [])
+        name, kind = file.stem.rsplit("_", 1)
+        protocol, _, adaptation = name.partition("_")
+        space = load_space(protocol, kind, {}, [], adaptation)
         if get_protocol(protocol).frozen:  # a path
             continue
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
