@@ -6,7 +6,7 @@ from pathlib import Path
 import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
-_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands"}
+_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory"}
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),

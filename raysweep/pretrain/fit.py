@@ -15,6 +15,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.memory import KEEP_MEMORY
 from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, Unwritten, train
@@ -30,9 +31,6 @@ _DEFAULTS = {
     # the nodes every 20 s, and four tries must outlast the half minute in which a machine without power is missed.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
 }
-# glibc gives large blocks of memory back at once, and a step on CPUs then pays for every page anew, with a third of its
-# time. These let it keep them; other C libraries do not read them. They must be there when the process starts.
-_KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
 
 
 def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
@@ -157,7 +155,7 @@ def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader
                 controller_failure_limit=_RESTARTS,  # type: ignore[call-arg]
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={} if gpu else {"env_vars": _KEEP_MEMORY},
+            worker_runtime_env={} if gpu else {"env_vars": KEEP_MEMORY},
         ),
     )
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from raysweep.backbones.checkpoint import read_info
+from raysweep.backbones.init import card_of
+from raysweep.backbones.size import is_large
 from raysweep.errors import reason_of
 from raysweep.progress import Progress
 from raysweep.storage import Artefact, Storage
@@ -42,7 +45,7 @@ def plan_cells(
 
     Raises RequestError for a search space that does not fit its protocol.
     """
-    planner = _Planner(file, home, decoders)
+    planner = _Planner(file, home, decoders, checkpoints)
     transfer = file.study.transfer
     cells = [
         planner.cell(checkpoint, name, plan, protocol, fraction)
@@ -55,23 +58,38 @@ def plan_cells(
 
 
 class _Planner:
-    def __init__(self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice]) -> None:
+    def __init__(
+        self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice], checkpoints: dict[str, CheckpointPlan]
+    ) -> None:
         self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
-        self._spaces: dict[tuple[str, str], dict[str, Any]] = {}  # by protocol and kind
+        self._checkpoints = checkpoints
+        self._spaces: dict[tuple[str, str, str], dict[str, Any]] = {}  # by protocol, kind and adaptation
         self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
-        if (protocol, kind) not in self._spaces:
-            transfer = self._study.transfer
-            self._spaces[protocol, kind] = load_space(protocol, kind, transfer.spaces, self._folders)
+        transfer = self._study.transfer
+        adaptation = get_protocol(protocol).adaptation_of(transfer.adapt, lambda: self._is_large(checkpoint))
+        key = (protocol, kind, adaptation)
+        if key not in self._spaces:
+            self._spaces[key] = load_space(protocol, kind, transfer.spaces, self._folders, adaptation)
             if not get_protocol(protocol).frozen:
-                trials_of(self._spaces[protocol, kind], transfer.sampler, transfer.trials)  # refuses too large a grid
-        space = self._spaces[protocol, kind]
-        cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, space, (),
-                    decoder=self._decoders.get(task))  # fmt: skip
-        repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(self._study.transfer.repeats))
+                trials_of(self._spaces[key], transfer.sampler, transfer.trials)  # refuses too large a grid
+        cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, self._spaces[key], (),
+                    decoder=self._decoders.get(task), adaptation=adaptation)  # fmt: skip
+        repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(transfer.repeats))
         return replace(cell, repeats=repeats)
+
+    def _is_large(self, checkpoint: CheckpointPlan) -> bool:
+        """Of its backbone as the first of its chain builds it."""
+        name = checkpoint.spec.backbone or ""
+        while checkpoint.parent:
+            checkpoint = self._checkpoints[checkpoint.parent]
+        spec, start = checkpoint.spec, checkpoint.pretrainings[0].init
+        if start is not None:  # of another study
+            return is_large(name, read_info(start).arguments)
+        card = card_of(spec.init, spec)
+        return is_large(name, {**(card.model_args if card else {}), **spec.model_args})
 
     def _repeat(self, cell: Cell, number: int, checkpoint: CheckpointPlan, plan: TaskPlan) -> Repeat:
         transfer = self._study.transfer
@@ -87,6 +105,7 @@ class _Planner:
             kind=cell.kind,
             fraction=cell.fraction,
             space=cell.space,
+            adaptation=cell.adaptation,
             seed=self._study.seed,
             decoder=cell.decoder,
         )

@@ -11,6 +11,7 @@ from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
+from raysweep.tasks.splits import folds
 from raysweep.transfer.decoders import Choice
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
@@ -135,6 +136,7 @@ def _count(n: int, noun: str) -> str:
 
 def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
     transfer, rows = graph.study.transfer, []
+    trained = {name: len(folds(plan.task, graph.study.seed)[0].train) for name, plan in graph.tasks.items()}
     for cell in graph.cells:
         todo = [r for r in cell.repeats if not r.artefact.done()]
         work = ""
@@ -148,7 +150,9 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
             totals.finals += finals
             if not cell.frozen:
                 backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
-                images = (trials + finals) * transfer.steps * transfer.batch
+                pool = trained[cell.task]
+                steps = transfer.steps_for(pool, max(1, round(pool * cell.fraction * (1 - transfer.val))))
+                images = (trials + finals) * steps * transfer.batch
                 totals.seconds += images * seconds_per_image(backbone, graph.fits.px[cell.checkpoint, cell.task])
             tried = "no trials (a path, cross-validated)" if cell.frozen else _count(trials, "trial")
             work = f"{_count(len(todo), 'repeat')}: {tried}, {_count(finals, 'final')}"

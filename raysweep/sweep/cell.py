@@ -50,6 +50,7 @@ class Cell:
     space: dict[str, Any]  # what `load_space` returned
     repeats: tuple[Repeat, ...]
     decoder: Choice | None = None  # of a segmentation task
+    adaptation: str = ""  # what of the backbone is trained; empty: what the protocol always does
 
     @property
     def name(self) -> str:
@@ -74,6 +75,7 @@ def repeat_inputs(
     space: dict[str, Any],
     seed: int,
     decoder: Choice | None = None,
+    adaptation: str = "",
 ) -> dict[str, Any]:
     """What the fingerprint of a repeat covers, apart from its number.
 
@@ -90,7 +92,7 @@ def repeat_inputs(
     budget = transfer.model_dump(mode="json", include=keys)
     if transfer.parallel_per_repeat > 1 and not how.frozen:
         budget["parallel_per_repeat"] = transfer.parallel_per_repeat
-    inputs = {
+    inputs: dict[str, Any] = {
         "format": [schema.FORMAT, how.path_format if isinstance(how, FrozenProtocol) else _SEARCH_FORMAT],
         "checkpoints": list(checkpoints),
         "task": task,
@@ -103,4 +105,6 @@ def repeat_inputs(
     }
     if decoder is not None:
         inputs["decoder"] = decoder
+    if adaptation not in ("", how.adaptation):
+        inputs["adaptation"] = adaptation
     return inputs if searched_on is None else inputs | {"searched_on": list(searched_on)}

@@ -11,16 +11,18 @@ from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.edge import at_edge
 from raysweep.sweep.history import TrialRecord
 from raysweep.sweep.lane import PARTS, Lane
+from raysweep.sweep.objective import best_came_last
 from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
-from raysweep.transfer.spec import TransferSpec
+from raysweep.transfer.spec import Select, TransferSpec
 
 _NUMBERS = [
     ("step", pa.int32()),
     ("train_loss", pa.float64()),
     ("val_loss", pa.float64()),
     ("val_metric", pa.float64()),
+    ("micro_batch", pa.int32()),  # images at a time, where memory ran out; else null
 ]
 
 TRIAL_SCHEMA = pa.schema(
@@ -34,6 +36,7 @@ TRIAL_SCHEMA = pa.schema(
         ("value", pa.float64()),  # what the search aims at; of a pruned trial, when it was stopped
         ("select", pa.string()),  # what that is: val_metric | val_loss | last
         ("step", pa.int32()),  # of the evaluation that gave the value
+        ("best_last", pa.bool_()),  # it was the last one: more steps might help
         ("evaluations", pa.list_(pa.struct(_NUMBERS))),
         ("trial_seconds", pa.float64()),  # device-seconds, repeated attempts included
     ]
@@ -45,6 +48,7 @@ FINAL_SCHEMA = pa.schema(
         ("chosen_by", pa.list_(pa.string())),  # one per fold: how a frozen protocol chose its setting
         ("edge", pa.list_(pa.string())),  # one per fold: the setting whose best value is at an end of its path, or ""
         ("evaluations", pa.list_(pa.struct([*_PLACES, *_NUMBERS]))),
+        ("best_last", pa.bool_()),  # in every fold the best evaluation was the last: more steps might help
     ]
 )
 
@@ -79,6 +83,8 @@ def finish_repeat(
         "edge": [f.edge if f else "" for f in finals],
         "evaluations": [{"fold": lane.fold, **e} for lane, f in zip(lanes, finals, strict=True) if f
                         for e in f.evaluations],
+        "best_last": all(f is not None and best_came_last(f.evaluations, lane.select)
+                         for lane, f in zip(lanes, finals, strict=True)),
     }  # fmt: skip
     rows = [common | _result(cell, repeat, lanes, card, transfer, metric, predictions) for metric in card.metrics]
     folder.write_table(pa.Table.from_pylist([_trial(cell, *t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
@@ -97,7 +103,7 @@ def finish_repeat(
     folder.remove(PARTS)
 
 
-def _trial(cell: Cell, fold: int, select: str, trial: TrialRecord) -> dict[str, Any]:
+def _trial(cell: Cell, fold: int, select: Select, trial: TrialRecord) -> dict[str, Any]:
     return {
         "fold": fold,
         "number": trial.number,
@@ -108,6 +114,7 @@ def _trial(cell: Cell, fold: int, select: str, trial: TrialRecord) -> dict[str, 
         "value": trial.value,
         "select": select,
         "step": trial.step,
+        "best_last": best_came_last(trial.evaluations, select),
         "evaluations": trial.evaluations,
         "trial_seconds": trial.seconds,
     }

@@ -7,7 +7,7 @@ from typing import Any
 from raysweep.sweep.journal import Event
 from raysweep.sweep.objective import Evaluation
 
-_REPORTED = ("step", "train_loss", "val_loss", "val_metric")
+_REPORTED = ("step", "train_loss", "val_loss", "val_metric", "micro_batch")  # the last only where memory ran out
 
 
 @dataclass
@@ -108,7 +108,7 @@ class History:
             trial.begin()
             trial.evaluations = []
         elif kind == "reported":
-            trial.evaluations.append({key: event[key] for key in _REPORTED})
+            trial.evaluations.append({key: event[key] for key in _REPORTED if key in event})
             trial.attempt_seconds = event["seconds"]
         else:
             trial.status, trial.reason = event["status"], event["reason"]

@@ -59,7 +59,7 @@ class Lane:
         self.cell, self.repeat, self.fold, self.folds, self.sizes = cell, repeat, fold, folds, sizes
         self.select = transfer.select_by(sizes.n_val_units)
         self._transfer, self.searched_by = transfer, searched_by
-        adaptation = get_protocol(cell.protocol).adaptation
+        adaptation = cell.adaptation or get_protocol(cell.protocol).adaptation
         self._stream = (seed, "sampler", cell.protocol, cell.kind, adaptation, repeat.number)
         self._budget = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
         folder = repeat.artefact.folder

@@ -32,6 +32,17 @@ def best_evaluation(evaluations: Sequence[Evaluation], select: Select) -> tuple[
     return float(best[key]), int(best["step"])
 
 
+def best_came_last(evaluations: Sequence[Evaluation], select: Select) -> bool:
+    """Whether a training was at its best when it ended, so that more steps might have helped.
+
+    Never where nothing was chosen among evaluations: with one, or with `last`.
+    """
+    if select == "last" or len(evaluations) < 2:
+        return False
+    best = best_evaluation(evaluations, select)
+    return best is not None and best[1] == evaluations[-1]["step"]
+
+
 def gain(value: float, select: Select) -> float:
     """The value on a scale where larger is better."""
     return -value if select == "val_loss" else value

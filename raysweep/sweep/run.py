@@ -30,6 +30,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.fractions import draw_fraction
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
+from raysweep.transfer.node_cache import remove_unused
 from raysweep.transfer.spec import TransferSpec
 
 # Tune keeps every trial of an experiment: 40 KB each in the driver, and the end of an experiment is 0.7 ms for each.
@@ -110,6 +111,7 @@ def search(
             board.fail(cell, repeat, reason)
         while not board.done:
             _fit(board, bench, resources, places, folder)
+            remove_unused()
     return Found(sorted(board.failed), sorted(board.left))
 
 

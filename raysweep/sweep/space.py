@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.sweep.entry import read_entry
-from raysweep.transfer.protocol import check_space, get_protocol, read_path
+from raysweep.transfer.protocol import check_space, get_protocol, read_path, space_name
 from raysweep.yaml_file import key_lines, load_yaml
 
 if TYPE_CHECKING:
@@ -19,9 +19,13 @@ Space = Mapping[str, Any]
 
 
 def load_space(
-    protocol: str, kind: str, spaces: Mapping[str, Mapping[str, Any] | str], folders: Iterable[Path]
+    protocol: str,
+    kind: str,
+    spaces: Mapping[str, Mapping[str, Any] | str],
+    folders: Iterable[Path],
+    adaptation: str = "",
 ) -> dict[str, Any]:
-    """The search space `<protocol>_<kind>`, checked and in one canonical form.
+    """The search space `<protocol>_<kind>` (of an adaptation: `space_name`), checked and in one canonical form.
 
     Looked up in the study's own `transfer.spaces`, then as `<name>.yaml` or `search_spaces/<name>.yaml` in each
     of `folders`, then among those that ship with raysweep. Where the study has a word in place of a space, such as
@@ -31,13 +35,14 @@ def load_space(
     Returns: setting name -> constant or entry with numbers as numbers, sorted by name.
     Raises RequestError naming the file or key that is wrong, and the line.
     """
-    found = _find(f"{protocol}_{kind}", spaces, list(folders))
+    how = get_protocol(protocol)
+    found = _find(space_name(protocol, kind, adaptation), spaces, list(folders))
     keys = found.keys
     if not isinstance(keys, Mapping) or not all(isinstance(key, str) for key in keys):
         raise RequestError(f"{found.where}: a search space maps names of settings to ranges or values")
-    fields = get_protocol(protocol).settings(kind).model_fields
+    fields = how.settings_of(kind, adaptation or how.adaptation).model_fields
     stray = next((key for key in keys if key not in fields), None)
-    check_space(protocol, kind, list(keys), where=found.at(stray))
+    check_space(protocol, kind, list(keys), where=found.at(stray), adaptation=adaptation)
     if get_protocol(protocol).frozen:
         path = read_path(protocol, kind, keys, where=found.at(next(iter(keys), None)))
         return {key: path._asdict() for key in keys}

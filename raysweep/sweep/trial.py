@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from ray import tune
 
 from raysweep.errors import RequestError, reason_of
+from raysweep.memory import keep_memory
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import PARTS
-from raysweep.tasks.fractions import Draw, draw_fraction
+from raysweep.tasks.fractions import Draw, draw_fraction, part_of
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
@@ -50,6 +51,8 @@ class TransferTrial(tune.Trainable):
     def setup(self, config: dict[str, Any], bench: Bench | None = None) -> None:
         assert bench is not None
         self._bench = bench
+        if not bench.gpu:
+            keep_memory()
         self._tasks: OrderedDict[Any, tuple[Task, list[Fold]]] = OrderedDict()
         self._draws: OrderedDict[Any, Draw] = OrderedDict()
         self.reset_config(config)
@@ -91,16 +94,14 @@ class TransferTrial(tune.Trainable):
         return {"said": json.dumps(said)}
 
     def _trial(self) -> dict[str, Any]:
-        cell, transfer = self._cell, self._bench.transfer
         if self._run is None:
             job, _ = self._job("trial")
-            self._run, self._steps = get_protocol(cell.protocol).start(job), job.steps
+            self._run, self._steps = get_protocol(self._cell.protocol).start(job), job.steps
         evaluation = self._run.advance()
         if evaluation is None:
             return {}
         self._evaluations.append(_plain(evaluation))
-        # with fewer steps than evaluations there is one evaluation per step
-        last = len(self._evaluations) >= transfer.evaluations or evaluation.step >= transfer.steps
+        last = evaluation.step >= self._steps
         return {"evaluation": self._evaluations[-1], "last": last, "steps": self._steps}
 
     def _final(self) -> dict[str, Any]:
@@ -119,27 +120,31 @@ class TransferTrial(tune.Trainable):
 
     def _job(self, kind: str) -> tuple[Job, list[int]]:
         """What is to be trained, and the samples that a final is tested on."""
+        protocol = get_protocol(self._cell.protocol)
         cell, repeat, transfer, fold_index = self._cell, self._repeat, self._bench.transfer, self._work["fold"]
         task, all_folds = self._task(cell.task_folder)
-        fold, val = all_folds[fold_index], 0.0 if cell.frozen else transfer.val
+        fold, share = all_folds[fold_index], 0.0 if cell.frozen else transfer.val
         drawn = _keep(
             self._draws,
-            (cell.task_folder.root, fold_index, cell.fraction, val, repeat.number),
+            (cell.task_folder.root, fold_index, cell.fraction, share, repeat.number),
             lambda: draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of,
-                                  val=val, draw=repeat.number, seed=self._bench.seed),
+                                  val=share, draw=repeat.number, seed=self._bench.seed),
         )  # fmt: skip
         # the same for every checkpoint: they differ in nothing but their weights
         stream = (self._bench.seed, kind, cell.task, cell.protocol, cell.fraction, fold_index, repeat.number,
                   self._work[kind])  # fmt: skip
+        val = drawn.val
+        if "val_images" in protocol.budget:
+            val = part_of(task, val, transfer.val_images, seed=self._bench.seed)
         job = Job(
             checkpoint=repeat.weights_of(fold_index),
             task=cell.task_folder,
             data=self._bench.data,
             fold=fold_index,
             train=drawn.train,
-            val=drawn.val,
+            val=val,
             params=dict(self._work["params"]),
-            steps=transfer.steps,
+            steps=transfer.steps_for(len(fold.train), len(drawn.train)),
             evaluations=transfer.evaluations,
             batch=transfer.batch,
             select=transfer.select_by(drawn.n_val_units),
@@ -147,6 +152,7 @@ class TransferTrial(tune.Trainable):
             threads=self._bench.threads,
             gpu=self._bench.gpu,
             decoder=cell.decoder or "unet",
+            adaptation=cell.adaptation,
             features=repeat.features_of(fold_index),
         )
         return job, fold.test
@@ -178,10 +184,12 @@ def _keep(kept: OrderedDict[Any, _T], key: Any, make: Callable[[], _T]) -> _T:
 
 
 def _plain(evaluation: Evaluation) -> dict[str, Any]:
-    plain = {
+    plain: dict[str, Any] = {
         "step": int(evaluation.step),
         "train_loss": None if evaluation.train_loss is None else float(evaluation.train_loss),
         "val_loss": float(evaluation.val_loss),
         "val_metric": float(evaluation.val_metric),
     }
+    if evaluation.micro_batch is not None:
+        plain["micro_batch"] = evaluation.micro_batch
     return plain if evaluation.setting is None else plain | {"setting": json.dumps(evaluation.setting)}

@@ -65,6 +65,16 @@ def draw_fraction(
     return Draw(sorted(train), sorted(held), len(drawn), len(units), len(val_units))
 
 
+def part_of(task: Task, indices: list[int], images: int, *, seed: int) -> list[int]:
+    """At most so many of some samples, ascending: classes in proportion, and as many units of each as can be.
+
+    A function of the seed, the task's name and the samples' ids and classes alone.
+    """
+    if len(indices) <= images:
+        return indices
+    return sorted(_image_order(task, indices, (seed, "part", task.card.name))[:images])
+
+
 def _pool(
     task: Task, fold: Fold, part: list[int], name: str, fraction: float, fraction_of: str, draw: int, seed: int
 ) -> list[int]:

@@ -1,18 +1,19 @@
 """Training batches as a function of (seed, step): which samples, which crop, which turn, which colours."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from raysweep.randomness import generator
+from raysweep.transfer.ahead import ahead
 from raysweep.transfer.images import Images
 
 
 @dataclass(frozen=True)
 class Batch:
     pixels: np.ndarray  # uint8 (batch, px, px, 3)
-    targets: np.ndarray  # int64: labels (batch,), or masks (batch, px, px)
+    targets: np.ndarray  # labels, int64 (batch,), or masks (batch, px, px) of the type that they are stored in
     colours: np.ndarray  # float32 (batch, 3) in [-1, 1]: change of brightness, contrast and saturation
 
 
@@ -21,12 +22,13 @@ class Batches:
 
     def __init__(self, images: Images, train: Sequence[int], *, batch: int, seed: int) -> None:
         self._images, self._train, self._batch, self._seed = images, list(train), batch, seed
+        self._orders: dict[int, np.ndarray] = {}  # of the last few epochs
 
     def indices(self, step: int) -> list[int]:
         """Samples of a step, counted from 0."""
         n = len(self._train)
         places = range(step * self._batch, (step + 1) * self._batch)
-        orders = {epoch: generator(self._seed, "order", epoch).permutation(n) for epoch in {p // n for p in places}}
+        orders = {epoch: self._order(epoch) for epoch in {p // n for p in places}}
         return [self._train[orders[place // n][place % n]] for place in places]
 
     def at(self, step: int) -> Batch:
@@ -42,10 +44,25 @@ class Batches:
             colours.append(rng.uniform(-1, 1, 3))
             pixels.append(_turned(picture.image[y : y + px, x : x + px], turn))
             if picture.mask is None:
-                targets.append(np.asarray(self._images.task.samples[index].label))
+                targets.append(np.asarray(self._images.task.samples[index].label, np.int64))
             else:
                 targets.append(_turned(picture.mask[y : y + px, x : x + px], turn))
-        return Batch(np.stack(pixels), np.stack(targets).astype(np.int64), np.stack(colours).astype(np.float32))
+        return Batch(np.stack(pixels), np.stack(targets), np.stack(colours).astype(np.float32))
+
+    def steps(self, start: int, stop: int, *, threads: int) -> Generator[Batch, None, None]:
+        """The batches of steps start to stop - 1, those to come made in background threads: `at` of each, to the bit.
+
+        Training never waits for a picture that could have been decoded before.
+        """
+        return ahead(self.at, range(start, stop), threads=threads)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Kept: of a hundred thousand samples it takes as long as many pictures. Threads may make it twice, alike."""
+        order = self._orders.get(epoch)
+        if order is None:
+            order = generator(self._seed, "order", epoch).permutation(len(self._train))
+            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 2} | {epoch: order}
+        return order
 
 
 def _turned(array: np.ndarray, turn: int) -> np.ndarray:

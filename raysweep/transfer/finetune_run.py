@@ -1,4 +1,4 @@
-"""Fine-tuning one job: AdamW on backbone and head, evaluated on val, best weights kept."""
+"""Fine-tuning one job: the checkpoint and a new head are trained, evaluated on val, and the best weights kept."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysweep.randomness import torch_seed
+from raysweep.backbones.checkpoint import CheckpointInfo
 from raysweep.tasks.masks import IGNORED
-from raysweep.transfer.batches import Batch, Batches
+from raysweep.transfer.batches import Batches
+from raysweep.transfer.budget import evaluation_steps
 from raysweep.transfer.counting import MaskCounts
+from raysweep.transfer.groups import freeze_layers, layers_of, parameter_groups
 from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
+from raysweep.transfer.lora import add_adapters
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 from raysweep.transfer.metrics import score
 from raysweep.transfer.network import Network, build_network
+from raysweep.transfer.portions import Portions
 from raysweep.transfer.predictions import classification_table
 from raysweep.transfer.preprocess import Preprocess
 from raysweep.transfer.protocol import read_settings
+from raysweep.transfer.training import Training
 from raysweep.transfer.windows import average_windows, stitch_windows
-
-_WARMUP = 0.05  # part of the steps
-_CHECK_STEPS = 10  # a loss is looked at this often: on a GPU each look waits for it
 
 
 class FinetuneRun(Run):
@@ -36,80 +38,49 @@ class FinetuneRun(Run):
         self._job = job
         self._images: Images = open_images(job.task, job.data)
         self._card = card = self._images.task.card
-        settings: Any = read_settings("finetune", card.kind, job.params)
+        settings: Any = read_settings("finetune", card.kind, job.params, job.adaptation)
         network, info = build_network(
             job.checkpoint, card.kind, n_classes=len(card.classes), px=card.px,
             dropout=getattr(settings, "dropout", 0.0), seed=job.seed,
             decoder=job.decoder,
         )  # fmt: skip
+        groups = _prepared(network, info, settings, job)
         self._device = torch.device("cuda" if job.gpu else "cpu")
-        self._network = network.to(self._device)
+        self._network: Network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._preprocess = Preprocess(info.mean, info.std, self._device)
-        self._augment = settings.augment
-        self._batches = Batches(self._images, job.train, batch=job.batch, seed=job.seed)
-        self._optimizer = torch.optim.AdamW(
-            _groups(network, settings.lr, settings.lr * settings.head_lr_factor, settings.weight_decay)
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimizer, lambda step: _lr_factor(step, job.steps))
-        self._step = 0
-        ends = {max(1, round(job.steps * (i + 1) / job.evaluations)) for i in range(job.evaluations)}
-        self._ends = sorted(ends)
+        self._portions = Portions(job.batch)
+        self._training = Training(
+            job, self._network, Batches(self._images, job.train, batch=job.batch, seed=job.seed),
+            loss=classification_loss if card.kind == "classification" else segmentation_loss,
+            preprocess=self._preprocess, augment=settings.augment, groups=groups,
+            train_norms=getattr(settings, "batch_norm", "train") == "train", portions=self._portions,
+        )  # fmt: skip
+        self._ends = evaluation_steps(job.steps, job.evaluations)
         self._best: tuple[float, float] | None = None
         self._kept: dict[str, Tensor] | None = None
 
     def advance(self) -> Evaluation | None:
         if not self._ends:
             return None
-        train_loss = self._train_until(self._ends.pop(0))
+        train_loss = self._training.until(self._ends.pop(0))
         predictions, val_loss = self._evaluate(self._job.val)
+        step = self._training.step
         if not math.isfinite(val_loss):
-            raise Diverged(f"training diverged at step {self._step}: the loss on val is {val_loss}")
+            raise Diverged(f"training diverged at step {step}: the loss on val is {val_loss}")
         metric = score(predictions, self._card.metric, self._card.kind)
         self._keep(metric, val_loss)
-        return Evaluation(self._step, train_loss, val_loss, metric)
+        micro_batch = self._portions.size if self._portions.halved else None
+        return Evaluation(step, train_loss, val_loss, metric, micro_batch=micro_batch)
 
-    def predict(self, indices: list[int]) -> pa.Table:
+    def predict(self, indices: Sequence[int], images: Images | None = None) -> pa.Table:
         if self._kept is None:
-            return self._evaluate(indices)[0]
+            return self._evaluate(indices, images)[0]
         newest = _copied(self._network)
-        self._network.load_state_dict(self._kept)
+        self._network.load_state_dict(self._kept, strict=False)
         try:
-            return self._evaluate(indices)[0]
+            return self._evaluate(indices, images)[0]
         finally:
-            self._network.load_state_dict(newest)
-
-    def _train_until(self, end: int) -> float:
-        """Train up to a step and give the mean loss on the way."""
-        self._network.train()
-        losses: list[float] = []
-        unseen: list[Tensor] = []
-        while self._step < end:
-            unseen.append(self._train_step(self._batches.at(self._step)))
-            self._step += 1
-            if len(unseen) == _CHECK_STEPS or self._step == end:
-                losses += torch.stack(unseen).tolist()
-                unseen.clear()
-                bad = next((i for i, loss in enumerate(losses) if not math.isfinite(loss)), None)
-                if bad is not None:
-                    step = self._step - len(losses) + bad + 1
-                    raise Diverged(f"training diverged at step {step}: the loss is {losses[bad]}; use a lower lr")
-        return float(np.mean(losses))
-
-    def _train_step(self, batch: Batch) -> Tensor:
-        targets = torch.from_numpy(batch.targets).to(self._device)
-        devices = [self._device] if self._job.gpu else []
-        with torch.random.fork_rng(devices=devices):  # dropout and drop path
-            torch.manual_seed(torch_seed(self._job.seed, "step", self._step))
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._job.gpu):
-                logits = self._network(self._preprocess(batch.pixels, batch.colours * self._augment))
-        loss = (classification_loss if self._card.kind == "classification" else segmentation_loss)(
-            logits.float(), targets
-        )
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        self._schedule.step()
-        return loss.detach()
+            self._network.load_state_dict(newest, strict=False)
 
     def _keep(self, metric: float, val_loss: float) -> None:
         """Copy the weights if they are better than those kept so far."""
@@ -122,27 +93,26 @@ class FinetuneRun(Run):
         if self._best is None or quality > self._best:
             self._best, self._kept = quality, _copied(self._network)
 
-    def _evaluate(self, indices: Sequence[int]) -> tuple[pa.Table, float]:
-        """Predictions and loss of the network as it is."""
+    def _evaluate(self, indices: Sequence[int], images: Images | None = None) -> tuple[pa.Table, float]:
+        """Predictions and loss of the network as it is, for images of the job's own task or others."""
         self._network.eval()
-        if self._card.kind == "classification":
-            return self._evaluate_classification(indices)
-        return self._evaluate_segmentation(indices)
+        evaluate = self._evaluate_classification if self._card.kind == "classification" else self._evaluate_segmentation
+        return evaluate(images or self._images, indices)
 
-    def _evaluate_classification(self, indices: Sequence[int]) -> tuple[pa.Table, float]:
-        samples = [self._images.task.samples[i] for i in indices]
-        scores = average_windows(self._images, indices, self._probabilities, batch=self._job.batch)
+    def _evaluate_classification(self, images: Images, indices: Sequence[int]) -> tuple[pa.Table, float]:
+        samples = [images.task.samples[i] for i in indices]
+        scores = average_windows(images, indices, self._probabilities, batch=self._job.batch)
         labels = np.array([sample.label for sample in samples])
         right = scores[np.arange(len(labels)), labels].astype(np.float64)
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()
         return classification_table(samples, scores, fold=self._job.fold), float(loss)
 
-    def _evaluate_segmentation(self, indices: Sequence[int]) -> tuple[pa.Table, float]:
+    def _evaluate_segmentation(self, images: Images, indices: Sequence[int]) -> tuple[pa.Table, float]:
         classes = len(self._card.classes)
-        counts = MaskCounts(self._images.task, indices)
+        counts = MaskCounts(images.task, indices)
         entropy, pixels = 0.0, 0
         overlap, sizes = torch.zeros(classes - 1, dtype=torch.float64), torch.zeros(classes - 1, dtype=torch.float64)
-        maps = stitch_windows(self._images, indices, self._probabilities, batch=self._job.batch)
+        maps = stitch_windows(images, indices, self._probabilities, batch=self._job.batch)
         for picture, stitched in maps:
             assert picture.mask is not None
             truth = picture.mask[: picture.height, : picture.width]
@@ -156,32 +126,32 @@ class FinetuneRun(Run):
             overlap, sizes = overlap + more_overlap, sizes + more_sizes
         return counts.table(fold=self._job.fold), entropy / max(pixels, 1) + float(dice_loss(overlap, sizes))
 
-    @torch.inference_mode()
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """uint8 (batch, px, px, 3) -> float32 (batch, classes) or (batch, px, px, classes)."""
+        return self._portions.run(
+            lambda size: np.concatenate([self._forward(pixels[i : i + size]) for i in range(0, len(pixels), size)])
+        )
+
+    @torch.inference_mode()
+    def _forward(self, pixels: np.ndarray) -> np.ndarray:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._job.gpu):
             logits = self._network(self._preprocess(pixels))
         return logits.float().softmax(1).movedim(1, -1).cpu().numpy()
 
 
-def _groups(network: Network, lr: float, head_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups; biases and norms (one dimension) are not decayed."""
-    groups = []
-    for module, rate in ((network.backbone, lr), (network.head, head_lr)):
-        parameters = [p for p in module.parameters() if p.requires_grad]
-        for many, decay in ((True, weight_decay), (False, 0.0)):
-            chosen = [p for p in parameters if (p.ndim > 1) == many]
-            groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
-    return groups
-
-
-def _lr_factor(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine towards zero."""
-    warmup = max(1, round(_WARMUP * steps))
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+def _prepared(network: Network, info: CheckpointInfo, settings: Any, job: Job) -> list[dict[str, Any]]:
+    """Decide what of the network is trained, and give the optimiser's groups."""
+    layers = layers_of(info)
+    shared = {"lr": settings.lr, "head_lr_factor": settings.head_lr_factor, "weight_decay": settings.weight_decay}
+    if job.adaptation == "lora":
+        add_adapters(network.backbone, rank=settings.rank, scale=settings.scale, seed=job.seed, name=info.backbone)
+        return parameter_groups(network, layers, layer_decay=1.0, **shared)
+    freeze_layers(network.backbone, layers, settings.freeze, info.backbone)
+    return parameter_groups(network, layers, layer_decay=settings.layer_decay, **shared)
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().clone() for key, value in network.state_dict().items()}
+    """What training changes: parameters that take gradients, and buffers."""
+    state = network.state_dict()
+    still = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {name: value.detach().clone() for name, value in state.items() if name not in still}

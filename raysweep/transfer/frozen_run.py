@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from raysweep.transfer.protocol import read_path
 
 if TYPE_CHECKING:
     from raysweep.transfer.frozen import Scorer
+    from raysweep.transfer.images import Images
 
 _KEPT = 4  # sets of features that a process keeps open
 
@@ -62,13 +63,28 @@ class FrozenRun(Run):
         assert self._chosen is not None
         return self._chosen
 
-    def predict(self, indices: list[int]) -> pa.Table:
+    def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
         value = self.chosen().params[self._protocol.setting]
         if self._scorer is None:
             self._scorer = self._fit(self._features(self._job.train), self._opened.labels[self._job.train], [value])
+        features = self._features(list(indices)) if images is None else self._features_of(images, indices)
         with threadpool_limits(self._job.threads):
-            scores = self._scorer(self._features(indices))[0]
-        return classification_table([self._opened.task.samples[i] for i in indices], scores, fold=self._job.fold)
+            scores = self._scorer(features)[0]
+        samples = (self._opened.task if images is None else images.task).samples
+        return classification_table([samples[i] for i in indices], scores, fold=self._job.fold)
+
+    def _features_of(self, images: "Images", indices: Sequence[int]) -> np.ndarray:
+        """Of a further test set, as `compute_features` has them of the task."""
+        import torch
+
+        from raysweep.backbones.checkpoint import load_checkpoint
+        from raysweep.transfer.features import features_of
+        from raysweep.transfer.own_px import own_px
+
+        backbone, info = load_checkpoint(self._job.checkpoint)
+        own = own_px(backbone, backbone, images.task.card.px, name=info.backbone, arguments=info.arguments)
+        device = torch.device("cuda" if self._job.gpu else "cpu")
+        return features_of(backbone.to(device), images, indices, mean=info.mean, std=info.std, device=device, own=own)
 
     def _choose(self) -> None:
         """Cross-validate the path."""

@@ -1,6 +1,7 @@
-"""The samples of a task as networks see them: at least px on both edges, decoded once, kept within a bound."""
+"""The samples of a task as networks see them: at least px on both edges, decoded once on a machine within a bound."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -8,46 +9,44 @@ from PIL import Image
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
+from raysweep.transfer.node_cache import NodeCache
 
-_CACHE_BYTES = 512 * 2**20  # of pixels, per process
+_FORMAT = 1  # raise it when a Picture of the same file would be another
+_CACHE_BYTES = 4 * 2**30  # of pixels, per task and machine
+_TASKS = 4  # that a process holds open
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One sample. Both edges are at least the card's px."""
+    """One sample, its arrays perhaps read-only. Both edges are at least the card's px."""
 
     image: np.ndarray  # uint8 (h, w, 3)
     mask: np.ndarray | None  # uint8 (h, w), class numbers
     height: int  # of the sample itself, at the top left; the rest is padding
     width: int
 
-    @property
-    def nbytes(self) -> int:
-        return self.image.nbytes + (0 if self.mask is None else self.mask.nbytes)
-
 
 class Images:
-    """Samples of one task by index. What fits stays in memory; the rest is read again each time."""
+    """Samples of one task by index. What fits is decoded once for all processes of a machine; the rest each time."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, key: str) -> None:
+        """`key` names what and where the task is, in letters and digits."""
         self.task = task
-        self._kept: dict[int, Picture] = {}
-        self.nbytes = 0
+        self._cache = NodeCache(key, limit=_CACHE_BYTES)
 
     def get(self, index: int) -> Picture:
-        """The sample at an index of `task.samples`. Raises WorkError, naming the file, when it cannot be read."""
-        picture = self._kept.get(index)
-        if picture is None:
-            picture = self._read(index)
-            if sum(images.nbytes for images in _opened.values()) + picture.nbytes <= _CACHE_BYTES:
-                self._kept[index] = picture
-                self.nbytes += picture.nbytes
-        return picture
+        """The sample at an index of `task.samples`; threads may call it.
 
-    def forget(self) -> None:
-        """Drop every decoded sample."""
-        self._kept.clear()
-        self.nbytes = 0
+        Raises WorkError, naming the file, when it cannot be read.
+        """
+        kept = self._cache.get(index)
+        if kept is not None:
+            values: dict[str, Any] = {f.name: kept.get(f.name) for f in fields(Picture)}
+            return Picture(**{name: v.item() if v is not None and not v.ndim else v for name, v in values.items()})
+        picture = self._read(index)
+        found = {f.name: getattr(picture, f.name) for f in fields(Picture)}
+        self._cache.put(index, {name: np.asarray(value) for name, value in found.items() if value is not None})
+        return picture
 
     def _read(self, index: int) -> Picture:
         card = self.task.card
@@ -59,23 +58,22 @@ class Images:
         return Picture(_pad(image, card.px), None if mask is None else _pad(mask, card.px), height, width)
 
 
-_opened: dict[str, Images] = {}  # by what and where the task is
+_opened: dict[str, Images] = {}  # by what and where the task is, the last used at the end
 
 
 def open_images(folder: Storage, data: str) -> Images:
-    """The samples of the task saved in a folder, its files below `data`.
+    """The samples of the task saved in a folder, its files below `data`. The same object while the task is the same.
 
-    The same object, with what it keeps, while the task is the same.
-
-    A trial actor runs many jobs of few tasks: decoding again for each would cost more than training.
+    A trial actor runs many jobs of few tasks, and several actors share them: decoding again for each would cost more
+    than training, and keeping a copy in each more memory than there is.
     """
     task = Task.load(folder, data)
-    key = fingerprint([task.inputs(), task.root])
-    if key not in _opened:
-        for other in _opened.values():
-            other.forget()  # a new task gets the whole bound
-        _opened[key] = Images(task)
-    return _opened[key]
+    key = fingerprint([_FORMAT, task.inputs(), task.root])
+    images = _opened.pop(key, None) or Images(task, key)
+    _opened[key] = images
+    if len(_opened) > _TASKS:
+        del _opened[next(iter(_opened))]
+    return images
 
 
 def _enlarge(image: np.ndarray, px: int) -> np.ndarray:

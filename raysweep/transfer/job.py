@@ -1,16 +1,20 @@
 """What every protocol is asked to do (Job) and what it gives back (Run): the contract between search and transfer."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.storage import Storage
-from raysweep.transfer.decoders import Choice
-from raysweep.transfer.spec import Select
+from raysweep.transfer.decoders import Choice as DecoderChoice
+from raysweep.transfer.spec import Adapt, Select
+
+if TYPE_CHECKING:
+    from raysweep.transfer.images import Images
 
 
 class Diverged(WorkError):
@@ -33,13 +37,14 @@ class Job:
     val: list[int]  # disjoint from train; settings and weights are chosen by these. Frozen protocols have none
     params: dict[str, Any]  # one point of the protocol's search space; of frozen protocols the whole of it, a path
     steps: int
-    evaluations: int  # on val, evenly spaced over the steps
+    evaluations: int  # on val, at `evaluation_steps`
     batch: int
     select: Select
     seed: int
     threads: int = 1  # CPU threads; results are the same to the bit for the same number
     gpu: bool = False
-    decoder: Choice = "unet"  # of segmentation: a name, or {type: name, option: value}
+    decoder: DecoderChoice = "unet"  # of segmentation: a name, or {type: name, option: value}
+    adaptation: str = ""  # what of the backbone is trained; empty: what the protocol always does
     features: Storage | None = None  # folder written by compute_features; frozen protocols only
 
     def __post_init__(self) -> None:
@@ -62,6 +67,7 @@ class Evaluation:
     val_loss: float
     val_metric: float  # nan where undefined (see transfer.metrics)
     setting: dict[str, Any] | None = None  # of a frozen protocol
+    micro_batch: int | None = None  # images at a time, where memory did not allow as many as the job's batch has
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,10 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def predict(self, indices: list[int]) -> pa.Table:
+    def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
         """Rows of `predictions_schema(kind)`, one per index in the order asked, by the weights `select` keeps.
+
+        `images` are those of a further test set with the same classes; default: of the job's own task.
 
         `val_metric` keeps the weights of the highest metric so far (equal ones: the lower val loss, then the
         earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.
@@ -103,13 +111,24 @@ class Protocol(ABC):
     name: ClassVar[str]
     kinds: ClassVar[frozenset[str]]  # of tasks it can do
     frozen: ClassVar[bool]  # True: the backbone is not trained, and jobs need `features`
-    adaptation: ClassVar[str]  # what of the backbone is trained; start-up settings are common to one adaptation
+    adaptation: ClassVar[str]  # what of the backbone is trained, unless `adaptation_of` says otherwise
     budget: ClassVar[frozenset[str]]  # keys of `transfer:` that change its results; others repeat none of its cells
     why_not: ClassVar[str] = ""  # ends the sentence that refuses a kind
 
     @abstractmethod
     def settings(self, kind: str) -> type[Model]:
         """The typed model of `Job.params`: what a search space for this kind of task may name."""
+
+    def adaptation_of(self, adapt: Adapt, is_large: Callable[[], bool]) -> str:
+        """What is trained of a backbone. Start-up settings are common to one adaptation.
+
+        `adapt` is the study's key; whether the backbone is large is asked only where it matters.
+        """
+        return self.adaptation
+
+    def settings_of(self, kind: str, adaptation: str) -> type[Model]:
+        """`settings` where they depend on the adaptation: each has a search space of its own."""
+        return self.settings(kind)
 
     @abstractmethod
     def start(self, job: Job) -> Run:

@@ -40,13 +40,19 @@ def check_protocol(name: str, kind: str) -> None:
         raise RequestError(f"protocols: protocol {name} cannot do {kind}: {protocol.why_not}")
 
 
-def check_space(name: str, kind: str, keys: Iterable[str], *, where: str) -> None:
+def space_name(protocol: str, kind: str, adaptation: str = "") -> str:
+    """What the search space of a protocol is called: `finetune_classification`, `finetune_lora_classification`."""
+    named = [protocol, kind] if adaptation in ("", get_protocol(protocol).adaptation) else [protocol, adaptation, kind]
+    return "_".join(named)
+
+
+def check_space(name: str, kind: str, keys: Iterable[str], *, where: str, adaptation: str = "") -> None:
     """Raise RequestError unless a search space names only settings of the protocol, and all it needs.
 
     `where` is the file or key that the sentence blames.
     """
     check_protocol(name, kind)
-    fields = get_protocol(name).settings(kind).model_fields
+    fields = _settings(name, kind, adaptation).model_fields
     keys = list(keys)
     for key in keys:
         if key not in fields:
@@ -56,15 +62,15 @@ def check_space(name: str, kind: str, keys: Iterable[str], *, where: str) -> Non
             raise RequestError(f"{where}: the setting {key!r} of {name} is missing; give it a range or a value")
 
 
-def read_settings(name: str, kind: str, params: Mapping[str, Any], *, where: str = "") -> Model:
+def read_settings(name: str, kind: str, params: Mapping[str, Any], adaptation: str = "", *, where: str = "") -> Model:
     """The params of a job as the protocol's typed settings; RequestError names the first wrong one.
 
     `where` is the file or key that its sentence blames; default: the params.
     """
     where = where or f"params of {name}"
-    check_space(name, kind, params, where=where)
+    check_space(name, kind, params, where=where, adaptation=adaptation)
     try:
-        return get_protocol(name).settings(kind)(**params)
+        return _settings(name, kind, adaptation)(**params)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -101,6 +107,11 @@ def read_path(name: str, kind: str, space: Mapping[str, Any], *, where: str) -> 
     if default not in numbers:
         raise RequestError(f"{where}: default {default:g} is none of the values")
     return Path(sorted(numbers, reverse=protocol.falls), default)
+
+
+def _settings(name: str, kind: str, adaptation: str) -> type[Model]:
+    protocol = get_protocol(name)
+    return protocol.settings_of(kind, adaptation or protocol.adaptation)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

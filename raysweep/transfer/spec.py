@@ -1,13 +1,16 @@
 """How checkpoints are transferred to tasks: the `transfer:` key of a study. The same for every checkpoint."""
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
+from raysweep.transfer.budget import auto_steps
 from raysweep.transfer.decoders import Choice, check_name
 
+Adapt = Literal["auto", "full", "lora"]
 Select = Literal["val_metric", "val_loss", "last"]
 Sampler = Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"]
 EarlyStopping = Literal["asha", "hyperband", "median", "none"]
@@ -34,8 +37,23 @@ class TransferSpec(Model):
         "tpe", description="who chooses settings after the first ones, which are the same for all; grid: from the first"
     )
     early_stopping: EarlyStopping = Field("asha", description="which trials are stopped before their end")
-    steps: int = Field(500, ge=1, description="training steps of a trial; the same for every fraction")
-    evaluations: int = Field(5, ge=1, description="evaluations on val during a trial, evenly spaced")
+    steps: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        "auto", description="training steps of a trial, the same for every fraction; auto: 500 for a task with up to "
+        "5,000 training images, growing with the square root beyond; none: `epochs` alone",
+    )  # fmt: skip
+    epochs: float | None = Field(
+        None, gt=0, description="passes over a draw's training images; with `steps`, whichever ends first"
+    )
+    evaluations: int = Field(
+        8, ge=1, description="evaluations on val during a trial, each at 1.41 times the steps of the one before"
+    )
+    val_images: int = Field(
+        1000, ge=1, description="images of val that are scored at each evaluation: a fixed, stratified part of them"
+    )
+    adapt: Adapt = Field(
+        "auto", description="what finetune trains of a backbone: all, or adapters (lora); auto: lora above 300 million "
+        "parameters",
+    )  # fmt: skip
     batch: int = Field(32, ge=2, description="images per step")
     select: Select = Field(
         "val_metric",
@@ -53,6 +71,20 @@ class TransferSpec(Model):
         "pyramid of features, else light for all: a task has one decoder",
     )
     parallel_per_repeat: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_alone(cls, values: Any) -> Any:
+        """Who names epochs and no steps means epochs."""
+        if isinstance(values, dict) and values.get("epochs") is not None and "steps" not in values:
+            return values | {"steps": None}
+        return values
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> Self:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("give steps, epochs, or both")
+        return self
 
     @field_validator("fractions")
     @classmethod
@@ -76,6 +108,15 @@ class TransferSpec(Model):
         if isinstance(self.protocols, dict):
             return list(self.protocols.get(kind, []))  # type: ignore[call-overload]
         return list(self.protocols)
+
+    def steps_for(self, pool: int, train: int) -> int:
+        """Training steps where the task has `pool` images to train on at fraction 1, and `train` of them are used."""
+        limits = []
+        if self.steps is not None:
+            limits.append(auto_steps(pool) if self.steps == "auto" else self.steps)
+        if self.epochs is not None:
+            limits.append(max(1, math.ceil(self.epochs * train / self.batch)))
+        return min(limits)
 
     def select_by(self, n_val_units: int) -> Select:
         """What chooses settings and weights where val has so many units."""

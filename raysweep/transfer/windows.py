@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from raysweep.transfer.ahead import ahead
 from raysweep.transfer.images import Images, Picture
+
+_AHEAD = 2  # pictures that are decoded while the network looks at earlier ones
 
 Forward = Callable[[np.ndarray], np.ndarray]  # uint8 (batch, px, px, 3) -> float (batch, ...)
 
@@ -25,7 +28,7 @@ def average_windows(images: Images, indices: Sequence[int], forward: Forward, *,
     for outputs, owners in _forwarded(images, indices, forward, batch):
         if means is None:
             means = np.empty((len(indices), outputs.shape[-1]), np.float32)
-        for output, (position, _, _) in zip(outputs, owners, strict=True):
+        for output, (position, *_) in zip(outputs, owners, strict=True):
             if position != current:
                 current, total, count = position, np.zeros(len(output)), 0
             total += output  # float64
@@ -43,13 +46,14 @@ def stitch_windows(
     """
     px = images.task.card.px
     current = -1
-    picture, total, count = None, np.empty(0), np.empty(0)
+    picture: Picture | None = None
+    total, count = np.empty(0), np.empty(0)
     for outputs, owners in _forwarded(images, indices, forward, batch):
-        for output, (position, y, x) in zip(outputs, owners, strict=True):
+        for output, (position, owner, y, x) in zip(outputs, owners, strict=True):
             if position != current:
                 if picture is not None:
                     yield picture, (total / count)[: picture.height, : picture.width]
-                current, picture = position, images.get(indices[position])
+                current, picture = position, owner
                 total = np.zeros((*picture.image.shape[:2], output.shape[-1]), np.float32)
                 count = np.zeros((*picture.image.shape[:2], 1), np.float32)
             total[y : y + px, x : x + px] += output
@@ -65,16 +69,18 @@ def _starts(size: int, px: int) -> list[int]:
 
 def _forwarded(
     images: Images, indices: Sequence[int], forward: Forward, batch: int
-) -> Iterator[tuple[np.ndarray, list[tuple[int, int, int]]]]:
-    """Outputs of full batches of windows, with (position in indices, y, x) of each."""
+) -> Iterator[tuple[np.ndarray, list[tuple[int, Picture, int, int]]]]:
+    """Outputs of full batches of windows, with (position in indices, its picture, y, x) of each.
+
+    Each picture is got once, ahead of its turn.
+    """
     px = images.task.card.px
     pixels: list[np.ndarray] = []
-    owners: list[tuple[int, int, int]] = []
-    for position, index in enumerate(indices):
-        image = images.get(index).image
-        for y, x in window_origins(image.shape[0], image.shape[1], px):
-            pixels.append(image[y : y + px, x : x + px])
-            owners.append((position, y, x))
+    owners: list[tuple[int, Picture, int, int]] = []
+    for position, picture in enumerate(ahead(images.get, indices, threads=_AHEAD)):
+        for y, x in window_origins(picture.image.shape[0], picture.image.shape[1], px):
+            pixels.append(picture.image[y : y + px, x : x + px])
+            owners.append((position, picture, y, x))
             if len(pixels) == batch:
                 yield forward(np.stack(pixels)), owners
                 pixels, owners = [], []

@@ -11,8 +11,8 @@ from tests.sweep.toy import SPACE, toy_cells
 
 BASE = {"checkpoints": ["c0"], "task": "t", "protocol": "finetune", "kind": "classification", "fraction": 0.5,
         "space": SPACE, "seed": 0}  # fmt: skip
-CHANGED = {"trials": 9, "val": 0.3, "steps": 7, "evaluations": 3, "batch": 8, "select": "last",
-           "early_stopping": "none"}  # fmt: skip
+CHANGED = {"trials": 9, "val": 0.3, "val_images": 50, "steps": 7, "epochs": 2.0, "evaluations": 3, "batch": 8,
+           "select": "last", "early_stopping": "none"}  # fmt: skip
 FROZEN = ["linear", "svm", "knn"]
 
 
@@ -29,6 +29,12 @@ def _changes(protocol: str) -> set[str]:
 def test_only_the_budget_that_a_protocol_uses_is_part_of_its_repeats() -> None:
     assert _changes("finetune") == set(CHANGED) == get_protocol("finetune").budget
     assert all(_changes(name) == set() == get_protocol(name).budget for name in FROZEN)
+
+
+def test_adapters_make_other_repeats_and_what_a_protocol_always_does_none() -> None:
+    assert _fingerprint({}, adaptation="lora") != _fingerprint({})
+    assert _fingerprint({}, adaptation="full") == _fingerprint({}) == _fingerprint({"adapt": "full"})
+    assert _fingerprint({}, protocol="linear", adaptation="frozen") == _fingerprint({}, protocol="linear")
 
 
 @pytest.mark.parametrize("protocol", ["finetune", *FROZEN])

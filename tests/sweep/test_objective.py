@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from raysweep.sweep.objective import best_evaluation, direction, gain
+from raysweep.sweep.objective import best_came_last, best_evaluation, direction, gain
 
 
 def _evaluations(*pairs: tuple[float, float]) -> list[dict]:
@@ -39,3 +39,13 @@ def test_gain_is_larger_when_better() -> None:
     assert gain(0.2, "val_loss") > gain(0.3, "val_loss")
     assert gain(0.3, "val_metric") > gain(0.2, "val_metric")
     assert [direction(s) for s in ("val_metric", "val_loss", "last")] == ["maximize", "minimize", "maximize"]
+
+
+def test_a_best_that_came_last_is_told() -> None:
+    rising, falling = _evaluations((0.9, 0.1), (0.5, 0.5)), _evaluations((0.4, 0.6), (0.5, 0.5))
+    for select in ("val_metric", "val_loss"):
+        assert best_came_last(rising, select)
+        assert not best_came_last(falling, select)
+        assert not best_came_last(rising[:1], select)  # there was nothing to choose from
+    assert not best_came_last(rising, "last")
+    assert not best_came_last(_evaluations((math.nan, math.nan)) * 2, "val_loss")

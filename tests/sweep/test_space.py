@@ -16,9 +16,10 @@ def test_every_shipped_space_is_found_and_drawn_from() -> None:
     files = sorted(shipped("search_spaces").glob("*.yaml"))
     assert files
     for file in files:
-        name, _, variant = file.stem.partition("-")
-        protocol, kind = name.rsplit("_", 1)
-        space = load_space(protocol, kind, {name: variant} if variant else {}, [])
+        stem, _, variant = file.stem.partition("-")
+        name, kind = stem.rsplit("_", 1)
+        protocol, _, adaptation = name.partition("_")
+        space = load_space(protocol, kind, {stem: variant} if variant else {}, [], adaptation)
         if get_protocol(protocol).frozen:  # a path
             continue
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

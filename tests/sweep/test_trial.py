@@ -150,6 +150,53 @@ def test_a_job_is_the_repeats_own_draw_and_the_folds_own_weights(tmp_path: Path,
     assert len({tuple(job.train) for job in jobs}) == 4
 
 
+def test_a_fixed_part_of_val_is_scored_where_the_protocol_has_such_a_budget(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capped = TRANSFER.model_copy(update={"val_images": 3, "val": 0.5})
+    cells = toy_cells(tmp_path, capped, checkpoints="ab")
+    actor = _actor(cells, _work(cells[0]), capped)
+    _said(actor)
+    monkeypatch.setattr(Toy, "budget", Toy.budget | {"val_images"})
+    for cell in cells:
+        for work in ({"trial": 1}, {"final": 0}):
+            actor.reset_config(_work(cell, **work))
+            _said(actor)
+    whole, *parts = (job.val for job in jobs)
+    assert len(whole) > 3
+    assert all(part == parts[0] for part in parts)
+    assert len(parts[0]) == 3
+    assert set(parts[0]) < set(whole)
+    assert {job.select for job in jobs} == {capped.select_by(len(whole) // 2)}  # by the units of all of val
+
+
+def test_what_is_trained_and_for_how_long_is_the_cells(tmp_path: Path, jobs: list[Job]) -> None:
+    short = TRANSFER.model_copy(update={"steps": 40, "epochs": 2.0, "batch": 16})
+    (cell,) = toy_cells(tmp_path, short, checkpoints="a")
+    actor = _actor([cell], _work(cell), short)
+    _said(actor)
+    cell = replace(cell, adaptation="lora")
+    actor = _actor([cell], _work(cell), short)
+    _said(actor)
+    assert [job.adaptation for job in jobs] == ["", "lora"]
+    assert [job.steps for job in jobs] == [short.steps_for(1, len(jobs[0].train))] * 2
+    assert jobs[0].steps < 40
+
+
+def test_a_training_that_ran_out_of_memory_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (cell,) = toy_cells(tmp_path, TRANSFER, checkpoints="a")
+    advance = ToyRun.advance
+
+    def halved(run: ToyRun):
+        evaluation = advance(run)
+        return evaluation and replace(evaluation, micro_batch=8)
+
+    assert "micro_batch" not in _said(_actor([cell], _work(cell)))["evaluation"]
+    monkeypatch.setattr(ToyRun, "advance", halved)
+    actor = _actor([cell], _work(cell, final=0))
+    assert [e["micro_batch"] for e in _said(actor)["final"]["evaluations"]] == [8] * 3
+
+
 def test_checkpoints_differ_in_nothing_but_their_weights(tmp_path: Path, jobs: list[Job]) -> None:
     cells = toy_cells(tmp_path, TRANSFER, checkpoints="ab")
     actor = _actor(cells, _work(cells[0]))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError
-from raysweep.tasks.fractions import UNITS_FOR_VAL, draw_fraction
+from raysweep.tasks.fractions import UNITS_FOR_VAL, draw_fraction, part_of
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
@@ -170,3 +170,16 @@ def test_without_val_a_given_val_split_is_for_training_too(make_task):
     assert apart.val
     assert (together.train, together.val) == (sorted(apart.train + apart.val), [])
     assert together.n_images == apart.n_images == 8
+
+
+def test_a_part_keeps_classes_in_proportion_and_as_many_units_as_can_be(make_task):
+    task = make_task([(f"p{n % 20}", int(n % 20 >= 15)) for n in range(400)])
+    among = [n for n in range(400) if n % 2 == 0 or n % 20 == 15]
+    part = part_of(task, among, 40, seed=3)
+    assert part == sorted(set(part))
+    assert set(part) <= set(among)
+    share = sum(task.samples[n].label for n in among) / len(among)
+    assert sum(task.samples[n].label for n in part) == pytest.approx(40 * share, abs=1)
+    assert {task.samples[n].unit for n in part} == {task.samples[n].unit for n in among}
+    assert part == part_of(task, among, 40, seed=3) != part_of(task, among, 40, seed=4)
+    assert part_of(task, among, len(among), seed=3) == among

@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
+import pytest
 import torch
 
 from raysweep.storage import Storage
@@ -30,6 +32,22 @@ def test_a_batch_is_a_function_of_seed_and_step(saved_task: Callable[..., Storag
     assert not np.array_equal(other.pixels, later.pixels)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_batches_that_come_ahead_are_the_same_to_the_bit(
+    saved_task: Callable[..., Storage], kind: str, threads: int
+) -> None:
+    images = open_saved(saved_task(kind, [(40, 33), (20, 64)] * 4))
+    plain, ahead = (Batches(images, range(8), batch=3, seed=5) for _ in range(2))
+    found = list(ahead.steps(2, 9, threads=threads))
+    assert len(found) == 7
+    for step, batch in enumerate(found, start=2):
+        wanted = plain.at(step)
+        for one, other in zip(astuple(batch), astuple(wanted), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+
+
 def test_every_sample_comes_once_an_epoch(saved_task: Callable[..., Storage]) -> None:
     batches = Batches(open_saved(saved_task("classification", [(32, 32)] * 7)), [2, 4, 6, 1], batch=3, seed=0)
     drawn = [i for step in range(4) for i in batches.indices(step)]
@@ -48,7 +66,7 @@ def test_labels_follow_their_images(saved_task: Callable[..., Storage]) -> None:
 
 
 def test_image_and_mask_are_cut_and_turned_alike(saved_task: Callable[..., Storage]) -> None:
-    images = Labelled(open_saved(saved_task("segmentation", [(48, 40)] * 2)).task)
+    images = Labelled(open_saved(saved_task("segmentation", [(48, 40)] * 2)).task, "labelled")
     batches = Batches(images, [0, 1], batch=64, seed=0)
     batch = batches.at(0)
     np.testing.assert_array_equal(batch.pixels[..., 0], batch.targets)

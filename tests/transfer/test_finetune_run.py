@@ -12,11 +12,12 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
 from raysweep.tasks.task import Task
 from raysweep.transfer.finetune_run import FinetuneRun
+from raysweep.transfer.images import open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.metrics import score
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.schema import predictions_schema
-from tests.transfer.tiny import make_job
+from tests.transfer.tiny import make_job, make_task
 
 KINDS = ["classification", "segmentation"]
 SIZES = [(32, 32)] * 6 + [(40, 33), (20, 64)] + [(32, 32)] * 4  # val: larger and smaller than px
@@ -49,7 +50,7 @@ def test_the_same_job_gives_the_same_bits(checkpoint: Make, saved_task: Make, ki
     again, other = finished(job)
     assert evaluations == again
     assert run.predict(TEST).equals(other.predict(TEST))
-    assert [e.step for e in evaluations] == [3, 6]
+    assert [e.step for e in evaluations] == [4, 6]
     different, _ = finished(make_job(job.checkpoint, job.task, params=params(kind), seed=2))
     assert different != evaluations
 
@@ -129,7 +130,7 @@ def test_select_keeps_the_weights_it_says(
     plain = run._evaluate  # type: ignore[attr-defined]
     tables = []
     for loss in losses:
-        monkeypatch.setattr(run, "_evaluate", lambda indices, loss=loss: (plain(indices)[0], loss))
+        monkeypatch.setattr(run, "_evaluate", lambda indices, images=None, loss=loss: (plain(indices)[0], loss))
         assert run.advance() is not None
         tables.append(plain(TEST)[0])
     best = {"val_metric": 2, "val_loss": 2, "last": 3}[select]  # of equal metrics the lower loss
@@ -142,7 +143,7 @@ def test_only_a_better_evaluation_replaces_the_weights(checkpoint: Make, saved_t
     assert isinstance(run, FinetuneRun)
     run._keep(0.5, 0.3)
     kept, before = run._kept, run.predict(TEST)
-    run._train_until(2)
+    run._training.until(2)
     for metric, val_loss in ((0.5, 0.3), (math.nan, 0.1), (0.5, 0.4), (0.4, 0.1)):
         run._keep(metric, val_loss)
         assert run._kept is kept
@@ -165,8 +166,8 @@ def test_a_loss_on_val_that_is_no_number_is_divergence_too(
 ) -> None:
     run = start(make_job(checkpoint("test_resnet"), saved_task("classification", SIZES)))
     plain = run._evaluate  # type: ignore[attr-defined]
-    monkeypatch.setattr(run, "_evaluate", lambda indices: (plain(indices)[0], math.nan))
-    with pytest.raises(Diverged, match="training diverged at step 3: the loss on val is nan"):
+    monkeypatch.setattr(run, "_evaluate", lambda indices, images=None: (plain(indices)[0], math.nan))
+    with pytest.raises(Diverged, match="training diverged at step 4: the loss on val is nan"):
         run.advance()
 
 
@@ -199,7 +200,7 @@ def test_backbone_and_head_have_their_own_rates(checkpoint: Make, saved_task: Ma
     settings = {"lr": 1e-3, "head_lr_factor": 5.0, "weight_decay": 0.1}
     run = start(make_job(checkpoint("test_resnet"), saved_task("segmentation", SIZES), params=settings, steps=40))
     assert isinstance(run, FinetuneRun)
-    groups = run._optimizer.param_groups
+    groups = run._training.optimizer.param_groups
     assert [g["initial_lr"] for g in groups] == pytest.approx([1e-3, 1e-3, 5e-3, 5e-3])
     assert [g["weight_decay"] for g in groups] == [0.1, 0, 0.1, 0]
     assert sum(len(g["params"]) for g in groups) == len(list(run._network.parameters()))
@@ -207,11 +208,93 @@ def test_backbone_and_head_have_their_own_rates(checkpoint: Make, saved_task: Ma
     rates = []
     for _ in range(40):
         rates.append(groups[2]["lr"])
-        run._optimizer.step()
-        run._schedule.step()
+        run._training.optimizer.step()
+        run._training.schedule.step()
     assert rates[0] < rates[1] < rates[2] == max(rates) == pytest.approx(5e-3)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 5e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_when_memory_runs_out_it_goes_on_in_portions(
+    checkpoint: Make, saved_task: Make, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(checkpoint("test_vit" if kind == "classification" else "test_resnet"), saved_task(kind, SIZES))
+    calm, _ = finished(job)
+    assert [e.micro_batch for e in calm] == [None, None]
+    run = start(job)
+    assert isinstance(run, FinetuneRun)
+    whole = run._network.forward
+
+    def forward(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return whole(images)
+
+    monkeypatch.setattr(run._network, "forward", forward)
+    found = [run.advance(), run.advance()]
+    assert [e.micro_batch for e in found if e] == [2, 2]
+    if kind == "classification":  # a mean, and no batch norm: the same training but for the order of sums
+        for one, other in zip(found, calm, strict=True):
+            assert one is not None
+            assert (one.train_loss, one.val_loss) == pytest.approx((other.train_loss, other.val_loss), rel=1e-4)
+    assert run.predict(TEST)["sample"].to_pylist() == [str(i) for i in TEST]
+
+
+def test_adapters_are_trained_and_kept(checkpoint: Make, saved_task: Make) -> None:
+    settings = {"lr": 3e-2, "rank": 4, "augment": 0.1}
+    job = make_job(checkpoint("test_vit"), saved_task("classification", SIZES), params=settings, adaptation="lora",
+                   steps=40, evaluations=4, batch=6)  # fmt: skip
+    run = start(job)
+    assert isinstance(run, FinetuneRun)
+    before = {name: value.clone() for name, value in run._network.state_dict().items()}
+    evaluations, again = finished(job)
+    for evaluation in evaluations:
+        assert run.advance() == evaluation
+    changed = {name for name, value in run._network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if ".lora_" in name or name.startswith("head.")}
+    assert evaluations[-1].train_loss < 0.7 * evaluations[0].train_loss
+    assert run._kept is not None
+    assert run._kept.keys() == changed  # nothing else is copied
+    assert run.predict(TEST).equals(again.predict(TEST))
+    assert score(run.predict(TEST), "accuracy", "classification") > 0.85
+    with pytest.raises(RequestError, match="finetune has no setting 'rank'"):
+        start(make_job(job.checkpoint, job.task, params=settings))
+
+
+def test_frozen_stages_and_statistics_stay(checkpoint: Make, saved_task: Make) -> None:
+    folder, task = checkpoint("test_resnet"), saved_task("classification", SIZES)
+
+    def moved(**settings: object) -> set[str]:
+        run = start(make_job(folder, task, params={"lr": 1e-2, **settings}))
+        assert isinstance(run, FinetuneRun)
+        before = {name: value.clone() for name, value in run._network.backbone.state_dict().items()}
+        run.advance()
+        return {n for n, value in run._network.backbone.state_dict().items() if not torch.equal(value, before[n])}
+
+    everything = moved()
+    statistics = {name for name in everything if "running_" in name or "num_batches" in name}
+    assert statistics
+    assert moved(batch_norm="freeze") == everything - statistics
+    stem = {name for name in everything if not name.startswith("layer") or name.startswith("layer1")}
+    assert stem & statistics
+    assert moved(freeze=2) == everything - stem
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_of_a_further_test_set_are_predicted(
+    checkpoint: Make, saved_task: Make, kind: str, tmp_path: Path
+) -> None:
+    run = start(make_job(checkpoint("test_resnet"), saved_task(kind, SIZES)))
+    run.advance()
+    further = Storage.open(tmp_path / "further")
+    make_task(tmp_path / "elsewhere", kind, [(50, 40), (33, 32), (32, 32), (40, 32)]).save(further)
+    images = open_images(further, str(tmp_path / "elsewhere"))
+    table = run.predict([0, 3], images)
+    assert table["sample"].to_pylist() == ["0", "3"]
+    own = run.predict([0, 3])
+    assert not table.equals(own)
+    assert table.schema.equals(own.schema)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

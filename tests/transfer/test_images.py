@@ -41,26 +41,55 @@ def test_a_corrupt_image_is_one_sentence_that_names_the_file(
         images.get(1)
 
 
-def test_the_same_task_is_decoded_once_and_another_has_its_own(saved_task: Callable[..., Storage]) -> None:
-    folder = saved_task("classification", [(32, 32)] * 2)
+def test_the_same_task_is_decoded_once_and_another_has_its_own(
+    saved_task: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(module, "read_sample", lambda task, index: read.append(index) or read_sample(task, index))
+    folder = saved_task("segmentation", [(32, 32), (20, 45)])
     images = open_saved(folder)
-    first = images.get(0)
+    first = [images.get(i) for i in (0, 1)]
     assert open_saved(folder) is images
-    assert open_saved(folder).get(0) is first
+    for index in (0, 1):
+        again = open_saved(folder).get(index)
+        assert (again.height, again.width) == (first[index].height, first[index].width)
+        np.testing.assert_array_equal(again.image, first[index].image)
+        np.testing.assert_array_equal(again.mask, first[index].mask)
+    assert read == [0, 1]
     task = Task.load(folder, data_of(folder))
     Task(task.card.model_copy(update={"px": 16}), task.root, task.samples).save(folder)
     assert open_saved(folder) is not images
-    assert images.nbytes == 0  # what the earlier task kept is dropped for the later one
+    assert open_saved(folder).get(1).image.shape == (20, 45, 3)
+    assert read == [0, 1, 1]
 
 
-def test_no_more_is_kept_than_the_bound(saved_task: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_have_no_mask_from_the_cache_either(saved_task: Callable[..., Storage]) -> None:
+    images = open_saved(saved_task("classification", [(32, 32)]))
+    assert [images.get(0).mask for _ in range(2)] == [None, None]
+
+
+def test_a_process_holds_a_few_tasks(saved_task: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_opened", {})
+    folder = saved_task("classification", [(32, 32)])
+    task = Task.load(folder, data_of(folder))
+    for px in range(16, 24):
+        Task(task.card.model_copy(update={"px": px}), task.root, task.samples).save(folder)
+        latest = open_saved(folder)
+        assert list(module._opened.values())[-1] is latest
+    assert len(module._opened) == module._TASKS
+
+
+def test_beyond_the_bound_samples_are_read_each_time(
+    saved_task: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CACHE_BYTES", 2 * 4096)
+    read = []
+    monkeypatch.setattr(module, "read_sample", lambda task, index: read.append(index) or read_sample(task, index))
     images = open_saved(saved_task("classification", [(32, 32)] * 4))
-    monkeypatch.setattr(module, "_CACHE_BYTES", 2 * 32 * 32 * 3)
-    pictures = [images.get(i) for i in range(4)]
-    assert images.nbytes == 2 * 32 * 32 * 3
-    assert images.get(1) is pictures[1]
-    assert images.get(3) is not pictures[3]
-    np.testing.assert_array_equal(images.get(3).image, pictures[3].image)
+    pictures = [[images.get(i) for i in range(4)] for _ in range(2)]
+    assert read == [0, 1, 2, 3, 2, 3]
+    for one, other in zip(*pictures, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def test_where_the_data_stands_matters_too(saved_task: Callable[..., Storage], tmp_path: Path) -> None:

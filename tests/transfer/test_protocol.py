@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import yaml
 
@@ -10,8 +12,9 @@ from raysweep.transfer.protocol import (
     protocol_names,
     read_path,
     read_settings,
+    space_name,
 )
-from raysweep.transfer.spec import TransferSpec
+from raysweep.transfer.spec import Adapt, TransferSpec
 
 FROZEN = ["knn", "linear", "svm"]
 
@@ -99,17 +102,30 @@ def test_what_is_no_path_is_refused_in_one_sentence(entry: object, says: str) ->
 @pytest.mark.parametrize("path", sorted(shipped("search_spaces").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_spaces_fit_their_protocol(path) -> None:
     name, kind = path.stem.rsplit("_", 1)
+    name, _, adaptation = name.partition("_")
     space = yaml.safe_load(path.read_text())
-    check_space(name, kind, space, where=path.name)
+    check_space(name, kind, space, where=path.name, adaptation=adaptation)
     assert path.read_text().startswith("# ")
     if get_protocol(name).frozen:
         assert len(read_path(name, kind, space, where=path.name).values) > 7
         return
     for bound in ("low", "high", "default"):
-        read_settings(name, kind, {key: entry[bound] for key, entry in space.items()})
+        read_settings(name, kind, {key: entry[bound] for key, entry in space.items()}, adaptation)
     assert all(entry["low"] < entry["high"] for entry in space.values())
 
 
 def test_every_protocol_has_a_shipped_space_for_each_kind() -> None:
     shipped_names = {path.stem for path in shipped("search_spaces").glob("*.yaml")}
-    assert shipped_names == {f"{name}_{kind}" for name in _shipped() for kind in get_protocol(name).kinds}
+    wanted = {space_name(name, kind, get_protocol(name).adaptation_of(adapt, lambda: False))
+              for name in _shipped() for kind in get_protocol(name).kinds for adapt in get_args(Adapt)}  # fmt: skip
+    assert shipped_names == wanted
+
+
+def test_large_backbones_are_adapted_unless_told_otherwise() -> None:
+    finetune, linear = get_protocol("finetune"), get_protocol("linear")
+    assert [finetune.adaptation_of("auto", lambda large=large: large) for large in (False, True)] == ["full", "lora"]
+    for adapt in ("full", "lora"):
+        assert finetune.adaptation_of(adapt, pytest.fail) == adapt  # nobody needs to know how large it is
+    assert linear.adaptation_of("auto", pytest.fail) == "frozen"
+    assert space_name("finetune", "classification", "full") == "finetune_classification"
+    assert space_name("finetune", "classification", "lora") == "finetune_lora_classification"

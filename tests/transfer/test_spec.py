@@ -49,3 +49,22 @@ def test_reading_a_spec_imports_no_torch() -> None:
     code = "import sys; from raysweep.transfer.spec import TransferSpec; TransferSpec(decoder='unet'); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_steps_depend_on_the_whole_training_part_and_epochs_on_the_draw() -> None:
+    assert [TransferSpec().steps_for(pool, train) for pool, train in ((100, 10), (20_000, 10), (20_000, 20_000))] == [
+        500, 1000, 1000,
+    ]  # fmt: skip
+    assert TransferSpec(steps=70).steps_for(20_000, 10) == 70
+    epochs = TransferSpec.model_validate({"epochs": 3, "batch": 8})
+    assert epochs.steps is None
+    assert [epochs.steps_for(9999, train) for train in (1, 8, 9, 8000)] == [1, 3, 4, 3000]
+    both = TransferSpec(epochs=3, steps="auto", batch=8)  # whichever ends first
+    assert [both.steps_for(9999, train) for train in (8, 8000)] == [3, 707]
+
+
+def test_a_budget_is_needed() -> None:
+    with pytest.raises(ValidationError, match="give steps, epochs, or both"):
+        TransferSpec(steps=None)
+    with pytest.raises(ValidationError):
+        TransferSpec.model_validate({"steps": "many"})

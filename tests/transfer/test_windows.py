@@ -6,8 +6,22 @@ from hypothesis import strategies as st
 
 from raysweep.storage import Storage
 from raysweep.tasks.read import read_sample
+from raysweep.tasks.task import Task
+from raysweep.transfer.images import Images, Picture
 from raysweep.transfer.windows import average_windows, stitch_windows, window_origins
 from tests.transfer.tiny import open_saved
+
+
+class Counted(Images):
+    """Remembers what was asked for."""
+
+    def __init__(self, task: Task, key: str) -> None:
+        super().__init__(task, key)
+        self.got: list[int] = []
+
+    def get(self, index: int) -> Picture:
+        self.got.append(index)
+        return super().get(index)
 
 
 @given(st.integers(16, 80), st.integers(16, 80), st.integers(1, 16))
@@ -24,7 +38,7 @@ def test_windows_cover_an_image_and_stay_inside(height: int, width: int, px: int
 
 def test_stitched_windows_of_an_identity_are_the_whole_images(saved_task: Callable[..., Storage]) -> None:
     sizes = [(32, 32), (70, 45), (20, 50), (10, 7)]  # exact, larger, smaller in one edge, smaller in both
-    images = open_saved(saved_task("segmentation", sizes))
+    images = Counted(open_saved(saved_task("segmentation", sizes)).task, "counted")
     order = [1, 3, 0, 2, 1]
     calls = []
 
@@ -39,6 +53,7 @@ def test_stitched_windows_of_an_identity_are_the_whole_images(saved_task: Callab
         image, mask = read_sample(images.task, index)
         np.testing.assert_array_equal(result, image)
         np.testing.assert_array_equal(picture.mask[: picture.height, : picture.width], mask)
+    assert sorted(images.got) == sorted(order)  # each once, though it is looked at twice: for windows and for their map
     assert calls == [3] * 5 + [1]  # windows of several images share a batch: 6 + 1 + 1 + 2 + 6
 
 
