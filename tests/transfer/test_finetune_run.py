@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
@@ -304,3 +306,26 @@ def test_on_a_gpu(checkpoint: Make, saved_task: Make, kind: str) -> None:
     evaluations, run = finished(job)
     assert evaluations[-1].train_loss < evaluations[0].train_loss
     assert run.predict(TEST)["sample"].to_pylist() == [str(i) for i in TEST]
+
+
+def test_ignored_pixels_are_in_no_count_and_move_no_loss(checkpoint: Make, tmp_path: Path) -> None:
+    task = make_task(tmp_path / "data", "segmentation", SIZES)
+    card = task.card.model_copy(update={"layout": {"type": "image_mask_pairs", "masks": {"ignore": [255, 254]}}})
+    folder, ends = Storage.open(tmp_path / "task"), []
+    for values in ((255, 255), (254, 255)):  # what stands there does not matter
+        for sample in task.samples:
+            path = task.root / str(sample.mask)
+            mask = np.array(Image.open(path))
+            mask[:, -8:] = values[0]
+            mask[-3:] = values[1]
+            Image.fromarray(mask).save(path)
+        Task(card, task.root, task.samples).save(folder)
+        evaluations, run = finished(make_job(checkpoint("test_resnet"), folder, params=params("segmentation")))
+        ends.append((evaluations, run.predict(TEST)))
+    (evaluations, table), (again, other) = ends
+    assert all(math.isfinite(e.val_loss) and math.isfinite(e.train_loss) for e in evaluations)
+    assert (again, other) == (evaluations, table)
+    tp, fp, fn = (np.array(table[name].to_pylist()).sum(1) for name in ("tp", "fp", "fn"))
+    counted = [(height - 3) * (width - 8) for height, width in (SIZES[i] for i in TEST)]
+    assert (tp + fn).tolist() == counted, "every labelled pixel, and no other"
+    assert (tp + fp).tolist() == counted
