@@ -58,6 +58,8 @@ def pretrain(
     if chosen is None:
         initial = _initial(spec, init, own_seed, name, progress)
         save_checkpoint(artefact.folder, initial.weights, _start(initial, init, pretraining_seed))
+        if init is not None:  # what comes after it finds what came before it
+            write_sources(artefact.folder, [], labels=False, parent=init, split_seed=seed)
         counts: dict[str, Any] = initial.misfits
         epochs_seconds = 0.0
     else:
@@ -74,7 +76,8 @@ def pretrain(
             saving=team.saving, compile=team.compile, name=name, study=study, probe=probe, trackers=team.trackers,
         )  # fmt: skip
         history = _train(job, team, progress)
-        write_sources(artefact.folder, sources, parent=init, split_seed=seed)
+        labels = find_method(chosen.method).needs_labels
+        write_sources(artefact.folder, sources, labels=labels, parent=init, split_seed=seed)
         corrupt = corrupt_patches(artefact.folder)
         if corrupt:
             progress.say(
