@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
 from raysweep.pretrain.inputs import make_method, settings
+from raysweep.pretrain.methods import find_method
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec

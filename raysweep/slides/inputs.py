@@ -20,9 +20,9 @@ def patch_set_inputs(
     """The tiling keys, the columns of the slide table that are used, and each slide's identity.
 
     The order of the classes, which a fingerprint of the keys does not see, gives their ids and decides who wins, so it
-    is named. Where the files lie, how they were chosen (`slides`, `root`, `where`, `exclude`) and what is written beside
-    the patches (`export`) stay out, and so do columns and files that no key reads. A slide whose file is missing or cannot
-    be read has `missing` in place of its identity. `identities` are remembered ones.
+    is named. Where the files lie, how they were chosen (`slides`, `root`, `where`, `exclude`) and what is written
+    beside the patches (`export`) stay out, and so do columns and files that no key reads. A slide whose file is missing
+    or cannot be read has `missing` in place of its identity. `identities` are remembered ones.
     """
     identities = identities or Identities()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -74,7 +74,7 @@ def spool_inputs(
     id, `copy` says whether the slide's own tiles are stored.
     """
     merged = {"split", "split_by", "split_within"}
-    keys = spec.model_dump(mode="json", exclude=ASIDE | merged)
+    keys = spec.model_dump(mode="json", exclude=merged.union(ASIDE))
     if spec.labels.source == "slide":
         keys["labels"] = spec.labels.model_dump(mode="json", exclude={"classes", "ignore"})
     else:

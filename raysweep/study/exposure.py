@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from raysweep.backbones.checkpoint import FILE, CheckpointInfo, read_info
+from raysweep.backbones.checkpoint import FILE, read_info
 from raysweep.backbones.init import card_of
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.pretrain.methods import find_method

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from raysweep.errors import RequestError
 from raysweep.report.seen import COLLECTION, IMAGES, LABELS, NONE, UNKNOWN, WORDS, Seen
-from raysweep.study.checkpoints import CheckpointPlan
+from raysweep.study.checkpoints import CheckpointPlan, Pretraining
 from raysweep.study.exposure import Exposure, Exposures
 from raysweep.study.load import StudyFile
 from raysweep.study.matching import Shown, Tested, same_collection
@@ -28,7 +28,7 @@ def find_leakage(
     *,
     recorded: bool = False,
 ) -> Leakage:
-    """What each checkpoint has seen of what each task tests, judged for every fold with the weights that it starts from.
+    """What each checkpoint has seen of what each task tests; every fold is judged by the weights that it starts from.
 
     The word is the worst over folds and pretrainings. `recorded`: see `Exposures`.
     """
@@ -38,15 +38,13 @@ def find_leakage(
         tested = Tested(plan.task)
         held_out = [frozenset(plan.task.samples[i].unit for i in f.test) for f in folds(plan.task, file.study.seed)]
         for name, checkpoint in checkpoints.items():
-            seen: dict[tuple[object, ...], set[str]] = {}  # what starts folds -> all units that those test
-            starts = {}
+            starts: dict[tuple[object, ...], tuple[Pretraining, set[str]]] = {}  # and the units of folds that it starts
             for fold, units in enumerate(held_out):
                 for repeat in range(file.study.transfer.repeats):
                     made = checkpoint.of(task, fold, repeat)
                     key = (made.pool, made.init.root if made.init else None)  # seeds of one pool see the same
-                    starts[key] = made
-                    seen.setdefault(key, set()).update(units)
-            words = [_judge(exposures.of(checkpoint, starts[key]), tested, units) for key, units in seen.items()]
+                    starts.setdefault(key, (made, set()))[1].update(units)
+            words = [_judge(exposures.of(checkpoint, made), tested, units) for made, units in starts.values()]
             found[name, task] = min(words, key=lambda one: WORDS.index(one.word))
     return found
 

@@ -57,7 +57,8 @@ def plan_patch_sets(
             excluded = [(slide, out[slide.name]) for slide in slides if slide.name in out]
             slides = [slide for slide in slides if slide.name not in out]
             if not slides:
-                raise RequestError(f"exclude: every slide is left out (such as {excluded[0][0].name}: {excluded[0][1]})")
+                first, why = excluded[0]
+                raise RequestError(f"exclude: every slide is left out, such as {first.name} ({why}); add other slides")
             check_wants(spec, slides)
         except RequestError as error:
             raise RequestError(f"patches.{name}: {error}") from error

@@ -66,7 +66,9 @@ class Card(Model):
     classes: list[str] = Field(min_length=2, description="segmentation: class 0 is the background")
     title: str = ""
     source: str = Field(description="where it comes from and what to cite")
-    collection: list[str] = Field([], description="larger sets that its images are from, such as TCGA: a name or a list")
+    collection: list[str] = Field(
+        [], description="larger sets that its images are from, such as TCGA: a name or a list"
+    )
     licence: Licence
     root: str = Field(description="its folder, below the study's `data` folder")
     layout: dict[str, Any] = Field(description="type: a module of tasks/layouts; the rest are its options")
