@@ -8,7 +8,7 @@ from raysweep.report.seen import COLLECTION, IMAGES, LABELS, NONE, UNKNOWN, WORD
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining
 from raysweep.study.exposure import Exposure, Exposures
 from raysweep.study.load import StudyFile
-from raysweep.study.matching import Shown, Tested, same_collection
+from raysweep.study.matching import Shown, TaskUnits, same_collection
 from raysweep.study.patch_sets import PatchSetPlan
 from raysweep.study.sources import SourcePlan
 from raysweep.study.tasks import TaskPlan
@@ -35,7 +35,7 @@ def find_leakage(
     exposures = Exposures(file, checkpoints, patch_sets, sources, recorded=recorded)
     found: Leakage = {}
     for task, plan in tasks.items():
-        tested = Tested(plan.task)
+        tested = TaskUnits(plan.task)
         held_out = [frozenset(plan.task.samples[i].unit for i in f.test) for f in folds(plan.task, file.study.seed)]
         for name, checkpoint in checkpoints.items():
             starts: dict[tuple[object, ...], tuple[Pretraining, set[str]]] = {}  # and the units of folds that it starts
@@ -80,7 +80,7 @@ def leakage_notes(found: Leakage) -> list[str]:
     return notes
 
 
-def _judge(exposure: Exposure, tested: Tested, units: set[str]) -> Seen:
+def _judge(exposure: Exposure, tested: TaskUnits, units: set[str]) -> Seen:
     """The word for weights and the units that they are tested on."""
     shared = [(source, labels, tested.units_in(source) & units) for source, labels in exposure.shown]
     for word, of_labels in ((LABELS, True), (IMAGES, False)):
@@ -103,7 +103,7 @@ def _judge(exposure: Exposure, tested: Tested, units: set[str]) -> Seen:
     return Seen(tested.name, NONE)
 
 
-def _shared(both: list[tuple[Shown, frozenset[str]]], tested: Tested, total: int) -> str:
+def _shared(both: list[tuple[Shown, frozenset[str]]], tested: TaskUnits, total: int) -> str:
     """`2 of 9 test patients are in source tissue: P1, P2`."""
     all_of = sorted({unit for _, own in both for unit in own})
     names = ", ".join(all_of[:_NAMED]) + (f" and {len(all_of) - _NAMED} more" if len(all_of) > _NAMED else "")

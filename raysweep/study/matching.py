@@ -40,7 +40,7 @@ class Shown:
         return _collections(self.collections, self.barcodes)
 
 
-class Tested:
+class TaskUnits:
     """A task as what is tested: which of its units a source shows."""
 
     def __init__(self, task: Task) -> None:

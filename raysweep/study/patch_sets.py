@@ -18,7 +18,7 @@ from raysweep.slides.table.columns import check_wants
 from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.load import StudyFile
-from raysweep.study.matching import Shown, Tested
+from raysweep.study.matching import Shown, TaskUnits
 from raysweep.study.model import Compute
 from raysweep.study.tasks import TaskPlan
 
@@ -47,7 +47,7 @@ def plan_patch_sets(
     Raises RequestError for a slide table that cannot be used, or one of which `exclude` leaves nothing.
     """
     plans = {}
-    tested = [Tested(plan.task) for plan in tasks.values()]
+    tested = [TaskUnits(plan.task) for plan in tasks.values()]
     for name, spec in file.study.patches.items():
         try:
             slides = read_slides(spec, file.folder)
@@ -70,7 +70,7 @@ def plan_patch_sets(
 
 
 def _patients_of(
-    tested: Sequence[Tested], spec: PatchSetSpec, slides: Sequence[SlideEntry], inputs: Mapping[str, Any]
+    tested: Sequence[TaskUnits], spec: PatchSetSpec, slides: Sequence[SlideEntry], inputs: Mapping[str, Any]
 ) -> dict[str, str]:
     """Slides of people who are in a task, by name, and why: also a person's other slides, by whatever one is known."""
     files = {slide["name"]: slide["identity"] for slide in inputs["slides"] if "identity" in slide}
