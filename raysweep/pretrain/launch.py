@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raysweep.backbones.checkpoint import CheckpointInfo, read_info, save_checkpoint
 from raysweep.backbones.init import Initial, initial_weights
 from raysweep.pretrain.inputs import make_method, settings
+from raysweep.pretrain.methods import find_method
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput, write_sources
 from raysweep.pretrain.spec import CheckpointSpec
@@ -58,6 +59,8 @@ def pretrain(
     if chosen is None:
         initial = _initial(spec, init, own_seed, name, progress)
         save_checkpoint(artefact.folder, initial.weights, _start(initial, init, pretraining_seed))
+        if init is not None:  # what comes after it finds what came before it
+            write_sources(artefact.folder, [], labels=False, parent=init, split_seed=seed)
         counts: dict[str, Any] = initial.misfits
         epochs_seconds = 0.0
     else:
@@ -74,7 +77,8 @@ def pretrain(
             saving=team.saving, compile=team.compile, name=name, study=study, probe=probe, trackers=team.trackers,
         )  # fmt: skip
         history = _train(job, team, progress)
-        write_sources(artefact.folder, sources, parent=init, split_seed=seed)
+        labels = find_method(chosen.method).needs_labels
+        write_sources(artefact.folder, sources, labels=labels, parent=init, split_seed=seed)
         corrupt = corrupt_patches(artefact.folder)
         if corrupt:
             progress.say(

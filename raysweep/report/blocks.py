@@ -99,7 +99,7 @@ def _value_cell(cell: CellRef | None, e: Estimate | None) -> ValueCell:
         return ValueCell(cell.status if cell.status != "done" else "no value", cell.reason, missing=True)
     i = e.interval
     below = f"{number(i.low, 3)} – {number(i.high, 3)}" if i.low is not None else "no interval"
-    return ValueCell(number(i.value, 3), below if e.complete else f"{below}; {e.repeats}", e.best)
+    return ValueCell(number(i.value, 3) + cell.mark, below if e.complete else f"{below}; {e.repeats}", e.best)
 
 
 def _labels(found: list[Estimate]) -> tuple[str, str, str]:
@@ -210,7 +210,8 @@ def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
     cells = [percent(c.cell.fraction)] + [""] * 4
     if d:
         between = "" if d.low is None else f"{number(d.low, 3, sign=True)} to {number(d.high, 3, sign=True)}"
-        cells[1:] = [number(d.value, 3, sign=True), between, p_value(d.p), p_value(v.p_holm if v else None)]
+        value = number(d.value, 3, sign=True) + c.mark
+        cells[1:] = [value, between, p_value(d.p), p_value(v.p_holm if v else None)]
     return c.cell.checkpoint, cells, v.word if v else "", c.reason
 
 

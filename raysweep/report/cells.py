@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from raysweep.report.seen import Seen, mark_of
 from raysweep.storage import Storage
 
 
@@ -26,6 +27,7 @@ class CellRef:
 
     path: what names it, `cells/<checkpoint>/<task>/<protocol>/<fraction>`. metrics: the card's, its own first.
     unit: patient | slide | image, what the task's test units are; None: judged from the prediction files.
+    seen: what the checkpoint's weights have seen of each test set; nothing of those that are not named.
     """
 
     path: str
@@ -37,6 +39,7 @@ class CellRef:
     metrics: tuple[str, ...]
     repeats: tuple[RepeatRef, ...]
     unit: str | None = None
+    seen: tuple[Seen, ...] = ()
 
     @property
     def status(self) -> str:
@@ -48,6 +51,11 @@ class CellRef:
     def reason(self) -> str:
         """Why the first repeat that failed did."""
         return next((repeat.reason for repeat in self.repeats if repeat.status == "failed"), "")
+
+    @property
+    def mark(self) -> str:
+        """What stands beside each number on the task's own test set; empty where there is nothing to warn of."""
+        return mark_of(self.seen, self.task)
 
     @property
     def name(self) -> str:

@@ -1,45 +1,39 @@
 """What the report says of checkpoints: where their weights come from, and whether they saw what they are tested on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raysweep.errors import reason_of
+from raysweep.report.cells import CellRef
+from raysweep.report.seen import LABELS, WORDS, Seen
 from raysweep.report.tables import Table
 from raysweep.storage import MANIFEST, Storage
 
 _HEADERS = ("checkpoint", "pretrainings", "backbone", "method", "epochs", "patch set", "um/px", "px",
-            "lineage", "licence", "status")  # fmt: skip
+            "lineage", "licence", "status", "seen")  # fmt: skip
 _NUMBERS = frozenset({"pretrainings", "epochs", "um/px", "px"})
 _NAMED = 5  # names listed before "and N more"
 
 
-def checkpoint_table(
-    checkpoints: Mapping[str, Sequence[Storage]], test_units: Mapping[str, frozenset[str]]
-) -> tuple[Table, list[str]]:
-    """A row for each checkpoint, and a sentence for each that was pretrained on units of a test set, or whose file of
+def checkpoint_table(checkpoints: Mapping[str, Sequence[Storage]], cells: Sequence[CellRef]) -> tuple[Table, list[str]]:
+    """A row for each checkpoint, and a sentence for each that was taught with labels of a test set, or whose file of
     weights was allowed to lack some or to have more.
 
     checkpoints: a folder for each pretraining seed. The first readable one speaks for the others, which differ from it
-    by their seed alone.
+    by their seed alone. cells: they tell what a checkpoint has seen of test sets.
     """
     rows, leaks = [], []
     for name, folders in checkpoints.items():
         info, status = _info(folders)
-        rows.append([name, str(len(folders)), *_facts(info), status])
+        seen = dict.fromkeys(found for cell in cells if cell.checkpoint == name for found in cell.seen)
+        rows.append([name, str(len(folders)), *_facts(info), status, _seen(seen)])
         leaks += _misfits(name, folders)
-        seen = frozenset(getattr(info, "sources", None) or [])
-        for task, units in test_units.items():
-            if task in seen:
-                leaks.append(
-                    f"{name} was pretrained on {task} itself: its values there are not those of unseen patients."
-                )
-            both = sorted(seen & units)
-            if both:
-                more = f" and {len(both) - _NAMED} more" if len(both) > _NAMED else ""
-                leaks.append(
-                    f"{name} was pretrained on test units of {task}: {', '.join(both[:_NAMED])}{more}. "
-                    "Its values on that task are not those of unseen patients."
-                )
+        leaks += [
+            f"{name} was taught with labels of {found.test_set} ({found.reason}): its values there are not those of "
+            "unseen patients."
+            for found in seen
+            if found.word == LABELS
+        ]
     return Table("checkpoints", _HEADERS, rows, _NUMBERS), leaks
 
 
@@ -86,7 +80,7 @@ def _info(folders: Sequence[Storage]) -> tuple[Any, str]:
 
 def _facts(info: Any) -> list[str]:
     if info is None:
-        return [""] * (len(_HEADERS) - 3)
+        return [""] * (len(_HEADERS) - 4)
     return [
         info.backbone,
         info.method or "none",
@@ -104,3 +98,13 @@ def _lineage(steps: Sequence[Mapping[str, Any]]) -> str:
     words = [str(steps[0].get("init") or "unknown")]
     words += [f"{s['method']} on {str(s.get('patches') or 'patches')[:8]}" for s in steps if s.get("method")]
     return " → ".join(words)
+
+
+def _seen(found: Iterable[Seen]) -> str:
+    """`images seen unlabelled: glas (2 of 9 ...); none found: gbm, crc`; the same reason is told once."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for seen in sorted(found, key=lambda seen: WORDS.index(seen.word)):
+        told.setdefault((seen.word, seen.reason), []).append(seen.test_set)
+    return "; ".join(
+        f"{word}: {', '.join(sets)}" + (f" ({reason})" if reason else "") for (word, reason), sets in told.items()
+    )

@@ -63,6 +63,7 @@ class Comparison:
     verdict: None outside the primary family, where p values are not corrected and nothing is concluded.
     reason: why `difference` is None, or what the verdict does not allow for: repeats that have no value.
     lacks: whether the checkpoint, and whether the baseline, lacks the value of a planned repeat.
+    mark: what stands beside the difference, because the one or the other has seen what it is tested on.
     """
 
     cell: CellRef
@@ -71,6 +72,7 @@ class Comparison:
     verdict: Verdict | None
     reason: str
     lacks: tuple[bool, bool] = (False, False)
+    mark: str = ""
 
     @property
     def primary(self) -> bool:
@@ -82,13 +84,11 @@ class Findings:
     """Everything the report says about checkpoints.
 
     estimates: cells with results, by `CellRef.path`. comparisons: in the order of columns, then checkpoints.
-    test_units: names of the tested units, by task.
     """
 
     baseline: str
     estimates: dict[str, Estimate]
     comparisons: list[Comparison]
-    test_units: dict[str, frozenset[str]]
 
 
 def compare_cells(
@@ -103,7 +103,6 @@ def compare_cells(
         columns.setdefault((cell.task, cell.protocol, cell.fraction), []).append(cell)
     estimates: dict[str, Estimate] = {}
     comparisons: list[Comparison] = []
-    test_units: dict[str, frozenset[str]] = {}
     for column in columns.values():
         asked = compare.primary.metric
         metric = asked if asked and fits(asked, column[0].kind) else column[0].metrics[0]
@@ -122,14 +121,12 @@ def compare_cells(
                 problems[cell.checkpoint] = reason_of(error)
             found = scores.get(cell.checkpoint)
             estimates[cell.path] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
-            if found:
-                test_units[cell.task] = test_units.get(cell.task, frozenset()) | frozenset(found.units)
         best = _best(column, scores, estimates, compare)
         for path, estimate in estimates.items():
             if best and path == best:
                 estimates[path] = replace(estimate, best=True)
         comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
-    return Findings(baseline, estimates, _judged(comparisons, compare), test_units)
+    return Findings(baseline, estimates, _judged(comparisons, compare))
 
 
 def _estimate(
@@ -204,6 +201,7 @@ def _differences(
     compare: CompareSpec,
 ) -> list[Comparison]:
     of = {cell.checkpoint: estimates.get(cell.path) for cell in column}
+    marks = {cell.checkpoint: cell.mark for cell in column}
     out = []
     for cell in column:
         if cell.checkpoint == baseline:
@@ -220,7 +218,8 @@ def _differences(
             short = [(name, e) for name in (cell.checkpoint, baseline) if (e := of[name]) and not e.complete]
             lacks = (cell.checkpoint in dict(short), baseline in dict(short))
             reason = "; ".join(f"{name}: {e.repeats} ({e.lacking[0]})" for name, e in short)
-        out.append(Comparison(cell, metric, difference, None, reason, lacks))
+        mark = "".join(dict.fromkeys([cell.mark, marks.get(baseline, "")]))
+        out.append(Comparison(cell, metric, difference, None, reason, lacks, mark))
     return out
 
 

@@ -32,7 +32,8 @@ _SIGNS = {BETTER: ("▲", "better"), WORSE: ("▼", "worse"), SAME: ("=", "same"
 
 @dataclass(frozen=True)
 class Parts:
-    """All that the page shows. changed: what of the comparison was changed later; once: one search served all."""
+    """All that the page shows. changed: what of the comparison was changed later; once: one search served all; legend:
+    what the marks of weights that have seen mean."""
 
     study: str
     question: str
@@ -52,6 +53,7 @@ class Parts:
     slides: Slides
     checkpoints: Table
     leaks: Sequence[str]
+    legend: Sequence[str]
     versions: Sequence[str]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
         "·": r"$\cdot$", "µ": r"\textmu{}", "<": "$<$", ">": "$>$", "≥": r"$\geq$", "²": "$^2$",
-        "→": r"$\rightarrow$", "…": r"\ldots{}"}  # fmt: skip
+        "→": r"$\rightarrow$", "…": r"\ldots{}", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from raysweep.report.tables import Table, number, p_value, with_interval
 
 _RESULTS = ("task", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "repeats",
             "planned repeats", "pretrainings", "labelled images", "labelled units", "val images", "val units",
-            "test images", "test units", "unit", "best of column")  # fmt: skip
+            "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
 _DIFFERENCES = ("task", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low", "high", "p",
                 "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
-                "reason")  # fmt: skip
-_PER_CLASS = ("task", "protocol", "fraction", "checkpoint", "metric", "class", "value")
+                "reason", "seen")  # fmt: skip
+_PER_CLASS = ("task", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
 _MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
 
 
@@ -36,9 +36,10 @@ def main_table(cells: Sequence[CellRef], findings: Findings) -> Table:
 
 
 def value_text(estimate: Estimate) -> str:
-    """A value with its interval, a star when it is the best of its column, and what it lacks."""
+    """A value with its interval, the mark of weights that have seen, a star for the best of its column, its lacks."""
     i = estimate.interval
-    text = with_interval(i.value, i.low, i.high) + (" *" if estimate.best else "")
+    text = with_interval(i.value, i.low, i.high) + (f" {estimate.cell.mark}" if estimate.cell.mark else "")
+    text += " *" if estimate.best else ""
     return text if estimate.complete else f"{text} ({estimate.repeats})"
 
 
@@ -52,9 +53,10 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
             number(i.low), number(i.high), i.reason or i.basis, str(i.n_repeats),
             str(len(e.cell.repeats)), str(e.pretrainings), str(e.n_images), str(e.n_train_units), str(e.n_val_images),
             str(e.n_val_units), str(e.n_test_images), str(i.n_units), e.unit,
-            "yes" if e.best else "",
+            "yes" if e.best else "", _seen(e.cell),
         ])  # fmt: skip
-    numbers = frozenset(_RESULTS) - {"task", "protocol", "checkpoint", "metric", "interval", "unit", "best of column"}
+    numbers = frozenset(_RESULTS) - {"task", "protocol", "checkpoint", "metric", "interval", "unit", "best of column",
+                                      "seen"}  # fmt: skip
     return Table("results", _RESULTS, rows, numbers)
 
 
@@ -73,8 +75,9 @@ def differences_table(comparisons: Sequence[Comparison], baseline: str, explorat
         rows.append([
             c.cell.task, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline, c.metric, *found,
             primary if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
+            _seen(c.cell),
         ])  # fmt: skip
-    words = {"task", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason"}
+    words = {"task", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
 
 
@@ -88,7 +91,7 @@ def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]
             own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
             rows.append([
                 e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, table["metric"][0].as_py(),
-                name, number(sum(own) / len(own)) if own else "undefined",
+                name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
             ])  # fmt: skip
     return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
 
@@ -102,3 +105,8 @@ def missing_table(cells: Sequence[CellRef]) -> Table:
             numbers = ", ".join(str(r.number) for r in left if (r.status, r.reason) == (status, reason))
             rows.append([c.checkpoint, c.task, c.protocol, percent(c.fraction), numbers, status, reason])
     return Table("missing", _MISSING, rows, frozenset({"fraction"}))
+
+
+def _seen(cell: CellRef) -> str:
+    """What the checkpoint has seen of the task's own test set, in a word."""
+    return next((found.word for found in cell.seen if found.test_set == cell.task), "")

@@ -121,7 +121,8 @@ def _detail(task: str, comparisons: list[Comparison], intervals: bool) -> str:
     for c in comparisons:
         text, d = percent(c.cell.fraction), c.difference
         if d:
-            text += f" ({with_interval(d.value, *((d.low, d.high) if intervals else (None, None)), sign=True)})"
+            shown = with_interval(d.value, *((d.low, d.high) if intervals else (None, None)), sign=True)
+            text += f" ({shown}{c.mark})"
         where.append(text.replace(" ", "\u00a0"))
     return f"{task} at {', '.join(where)}"
 

@@ -13,6 +13,7 @@ from raysweep.report.page import Parts, render
 from raysweep.report.paths import paths_table
 from raysweep.report.registration import changes
 from raysweep.report.rows import read_rows
+from raysweep.report.seen import legend
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
@@ -41,6 +42,7 @@ def write_report(
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)
     results = pa.concat_tables([table for _, table in sorted(rows.items())] or [RESULT_SCHEMA.empty_table()])
+    results = _with_seen(results, cells)
     keys = ("task", "protocol", "fraction", "checkpoint", "test_set", "metric", "repeat")
     folder.write_table(results.sort_by([(k, "ascending") for k in keys]), "results.parquet")
 
@@ -50,7 +52,7 @@ def write_report(
     findings = compare_cells(cells, rows, compare, baseline=baseline)
     estimates = [findings.estimates[c.path] for c in cells if c.path in findings.estimates]
     look = marks(names)
-    sources, leaks = checkpoint_table(checkpoints, findings.test_units)
+    sources, leaks = checkpoint_table(checkpoints, cells)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
     primary = [c for c in findings.comparisons if c.primary]
@@ -74,6 +76,7 @@ def write_report(
         slides=slides,
         checkpoints=sources,
         leaks=leaks,
+        legend=legend(cell.mark for cell in cells),
         versions=sorted(set(results["versions"].to_pylist())),
     )  # fmt: skip
     report = folder.at("report")
@@ -90,6 +93,13 @@ def write_report(
     _replace(report.at("figures"), drawn)
     report.write_bytes(render(parts).encode(), "index.html")
     return report
+
+
+def _with_seen(results: pa.Table, cells: Sequence[CellRef]) -> pa.Table:
+    """The rows with a column `seen`: what the weights have seen of each test set, in a word; empty: nobody asked."""
+    words = {(cell.checkpoint, cell.task, seen.test_set): seen.word for cell in cells for seen in cell.seen}
+    keys = zip(*(results[key].to_pylist() for key in ("checkpoint", "task", "test_set")), strict=True)
+    return results.append_column("seen", pa.array([words.get(key, "") for key in keys], pa.string()))
 
 
 def _ordered(cells: Sequence[CellRef], names: Sequence[str]) -> list[CellRef]:

@@ -8,7 +8,7 @@ from raysweep.patches.schema import FORMAT
 from raysweep.patches.shuffle.spool import FORMAT as SPOOL_FORMAT
 from raysweep.slides.identity import MASK_BYTES, Identities
 from raysweep.slides.labels.classes import mask_classes_of
-from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.spec import ASIDE, PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
 
 _THREADS = 16  # two MiB are read of each slide: waiting, not computing
@@ -20,14 +20,14 @@ def patch_set_inputs(
     """The tiling keys, the columns of the slide table that are used, and each slide's identity.
 
     The order of the classes, which a fingerprint of the keys does not see, gives their ids and decides who wins, so it
-    is named. Where the files lie, how they were chosen (`slides`, `root`, `where`) and what is written beside the
-    patches (`export`) stay out, and so do columns and files that no key reads. A slide whose file is missing or cannot
-    be read has `missing` in place of its identity. `identities` are remembered ones.
+    is named. Where the files lie, how they were chosen (`slides`, `root`, `where`, `exclude`) and what is written
+    beside the patches (`export`) stay out, and so do columns and files that no key reads. A slide whose file is missing
+    or cannot be read has `missing` in place of its identity. `identities` are remembered ones.
     """
     identities = identities or Identities()
     with ThreadPoolExecutor(_THREADS) as pool:
         entries = list(pool.map(lambda slide: _slide_inputs(slide, spec, identities), slides))
-    keys = spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords", "export"})
+    keys = spec.model_dump(mode="json", exclude=set(ASIDE))
     order = [list(spec.labels.classes), spec.labels.value_classes()]
     slides_by_name = sorted(entries, key=lambda entry: entry["name"])
     return {"format": FORMAT, "seed": seed, **keys, "class_order": order, "slides": slides_by_name}
@@ -73,8 +73,8 @@ def spool_inputs(
     merged; nor is a scale for slides that say none, where the table gives one. `classes` are the names of the labels by
     id, `copy` says whether the slide's own tiles are stored.
     """
-    merged = {"slides", "root", "where", "split", "split_by", "split_within", "coords", "export"}
-    keys = spec.model_dump(mode="json", exclude=merged)
+    merged = {"split", "split_by", "split_within"}
+    keys = spec.model_dump(mode="json", exclude=merged.union(ASIDE))
     if spec.labels.source == "slide":
         keys["labels"] = spec.labels.model_dump(mode="json", exclude={"classes", "ignore"})
     else:

@@ -64,7 +64,8 @@ def slide_table(
 ) -> pa.Table:
     """One row for every slide: what became of it, why, and what is known of it.
 
-    `missing` says of slides which export of theirs could not be written, and why.
+    `splits` are those of slides that were dealt to one. `missing` says of slides which export of theirs could not be
+    written, and why.
     """
     rows = []
     for slide in slides:
@@ -78,7 +79,7 @@ def slide_table(
             "patient": slide.patient,
             "site": slide.site,
             "label": slide.label,
-            "split": splits[slide.name],
+            "split": splits.get(slide.name),
             "status": outcome.status,
             "reason": outcome.reason,
             "mpp": survey.get("mpp"),

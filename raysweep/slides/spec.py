@@ -8,6 +8,8 @@ from raysweep.model import Model
 from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.tissue.spec import TissueSpec
 
+# Keys that say which slides are meant and what is written beside the patches: they change no patch.
+ASIDE = frozenset({"slides", "root", "where", "exclude", "collection", "coords", "export"})
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
 
@@ -22,6 +24,10 @@ class PatchSetSpec(Model):
     )
     root: str | None = Field(None, description="folder that relative paths start from; default: the CSV's own folder")
     where: dict[str, str | list[str]] = Field({}, description="filters on columns of the slide table")
+    exclude: Literal["tasks"] | None = Field(
+        None, description="tasks: leave out every slide whose patient is a unit of a task of the study"
+    )
+    collection: list[str] = Field([], description="what the slides are from, such as TCGA: a name or a list of names")
     um: float | None = Field(None, gt=0, description="edge of a patch in the specimen, um")
     px: int = Field(ge=8, le=8192, description="edge of a patch, pixels")
     mpp: Literal["native"] | None = Field(None, description="native: the slides' own pixels, in place of `um`")
@@ -57,6 +63,11 @@ class PatchSetSpec(Model):
     def patch_mpp(self) -> float | None:
         """um per pixel of the stored patches; None: each slide's own."""
         return None if self.um is None else self.um / self.px
+
+    @field_validator("collection", mode="before")
+    @classmethod
+    def _one_collection(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("tissue", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits
 from raysweep.slides.read_all import read_all
 from raysweep.slides.scale import Scale, native_scale
-from raysweep.slides.spec import CHROMA, KERNEL, PatchSetSpec
+from raysweep.slides.spec import ASIDE, CHROMA, KERNEL, PatchSetSpec
 from raysweep.slides.table.columns import deal_splits
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
@@ -40,6 +40,7 @@ def tile(
     workers: int | None,
     progress: Progress,
     limits: Limits = Limits(),
+    excluded: Sequence[tuple[SlideEntry, str]] = (),
 ) -> pa.Table:
     """Cut slides into patches and write them, shuffled, as a patch set; returns its slide table.
 
@@ -52,6 +53,8 @@ def tile(
         workers: at most so many CPUs at once; None: all that Ray has. The result does not depend on it.
         progress: where to show.
         limits: what a worker and a node may hold. The result does not depend on them.
+        excluded: slides that are not read and not among `slides`, and why: rows of the slide table with the status
+            `skipped`.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
     nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again; it stays as
@@ -59,7 +62,8 @@ def tile(
     slide gives a patch, and WorkError when something cannot be written.
     """
     slides = sorted(slides, key=lambda slide: slide.name)
-    job = _Tiling(spec, slides, artefact, spool, seed=seed, workers=workers, progress=progress, limits=limits)
+    job = _Tiling(spec, slides, artefact, spool, seed=seed, workers=workers, progress=progress, limits=limits,
+                  excluded=excluded)  # fmt: skip
     scale, outcomes = job.read()
     table = job.describe(scale, outcomes)
     if not artefact.done():
@@ -82,9 +86,11 @@ class _Tiling:
         workers: int | None,
         progress: Progress,
         limits: Limits,
+        excluded: Sequence[tuple[SlideEntry, str]],
     ) -> None:
         self.spec, self.slides, self.artefact, self.spool = spec, slides, artefact, spool
         self.seed, self.workers, self.progress, self.limits = seed, workers, progress, limits
+        self.excluded = excluded
         self.name = artefact.home.root.rsplit("/", 1)[-1]
         self.classes = classes_of(spec.labels, [slide.label for slide in slides if slide.label is not None])
         self.splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
@@ -102,14 +108,14 @@ class _Tiling:
         outcomes = read_all(self.name, cutting, self.slides, inputs, self.spool, scale, workers=self.workers,
                              progress=self.progress)  # fmt: skip
         self.timings["tile_seconds"] = time.monotonic() - started
-        return scale, outcomes
+        return scale, outcomes | {slide.name: Outcome("skipped", reason) for slide, reason in self.excluded}
 
     def describe(self, scale: Scale, outcomes: dict[str, Outcome]) -> pa.Table:
         """Slide table, overlays and exports. A complete set stays complete when no slide ended in another way."""
         spec, folder = self.spec, self.artefact.folder
         mpp = spec.patch_mpp or scale.mpp
         self.config = {
-            **spec.model_dump(mode="json", exclude={"slides", "root", "where", "coords", "export"}),
+            **spec.model_dump(mode="json", exclude=set(ASIDE)),
             "mpp": mpp,
             "um": None if mpp is None else mpp * spec.px,
             "classes": self.classes,
@@ -125,7 +131,8 @@ class _Tiling:
             return table
         folder.remove(MANIFEST)  # before anything of it changes
         folder.remove(WRITTEN)
-        table = slide_table(self.slides, outcomes, self.splits, self._export(outcomes))
+        listed = sorted([*self.slides, *(slide for slide, _ in self.excluded)], key=lambda slide: slide.name)
+        table = slide_table(listed, outcomes, self.splits, self._export(outcomes))
         with self.progress.stage(f"draw {self.name}", len(table) - table["overlay"].null_count, "slides") as stage:
             for _ in draw_overlays(folder, self.spool, outcomes, self.workers):
                 stage.advance()
@@ -170,7 +177,7 @@ class _Tiling:
         self.artefact.commit(
             config=self.config,
             counts={
-                "slides": len(self.slides),
+                "slides": len(table),
                 **{status: statuses.count(status) for status in ("done", "failed", "skipped")},
                 "patches": sum(shard.rows for shard in shards),
                 "shards": len(shards),

@@ -9,6 +9,7 @@ from raysweep.storage import Artefact, Storage
 from raysweep.study.cells import FeaturesPlan, plan_cells
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
 from raysweep.study.fits import Fits, check_fits
+from raysweep.study.leakage import Leakage, check_leakage, find_leakage
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
@@ -32,6 +33,7 @@ class Graph:
     cells: list[Cell]
     fits: Fits
     identities: Identities  # of the slides' files, remembered
+    leakage: Leakage  # as far as it is known before pretraining
 
     @property
     def study(self) -> Study:
@@ -72,8 +74,8 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     if earlier is None:
         cards = load_cards(file)
         _check_metric(study, cards)
-        patch_sets = plan_patch_sets(file, home, identities)
         tasks = {card.name: plan_task(card, study, home) for card in cards}
+        patch_sets = plan_patch_sets(file, home, identities, tasks)
         sources = plan_sources(file, home, patch_sets, tasks)
     else:
         patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
@@ -83,9 +85,11 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
             f"they are {', '.join(checkpoints)}"
         )
+    leakage = find_leakage(file, checkpoints, patch_sets, sources, tasks)
+    check_leakage(leakage, study.allow_leakage)
     fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
     cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
-    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, fits, identities)
+    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, fits, identities, leakage)
 
 
 def study_folder(study: Study) -> Storage:

@@ -66,6 +66,9 @@ class Study(Model):
     checkpoints: dict[str, CheckpointSpec] = Field(min_length=1)
     tasks: list[str | dict[str, Any]] = Field([], description="names of cards in datasets/, or cards in full")
     accept_licences: list[str] = Field([], description="cards whose restricted licence you have accepted")
+    allow_leakage: list[str] = Field(
+        [], description="CHECKPOINT/TASK pairs to go on with although the one has seen test labels of the other"
+    )
     transfer: TransferSpec = TransferSpec()
     compare: CompareSpec = CompareSpec()
     compute: Compute = Compute()

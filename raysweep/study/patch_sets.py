@@ -1,7 +1,8 @@
 """The patch sets of a study: what they are made from, what of them is there, and making them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from raysweep.errors import RequestError
 from raysweep.patches.outcomes import read_outcomes
@@ -17,17 +18,20 @@ from raysweep.slides.table.columns import check_wants
 from raysweep.slides.table.entries import SlideEntry, read_slides
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.load import StudyFile
+from raysweep.study.matching import Shown, TaskUnits
 from raysweep.study.model import Compute
+from raysweep.study.tasks import TaskPlan
 
 
 @dataclass(frozen=True)
 class PatchSetPlan:
-    """A patch set, its slides and its folder."""
+    """A patch set, its slides and its folder. excluded: slides that were left out for the tasks' sake, and why."""
 
     name: str
     spec: PatchSetSpec
     slides: list[SlideEntry]
     artefact: Artefact
+    excluded: Sequence[tuple[SlideEntry, str]] = ()
 
     @property
     def contents(self) -> str:
@@ -35,21 +39,51 @@ class PatchSetPlan:
         return contents(self.artefact.folder) if self.artefact.done() else self.artefact.fingerprint
 
 
-def plan_patch_sets(file: StudyFile, home: Storage, identities: Identities) -> dict[str, PatchSetPlan]:
+def plan_patch_sets(
+    file: StudyFile, home: Storage, identities: Identities, tasks: Mapping[str, TaskPlan]
+) -> dict[str, PatchSetPlan]:
     """The patch sets of a study. Reads slide tables, and the ends of slide files that are not known yet.
 
-    Raises RequestError for a slide table that cannot be used.
+    Raises RequestError for a slide table that cannot be used, or one of which `exclude` leaves nothing.
     """
     plans = {}
+    tested = [TaskUnits(plan.task) for plan in tasks.values()]
     for name, spec in file.study.patches.items():
         try:
             slides = read_slides(spec, file.folder)
             check_wants(spec, slides)
+            inputs = patch_set_inputs(spec, slides, file.study.seed, identities)
+            out = _patients_of(tested, spec, slides, inputs) if spec.exclude else {}
+            excluded = [(slide, out[slide.name]) for slide in slides if slide.name in out]
+            slides = [slide for slide in slides if slide.name not in out]
+            if not slides:
+                first, why = excluded[0]
+                raise RequestError(f"exclude: every slide is left out, such as {first.name} ({why}); add other slides")
+            check_wants(spec, slides)
         except RequestError as error:
             raise RequestError(f"patches.{name}: {error}") from error
-        inputs = patch_set_inputs(spec, slides, file.study.seed, identities)
-        plans[name] = PatchSetPlan(name, spec, slides, Artefact(home.at("patches", name), inputs))
+        if out:  # a set that loses no slide by it is the set without the key
+            kept = [slide for slide in inputs["slides"] if slide["name"] not in out]
+            inputs = {**inputs, "slides": kept, "excluded": sorted(out)}
+        plans[name] = PatchSetPlan(name, spec, slides, Artefact(home.at("patches", name), inputs), excluded)
     return plans
+
+
+def _patients_of(
+    tested: Sequence[TaskUnits], spec: PatchSetSpec, slides: Sequence[SlideEntry], inputs: Mapping[str, Any]
+) -> dict[str, str]:
+    """Slides of people who are in a task, by name, and why: also a person's other slides, by whatever one is known."""
+    files = {slide["name"]: slide["identity"] for slide in inputs["slides"] if "identity" in slide}
+    known: dict[tuple[str, str], str] = {}
+    for slide in slides:
+        file = files.get(slide.name)
+        hashes = frozenset([f"{file['size']}-{file['hash']}"] if file else [])
+        units = frozenset([slide.patient] if slide.patient else [])
+        shown = Shown(spec.slides, frozenset([slide.name]), units, hashes, collections=tuple(spec.collection))
+        task = next((task.name for task in tested if task.units_in(shown)), None)
+        if task:
+            known.setdefault(slide.unit(), f"patient of task {task}")
+    return {slide.name: known[slide.unit()] for slide in slides if slide.unit() in known}
 
 
 def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Compute, progress: Progress) -> None:
@@ -58,7 +92,7 @@ def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Com
     from raysweep.slides.tile import tile
 
     tile(plan.spec, plan.slides, plan.artefact, home.at("spool"), seed=seed, workers=compute.tile_workers,
-         progress=progress, limits=Limits(compute.cut_mpx, compute.fetch_gb))  # fmt: skip
+         progress=progress, limits=Limits(compute.cut_mpx, compute.fetch_gb), excluded=plan.excluded)  # fmt: skip
 
 
 def to_tile(artefact: Artefact, exports: Sequence[str] = ()) -> bool:

@@ -6,6 +6,7 @@ from raysweep.pretrain.inputs import settings
 from raysweep.storage import MANIFEST, Artefact
 from raysweep.study.checkpoints import CheckpointPlan
 from raysweep.study.graph import Graph, build_graph
+from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import seconds_per_image, slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
@@ -53,6 +54,7 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
+        *leakage_notes(graph.leakage),
     ]
     return ["stage", "what", "state", "work"], rows, notes
 
@@ -87,7 +89,8 @@ def _patch_set(plan: PatchSetPlan, totals: _Totals, fetch_bytes: int) -> tuple[i
     n = slide_patches(plan.spec, plan.slides, fetch_bytes)
     totals.patches += n
     totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX
-    return n, f"{len(plan.slides)} slides, at most {n:,} patches"
+    without = f" ({len(plan.excluded)} more are left out for the tasks)" if plan.excluded else ""
+    return n, f"{len(plan.slides)} slides{without}, at most {n:,} patches"
 
 
 def _source(plan: SourcePlan) -> tuple[int, str]:

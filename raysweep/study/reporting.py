@@ -2,16 +2,19 @@
 
 from raysweep import __version__
 from raysweep.report.cells import CellRef, RepeatRef
+from raysweep.report.seen import Seen
 from raysweep.storage import MANIFEST, Storage, fingerprint
 from raysweep.study.failures import failure_of
 from raysweep.study.graph import Graph
+from raysweep.study.leakage import find_leakage
 from raysweep.study.patch_sets import failed_slides
 from raysweep.sweep.cell import Cell
 
 
 def make_report(graph: Graph) -> Storage:
     """Write `report/` unless it says already what there is to say. Returns its folder."""
-    refs = [_cell_ref(graph, cell) for cell in graph.cells]
+    leakage = find_leakage(graph.file, graph.checkpoints, graph.patch_sets, graph.sources, graph.tasks, recorded=True)
+    refs = [_cell_ref(graph, cell, leakage[cell.checkpoint, cell.task]) for cell in graph.cells]
     state = {
         "raysweep": __version__,  # a newer one may draw another page
         "compare": graph.compare.model_dump(mode="json"),
@@ -21,6 +24,7 @@ def make_report(graph: Graph) -> Storage:
         "artefacts": [[a.fingerprint, a.part, a.done()] for a in graph.artefacts()],
         "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
         "cells": [[r.path, r.metrics, r.status, r.reason] for r in refs],
+        "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
     if not (folder.exists(MANIFEST) and folder.read_json(MANIFEST)["state"] == fingerprint(state)):
@@ -39,7 +43,7 @@ def make_report(graph: Graph) -> Storage:
     return folder
 
 
-def _cell_ref(graph: Graph, cell: Cell) -> CellRef:
+def _cell_ref(graph: Graph, cell: Cell, seen: Seen) -> CellRef:
     repeats = []
     for repeat in cell.repeats:
         folder = repeat.artefact.folder
@@ -50,4 +54,4 @@ def _cell_ref(graph: Graph, cell: Cell) -> CellRef:
     card = graph.tasks[cell.task].task.card
     return CellRef(path=f"cells/{cell.name}", checkpoint=cell.checkpoint, task=cell.task, kind=cell.kind,
                    protocol=cell.protocol, fraction=cell.fraction, metrics=tuple(card.metrics),
-                   repeats=tuple(repeats), unit=card.unit)  # fmt: skip
+                   repeats=tuple(repeats), unit=card.unit, seen=(seen,))  # fmt: skip

@@ -60,6 +60,8 @@ def tile_slides(
         spec = PatchSetSpec.model_validate({**keys, "slides": _SOURCES})
     except ValidationError as error:
         raise RequestError(explain(error, PatchSetSpec)) from error
+    if spec.exclude:
+        raise RequestError("exclude: tasks are those of a study, and here is none; leave exclude out, or write a study")
     of = [spec.model_copy(update={"slides": source}) for source in sources]
     slides = sorted((s for one in of for s in read_slides(one, Path.cwd())), key=lambda s: s.name)
     check_slides(slides, spec, "slides")

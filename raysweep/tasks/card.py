@@ -66,6 +66,9 @@ class Card(Model):
     classes: list[str] = Field(min_length=2, description="segmentation: class 0 is the background")
     title: str = ""
     source: str = Field(description="where it comes from and what to cite")
+    collection: list[str] = Field(
+        [], description="larger sets that its images are from, such as TCGA: a name or a list"
+    )
     licence: Licence
     root: str = Field(description="its folder, below the study's `data` folder")
     layout: dict[str, Any] = Field(description="type: a module of tasks/layouts; the rest are its options")
@@ -103,6 +106,11 @@ class Card(Model):
             raise ValueError("ignore and layout.masks.ignore are both given; keep one")
         rest = {key: value for key, value in data.items() if key != "ignore"}
         return {**rest, "layout": {**layout, "masks": {**masks, "ignore": data["ignore"]}}}
+
+    @field_validator("collection", mode="before")
+    @classmethod
+    def _one_collection(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("classes")
     @classmethod

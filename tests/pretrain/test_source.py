@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from raysweep.errors import WorkError
-from raysweep.pretrain.source import SourceInput, write_sources
+from raysweep.pretrain.source import SourceInput, read_sources, write_sources
 from raysweep.storage import Storage
 from raysweep.tasks.card import Card
 from raysweep.tasks.examine import Examined
@@ -56,10 +56,11 @@ def test_workers_find_what_is_allowed_without_the_data(task: Task, labelled: Sou
 def test_seen_is_what_was_allowed_and_could_be_read(task: Task, labelled: SourceInput, tmp_path: Path) -> None:
     folder = Storage.open(tmp_path / "checkpoint")
     for fold in folds(task, 0):
-        write_sources(folder, [replace(labelled, fold=fold.index)], parent=None, split_seed=0)
+        write_sources(folder, [replace(labelled, fold=fold.index)], labels=True, parent=None, split_seed=0)
         expected = [task.samples[i] for i in fold.train if i]
         assert _seen(folder) == [
-            {"source": "toy", "id": s.id, "unit": s.unit, "hash": f"7-{int(s.id[:2])}"} for s in expected
+            {"source": "toy", "id": s.id, "unit": s.unit, "hash": f"7-{int(s.id[:2])}", "labels": True}
+            for s in expected
         ]
 
 
@@ -72,19 +73,36 @@ def test_slides_of_the_training_split_and_all_that_the_parent_saw(
                 [("done", "p1", "train"), ("done", None, "train"), ("done", "p3", "test"), ("skipped", "p4", "train")]
             )]  # fmt: skip
     tiled.write_table(pa.Table.from_pylist(rows), "slides.parquet")
+    files = [{"name": "s0", "missing": True}, {"name": "s1", "identity": {"name": "s1.svs", "size": 5, "hash": "ab"}}]
+    tiled.write_json({"inputs": {"slides": files}}, "manifest.json")
     own = [
-        {"source": "tissue", "id": "s0", "unit": "p1", "hash": None},
-        {"source": "tissue", "id": "s1", "unit": None, "hash": None},
+        {"source": "tissue", "id": "s0", "unit": "p1", "hash": None, "labels": True},
+        {"source": "tissue", "id": "s1", "unit": None, "hash": "5-ab", "labels": True},
     ]
     parent, child, grandchild = (Storage.open(tmp_path / name) for name in ("parent", "child", "grandchild"))
-    write_sources(parent, [SourceInput("tissue", tiled)], parent=Storage.open(tmp_path / "random"), split_seed=0)
+    write_sources(
+        parent, [SourceInput("tissue", tiled)], labels=True, parent=Storage.open(tmp_path / "random"), split_seed=0
+    )
     assert _seen(parent) == own
     plain = make_set(20)  # its slide table has neither patients nor splits
-    write_sources(child, [SourceInput(plain.root, plain), SourceInput("tissue", tiled)], parent=parent, split_seed=0)
+    write_sources(
+        child, [SourceInput(plain.root, plain), SourceInput("tissue", tiled)], labels=False, parent=parent, split_seed=0
+    )
     name = plain.root.rpartition("/")[2]
-    others = [{"source": name, "id": f"s{i}", "unit": None, "hash": None} for i in range(4)]
-    assert _seen(child) == sorted([*own, *others], key=lambda row: (row["source"], row["id"]))
-    write_sources(grandchild, [labelled], parent=child, split_seed=0)
+    others = [{"source": name, "id": f"s{i}", "unit": None, "hash": None, "labels": False} for i in range(4)]
+    again = [row | {"labels": False} for row in own]  # seen twice: by a method with labels and by one without
+    expected = sorted([*again, *own, *others], key=lambda row: (row["source"], row["id"]))
+    assert _seen(child) == expected
+    write_sources(grandchild, [labelled], labels=False, parent=child, split_seed=0)
     assert len(_seen(grandchild)) == 11 + len(_seen(child))
     assert [row for row in _seen(grandchild) if row["source"] != "toy"] == _seen(child)
     assert str(tmp_path) not in str(_seen(grandchild))
+
+
+def test_a_list_of_an_earlier_version_does_not_tell_of_labels(labelled: SourceInput, tmp_path: Path) -> None:
+    parent, child = Storage.open(tmp_path / "parent"), Storage.open(tmp_path / "child")
+    write_sources(parent, [labelled], labels=True, parent=None, split_seed=0)
+    parent.write_table(parent.read_table("sources.parquet").drop_columns("labels"), "sources.parquet")
+    write_sources(child, [], labels=False, parent=parent, split_seed=0)
+    assert read_sources(child).equals(read_sources(parent))
+    assert set(read_sources(child)["labels"].to_pylist()) == {None}

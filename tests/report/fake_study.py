@@ -13,6 +13,7 @@ from PIL import Image
 
 from raysweep.randomness import generator
 from raysweep.report.cells import CellRef, RepeatRef
+from raysweep.report.seen import Seen
 from raysweep.report.spec import CompareSpec
 from raysweep.storage import MANIFEST, Storage
 from raysweep.transfer.metrics import per_class, score
@@ -91,12 +92,13 @@ def write_cell(home: Storage, cell: CellRef, tables: list, *, pretrainings: int 
 def make_cell(
     home: Storage, checkpoint: str, task: str, kind: str, protocol: str, fraction: float, *, repeats: int = 3,
     status: str = "done", reason: str = "", unit: str | None = None, metrics: tuple[str, ...] = (),
+    seen: tuple[Seen, ...] = (),
 ) -> CellRef:  # fmt: skip
     path = f"cells/{checkpoint}/{task}/{protocol}/{fraction:g}"
     own = ("dice",) if kind == "segmentation" else ("balanced_accuracy",)
     refs = [RepeatRef(i, home.at(f"{path}/0a1b2c3d/{i}"), f"{path}/0a1b2c3d/{i}", status, reason)
             for i in range(repeats)]  # fmt: skip
-    return CellRef(path, checkpoint, task, kind, protocol, fraction, metrics or own, tuple(refs), unit)
+    return CellRef(path, checkpoint, task, kind, protocol, fraction, metrics or own, tuple(refs), unit, seen)
 
 
 def with_status(cell: CellRef, status: str, reason: str = "") -> CellRef:

@@ -9,6 +9,7 @@ from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.costs import read_costs
 from raysweep.report.paths import paths_table
 from raysweep.report.rows import read_rows
+from raysweep.report.seen import IMAGES, LABELS, NONE, UNKNOWN, Seen
 from raysweep.report.slides import MOST_OVERLAYS, read_slides
 from raysweep.storage import Storage
 
@@ -42,12 +43,18 @@ def test_a_damaged_slide_table_or_overlay_is_survived(home):
 def test_checkpoints_say_where_they_come_from(home):
     first = {"backbone": "resnet50", "init": "timm:resnet50.tv_in1k"}
     write_checkpoint(home.at("a"), init="checkpoint:ffff", method="simclr", patches="1a2b3c4d5e", epochs=40, mpp=0.5,
-                     licence="MIT", parents=[first], sources=["u001", "u002", "s9"])  # fmt: skip
+                     licence="MIT", parents=[first], sources=["s9"])  # fmt: skip
     home.at("c").write_bytes(b"\x00", "backbone.safetensors")
     home.at("c").write_bytes(b"{}", "manifest.json")
+    seen = (Seen("glands", LABELS, "2 of 3 test patients are in tissue: u1, u2"),)
+    cells = [
+        make_cell(home, "ours", "glands", "segmentation", "finetune", fraction, seen=seen) for fraction in (0.1, 1)
+    ]
+    silent = [Seen("glands", UNKNOWN, "it is not said"), Seen("a", NONE), Seen("b", IMAGES, "all"), Seen("c", NONE)]
+    cells += [make_cell(home, "none", s.test_set, "classification", "finetune", 1.0, seen=(s,)) for s in silent]
     table, leaks = checkpoint_table(
         {"ours": [home.at("a"), home.at("missing")], "none": [home.at("missing")], "broken": [home.at("c")]},
-        {"glands": frozenset({"u000", "u001", "u002"})},
+        cells,
     )
     ours, none, broken = (dict(zip(table.headers, row, strict=True)) for row in table.rows)
     assert ours["lineage"] == "timm:resnet50.tv_in1k → simclr on 1a2b3c4d"
@@ -55,8 +62,13 @@ def test_checkpoints_say_where_they_come_from(home):
     assert ours["status"] == "not finished (1 of 2)"
     assert none["status"] == "not finished"
     assert "not a file written by raysweep" in broken["status"]
-    assert len(leaks) == 1
-    assert "ours was pretrained on test units of glands: u001, u002." in leaks[0]
+    assert ours["seen"] == "labels seen: glands (2 of 3 test patients are in tissue: u1, u2)"
+    assert none["seen"] == "images seen unlabelled: b (all); unknown: glands (it is not said); none found: a, c"
+    assert broken["seen"] == ""
+    assert leaks == [
+        "ours was taught with labels of glands (2 of 3 test patients are in tissue: u1, u2): its values there are not "
+        "those of unseen patients."
+    ]
 
 
 def test_what_a_file_was_allowed_to_lack_is_said(home):
@@ -67,7 +79,7 @@ def test_what_a_file_was_allowed_to_lack_is_said(home):
     }.items():
         write_checkpoint(home.at(name), allow_missing=["*"])
         home.at(name).write_json({"fingerprint": "0", "counts": counts}, "manifest.json")
-    _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, {})
+    _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, [])
     assert said == [
         "2 parameters of lacks were not in its file (allow_missing): norm.weight, norm.bias.",
         "7 parameters in the file of more were left out (allow_missing): blocks.0.x, blocks.1.x, blocks.2.x, "

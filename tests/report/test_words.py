@@ -16,7 +16,7 @@ def comparison(checkpoint: str, word: str, task: str = "glands", fraction: float
 
 
 def asked(comparisons, *, baseline="imagenet", checkpoints=("imagenet", "a", "b"), finished=4):
-    findings = Findings(baseline, {}, comparisons, {})
+    findings = Findings(baseline, {}, comparisons)
     return answer(findings, protocol="finetune", checkpoints=checkpoints, finished=finished, planned=9)
 
 
@@ -30,7 +30,7 @@ def test_headline_names_what_is_better_and_worse():
 
 
 def test_a_comparison_that_was_changed_later_is_called_exploratory():
-    findings = Findings("imagenet", {}, [comparison("a", "better")], {})
+    findings = Findings("imagenet", {}, [comparison("a", "better")])
     found = answer(
         findings, protocol="finetune", checkpoints=["imagenet", "a"], finished=1, planned=1, exploratory=True
     )

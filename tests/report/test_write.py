@@ -11,6 +11,7 @@ import pytest
 
 from raysweep.errors import RequestError
 from raysweep.report.registration import record
+from raysweep.report.seen import COLLECTION, IMAGES, LABELS, NONE, UNKNOWN, Seen
 from raysweep.report.spec import CompareSpec, Primary
 from raysweep.report.summary import summary_rows
 from raysweep.report.write import write_report
@@ -113,7 +114,8 @@ def test_equal_inputs_give_equal_bytes(study, written):
 
 def test_results_hold_every_final_in_a_fixed_order(study, written):
     results = study.folder.read_table("results.parquet")
-    assert results.schema.names == RESULT_SCHEMA.names
+    assert results.schema.names == [*RESULT_SCHEMA.names, "seen"]
+    assert set(results["seen"].to_pylist()) == {""}
     assert results.num_rows == 3 * len(study.cells)
     assert set(results["repeat"].to_pylist()) == {0, 1, 2}
     keys = list(
@@ -278,6 +280,51 @@ def test_long_tables_are_cut_on_the_page_alone(tmp_path):
     assert "grid-69" in study.folder.read_bytes("report", "tables", "main.csv").decode()
     assert len(page) < 400_000
     assert "the 11 highest of 70" in reader.text
+
+
+def test_what_weights_have_seen_is_marked_at_every_number(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), protocols=("finetune",))
+    words = {"simclr": IMAGES, "random": NONE, "retrained": UNKNOWN}
+    study.cells = [
+        replace(c, seen=(Seen(c.task, words[c.checkpoint], "why"),))
+        if c.checkpoint in words and c.task == "tissue" else c
+        for c in study.cells
+    ]  # fmt: skip
+    page, reader = page_of(study)
+    tables = study.folder.at("report", "tables")
+    for name, column in (("main", "100 %"), ("results", "seen"), ("differences", "seen"), ("per_class", "seen")):
+        rows = list(csv.DictReader(io.StringIO(tables.read_bytes(f"{name}.csv").decode())))
+        marked = [row for row in rows if row["checkpoint"] == "simclr" and row["task"] == "tissue"]
+        assert marked
+        assert all("†" in row[column] or row[column] == IMAGES for row in marked)
+        assert not any("†" in row[column] or row[column] == IMAGES for row in rows if row not in marked)
+    assert r"$\dagger$" in tables.read_bytes("main.tex").decode()
+    results = study.folder.read_table("results.parquet").to_pylist()
+    assert {row["seen"] for row in results if row["task"] == "tissue"} == {"", *words.values()}
+    assert {row["seen"] for row in results if row["task"] == "glands"} == {""}
+    line = "† images seen unlabelled: the checkpoint was pretrained on images of tested patients, without their labels."
+    assert reader.text.count(line) == 2, "with the answer and with the values"
+    answer, differences, values = (
+        reader.text.index("Better than"),
+        reader.text.index("Same test"),
+        page.index('"values"'),
+    )
+    assert "†" in reader.text[answer:differences].partition("In brackets")[0]
+    assert "†" in page[page.index('id="differences"') : values]
+    assert "†" in page[values : page.index("images seen unlabelled", values)]
+    assert "why" in reader.text[reader.text.index("lineage") :]
+
+
+def test_a_baseline_that_has_seen_marks_every_difference(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), tasks=("tissue",), protocols=("finetune",))
+    words = {"imagenet": LABELS, "simclr": COLLECTION}
+    study.cells = [replace(c, seen=(Seen(c.task, words.get(c.checkpoint, NONE), "2 of 4"),)) for c in study.cells]
+    page, reader = page_of(study)
+    differences = page[page.index('id="differences"') : page.index('id="values"')]
+    assert re.findall(r"[+−]0\.\d{3}(\W+)<small>", differences) == ["‡", "§‡", "‡"]
+    top = reader.text[: reader.text.index("Differences to")]
+    assert "imagenet was taught with labels of tissue (2 of 4): its values there are not those of unseen" in top
+    assert top.index("‡ labels seen") < top.index("§ same collection")
 
 
 def test_summary_is_the_main_table_with_verdicts(study, written):
