@@ -9,7 +9,7 @@ import pyarrow as pa
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.storage import Storage
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.spec import Select
 
 
@@ -39,7 +39,7 @@ class Job:
     seed: int
     threads: int = 1  # CPU threads; results are the same to the bit for the same number
     gpu: bool = False
-    decoder: Choice = "unet"  # of segmentation: a name, or {type: name, option: value}
+    decoder: DecoderChoice = "unet"  # of segmentation: a name, or {type: name, option: value}
     features: Storage | None = None  # folder written by compute_features; frozen protocols only
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
-from raysweep.transfer.decoders import Choice, check_name
+from raysweep.transfer.decoders import DecoderChoice, check_name
 
 Select = Literal["val_metric", "val_loss", "last"]
 Sampler = Literal["tpe", "random", "grid", "qmc", "cmaes", "gp"]
@@ -47,7 +47,7 @@ class TransferSpec(Model):
         description="search spaces by name (such as finetune_classification) that replace the shipped ones; or the "
         "name of another one that ships, such as mormont2020",
     )
-    decoder: Choice = Field(
+    decoder: DecoderChoice = Field(
         "auto",
         description="of segmentation: a name, or {type: name, option: value}; auto: unet where every checkpoint has a "
         "pyramid of features, else light for all: a task has one decoder",
@@ -63,7 +63,7 @@ class TransferSpec(Model):
 
     @field_validator("decoder")
     @classmethod
-    def _known(cls, value: Choice) -> Choice:
+    def _known(cls, value: DecoderChoice) -> DecoderChoice:
         if value != "auto":
             try:
                 check_name(value)
