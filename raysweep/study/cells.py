@@ -18,7 +18,7 @@ from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.sampler import trials_of
 from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.features import features_inputs
 from raysweep.transfer.protocol import get_protocol
 
@@ -37,7 +37,7 @@ def plan_cells(
     home: Storage,
     checkpoints: dict[str, CheckpointPlan],
     tasks: dict[str, TaskPlan],
-    decoders: Mapping[str, Choice],
+    decoders: Mapping[str, DecoderChoice],
 ) -> tuple[list[Cell], list[FeaturesPlan]]:
     """Every cell with its repeats, and every set of features that they need, each once.
 
@@ -59,7 +59,11 @@ def plan_cells(
 
 class _Planner:
     def __init__(
-        self, file: StudyFile, home: Storage, decoders: Mapping[str, Choice], checkpoints: dict[str, CheckpointPlan]
+        self,
+        file: StudyFile,
+        home: Storage,
+        decoders: Mapping[str, DecoderChoice],
+        checkpoints: dict[str, CheckpointPlan],
     ) -> None:
         self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
         self._checkpoints = checkpoints

@@ -11,7 +11,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.study.checkpoints import CheckpointPlan
 from raysweep.study.remembered import Remembered
 from raysweep.study.tasks import TaskPlan
-from raysweep.transfer.decoders import Choice, plain
+from raysweep.transfer.decoders import DecoderChoice, plain
 from raysweep.transfer.spec import TransferSpec
 
 _AUTO = ("unet", "light")  # the first where every checkpoint has a pyramid of features, else the second for all
@@ -22,7 +22,7 @@ _FORMAT = 1  # raise it when the same network may fit where it did not, or the o
 class Fits:
     """What the dry runs of a study have shown."""
 
-    decoders: dict[str, Choice]  # of each segmentation task, the same for every checkpoint
+    decoders: dict[str, DecoderChoice]  # of each segmentation task, the same for every checkpoint
     px: dict[tuple[str, str], int]  # edge at which a (checkpoint, task) is seen, in pixels
 
 
@@ -39,7 +39,7 @@ def check_fits(
     try:
         for name, plan in tasks.items():
             card = plan.task.card
-            decoder: Choice = ""
+            decoder: DecoderChoice = ""
             if card.kind == "segmentation":
                 decoder = decoders[name] = _decoder(transfer, fitting, card.px)
             for checkpoint in checkpoints:
@@ -57,7 +57,7 @@ class _Fitting:
         self._built = {name: _architecture(plan, checkpoints) for name, plan in checkpoints.items()}
         self.remembered = Remembered("dry_runs", _FORMAT)
 
-    def of(self, checkpoint: str, kind: str, px: int, decoder: Choice) -> tuple[int, str]:
+    def of(self, checkpoint: str, kind: str, px: int, decoder: DecoderChoice) -> tuple[int, str]:
         """The edge at which pictures are seen, or why it does not fit."""
         backbone, arguments, pool = self._built[checkpoint]
         question = {"backbone": backbone, "arguments": arguments, "pool": pool, "kind": kind, "px": px,
@@ -73,11 +73,11 @@ class _Fitting:
             self.remembered.keep(question, known)
         return int(known[0]), str(known[1])
 
-    def all_fit(self, kind: str, px: int, decoder: Choice) -> bool:
+    def all_fit(self, kind: str, px: int, decoder: DecoderChoice) -> bool:
         return not any(self.of(checkpoint, kind, px, decoder)[1] for checkpoint in self._built)
 
 
-def _decoder(transfer: TransferSpec, fitting: _Fitting, px: int) -> Choice:
+def _decoder(transfer: TransferSpec, fitting: _Fitting, px: int) -> DecoderChoice:
     if transfer.decoder != "auto":
         try:
             return plain(transfer.decoder)

@@ -13,7 +13,7 @@ from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
 from raysweep.tasks.splits import folds
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
 
@@ -69,7 +69,7 @@ def _fits(graph: Graph) -> list[str]:
     return found
 
 
-def _said(decoder: Choice) -> str:
+def _said(decoder: DecoderChoice) -> str:
     if isinstance(decoder, str):
         return decoder
     options = ", ".join(f"{key}: {value}" for key, value in decoder.items() if key != "type")

@@ -6,7 +6,7 @@ from typing import Any
 
 from raysweep.storage import Artefact, Storage
 from raysweep.transfer import schema
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
@@ -49,7 +49,7 @@ class Cell:
     fraction: float
     space: dict[str, Any]  # what `load_space` returned
     repeats: tuple[Repeat, ...]
-    decoder: Choice | None = None  # of a segmentation task
+    decoder: DecoderChoice | None = None  # of a segmentation task
     adaptation: str = ""  # what of the backbone is trained; empty: what the protocol always does
 
     @property
@@ -74,7 +74,7 @@ def repeat_inputs(
     fraction: float,
     space: dict[str, Any],
     seed: int,
-    decoder: Choice | None = None,
+    decoder: DecoderChoice | None = None,
     adaptation: str = "",
 ) -> dict[str, Any]:
     """What the fingerprint of a repeat covers, apart from its number.

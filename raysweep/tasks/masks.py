@@ -50,10 +50,10 @@ class MaskOptions(Model):
         Raises WorkError for a value that means nothing, and for a mask to binarise whose values are no instances.
         """
         if self.binarise:
-            ids = (mask > 0).astype(np.uint8)
-            ids[np.isin(mask, self.ignore)] = IGNORED
-            _check_instances(np.where(ids == IGNORED, 0, mask))
-            return ids
+            binary = (mask > 0).astype(np.uint8)
+            binary[np.isin(mask, self.ignore)] = IGNORED
+            _check_instances(np.where(binary == IGNORED, 0, mask))
+            return binary
         known = {value: classes.index(name) for value, name in self.values.items()}
         if not known:
             known = {value: value for value in range(len(classes))}

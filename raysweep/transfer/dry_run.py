@@ -8,14 +8,14 @@ import torch
 from raysweep.backbones.create import create_backbone
 from raysweep.backbones.given import Pool
 from raysweep.errors import RequestError, reason_of
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.network import assemble
 
 _CLASSES = 2  # how many there are changes nothing of what fits
 
 
 def dry_run(
-    backbone: str, kind: str, *, arguments: Mapping[str, Any], pool: Pool | None, px: int, decoder: Choice
+    backbone: str, kind: str, *, arguments: Mapping[str, Any], pool: Pool | None, px: int, decoder: DecoderChoice
 ) -> int:
     """The edge in pixels at which a backbone would see a task of a kind; no weights are made or read.
 

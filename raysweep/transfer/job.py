@@ -10,7 +10,7 @@ import pyarrow as pa
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.storage import Storage
-from raysweep.transfer.decoders import Choice as DecoderChoice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.spec import Adapt, Select
 
 if TYPE_CHECKING:

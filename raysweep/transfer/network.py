@@ -12,7 +12,7 @@ from raysweep.errors import RequestError
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 from raysweep.transfer.decoder import Decoder, resized
-from raysweep.transfer.decoders import Choice, find_decoder
+from raysweep.transfer.decoders import DecoderChoice, find_decoder
 from raysweep.transfer.feature_maps import FeatureMaps, feature_maps
 from raysweep.transfer.own_px import output_on_meta, own_px, seen_at
 
@@ -64,7 +64,14 @@ class Segmenter(Network):
 
 
 def build_network(
-    checkpoint: Storage, kind: str, *, n_classes: int, px: int, dropout: float, seed: int, decoder: Choice = "unet"
+    checkpoint: Storage,
+    kind: str,
+    *,
+    n_classes: int,
+    px: int,
+    dropout: float,
+    seed: int,
+    decoder: DecoderChoice = "unet",
 ) -> tuple[Network, CheckpointInfo]:
     """The network for a kind of task, its backbone from the checkpoint to the bit, its head drawn from the seed.
 
@@ -85,7 +92,7 @@ def build_network(
 
 def assemble(
     backbone: nn.Module, kind: str, *, name: str, arguments: Mapping[str, Any], n_classes: int, px: int,
-    dropout: float, decoder: Choice,
+    dropout: float, decoder: DecoderChoice,
 ) -> Network:  # fmt: skip
     """A backbone (in evaluation mode, with timm's name and the arguments it was built with) under a new head.
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.transfer.budget import auto_steps
-from raysweep.transfer.decoders import Choice, check_name
+from raysweep.transfer.decoders import DecoderChoice, check_name
 
 Adapt = Literal["auto", "full", "lora"]
 Select = Literal["val_metric", "val_loss", "last"]
@@ -65,7 +65,7 @@ class TransferSpec(Model):
         description="search spaces by name (such as finetune_classification) that replace the shipped ones; or the "
         "name of another one that ships, such as mormont2020",
     )
-    decoder: Choice = Field(
+    decoder: DecoderChoice = Field(
         "auto",
         description="of segmentation: a name, or {type: name, option: value}; auto: unet where every checkpoint has a "
         "pyramid of features, else light for all: a task has one decoder",
@@ -95,7 +95,7 @@ class TransferSpec(Model):
 
     @field_validator("decoder")
     @classmethod
-    def _known(cls, value: Choice) -> Choice:
+    def _known(cls, value: DecoderChoice) -> DecoderChoice:
         if value != "auto":
             try:
                 check_name(value)

@@ -14,7 +14,7 @@ from raysweep.study.fits import Fits, check_fits
 from raysweep.study.model import Study
 from raysweep.study.tasks import TaskPlan
 from raysweep.transfer import dry_run
-from raysweep.transfer.decoders import Choice
+from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.spec import TransferSpec
 from tests.transfer.tiny import make_task
 
@@ -29,7 +29,7 @@ def _plans(folder: Path, checkpoints: dict) -> dict[str, CheckpointPlan]:
     return plan_checkpoints(study, Storage.open(folder / "s"), {}, {}, {}, folder)
 
 
-def _fits(folder: Path, checkpoints: dict, *, px: int = 40, decoder: Choice = "auto") -> Fits:
+def _fits(folder: Path, checkpoints: dict, *, px: int = 40, decoder: DecoderChoice = "auto") -> Fits:
     """Of a task `grade` (classification) and a task `glands` (segmentation)."""
     tasks = {}
     for name, kind in (("grade", "classification"), ("glands", "segmentation")):

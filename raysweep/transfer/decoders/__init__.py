@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from raysweep.model import Model
     from raysweep.transfer.decoder import Decoder
 
-Choice = str | dict[str, Any]  # a decoder's name, or {type: name, option: value}
+DecoderChoice = str | dict[str, Any]  # a decoder's name, or {type: name, option: value}
 
 _decoders: dict[str, "type[Decoder]"] = {}
 
@@ -32,7 +32,7 @@ def decoder_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def check_name(choice: Choice) -> str:
+def check_name(choice: DecoderChoice) -> str:
     """The name in a choice. Raises RequestError, with the nearest names, when there is no such decoder; light."""
     name = choice if isinstance(choice, str) else choice.get("type")
     known = decoder_names()
@@ -44,7 +44,7 @@ def check_name(choice: Choice) -> str:
     return str(name)
 
 
-def find_decoder(choice: Choice) -> "tuple[type[Decoder], Model]":
+def find_decoder(choice: DecoderChoice) -> "tuple[type[Decoder], Model]":
     """A decoder and its options. Raises RequestError for an unknown name, or options that it cannot have."""
     name = check_name(choice)
     importlib.import_module(f"{__name__}.{name}")
@@ -62,7 +62,7 @@ def find_decoder(choice: Choice) -> "tuple[type[Decoder], Model]":
         raise RequestError(f"decoder.{key}: {message} (given: {first['input']!r}, decoder {name})") from error
 
 
-def plain(choice: Choice) -> Choice:
+def plain(choice: DecoderChoice) -> DecoderChoice:
     """The shortest way to say a choice: options that are at their default change nothing and are left out.
 
     Raises RequestError as `find_decoder`.
