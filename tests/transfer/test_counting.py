@@ -9,12 +9,12 @@ from PIL import Image
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.tasks.card import Card, Objects
+from raysweep.tasks.masks import IGNORED
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 from raysweep.transfer.counting import MaskCounts, check_objects, predicted_objects
 from raysweep.transfer.metrics import per_class, score
-from raysweep.transfer.metrics.pixels import IGNORED
 from raysweep.transfer.schema import SEGMENTATION_PREDICTIONS, predictions_schema
 
 NUMBERS = [

@@ -8,8 +8,9 @@ import torchmetrics.functional.classification as tm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysweep.tasks.masks import IGNORED
 from raysweep.transfer.metrics import per_class, score
-from raysweep.transfer.metrics.pixels import IGNORED, count_pixels
+from raysweep.transfer.metrics.pixels import count_pixels
 from tests.transfer.metrics.tables import random_segmented, segmented
 
 KIND = "segmentation"
