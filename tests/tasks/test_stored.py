@@ -112,7 +112,7 @@ def test_a_turned_picture_is_stored_upright(tmp_path, name):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = _save(tmp_path / name, "RGB", exif=exif)
-    size, [picture] = stored_pictures(path, 64)
+    size, [picture] = stored_pictures(Reader(None, path.parent), path.name, 64)
     assert size == (picture.width, picture.height) == (30, 40)
     assert picture.data.startswith(b"\x89PNG")
     assert np.array_equal(decode(picture.data), np.asarray(load_image(path)))

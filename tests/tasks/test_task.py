@@ -157,7 +157,7 @@ def test_what_an_older_program_found_is_looked_at_again(data, make_card, tmp_pat
     table = folder.read_table("index.parquet")
     folder.write_table(table.drop_columns("look"), "index.parquet")
     known = Task.load(folder, data)
-    monkeypatch.setattr("raysweep.tasks.examine.load_image", lambda path: (_ for _ in ()).throw(OSError("new rule")))
+    monkeypatch.setattr("raysweep.tasks.reader.load_image", lambda path: (_ for _ in ()).throw(OSError("new rule")))
     with pytest.raises(RequestError, match="new rule"):
         index_task(make_card(), data, known=known)
 

@@ -61,7 +61,7 @@ def root(tmp_path):
 
 
 def test_patches_are_samples_with_their_labels_units_and_splits(root, make_card):
-    task = index_task(card_of(make_card, root), root.parent)
+    task = index_task(card_of(make_card, root), Path(root).parent)
     assert len(task.samples) == N
     sample = task.samples[129]
     assert (sample.id, sample.label, sample.unit, sample.split) == ("s1/129-1032", 0, "p0", "train")
@@ -70,14 +70,14 @@ def test_patches_are_samples_with_their_labels_units_and_splits(root, make_card)
     assert len({seen.identity for seen in task.examined}) == N
     size, [picture] = stored_pictures(task.reader, sample.image, 8)
     assert (size, picture.data) == ((8, 8), png(np.full((8, 8, 3), 129, np.uint8)))
-    by_slide = index_task(card_of(make_card, root, unit="slide", splits="holdout"), root.parent)
+    by_slide = index_task(card_of(make_card, root, unit="slide", splits="holdout"), Path(root).parent)
     assert {s.unit for s in by_slide.samples} == {"s0", "s1", "s2", "s3"}
-    by_patch = index_task(card_of(make_card, root, unit="image", splits="holdout"), root.parent)
+    by_patch = index_task(card_of(make_card, root, unit="image", splits="holdout"), Path(root).parent)
     assert len({s.unit for s in by_patch.samples}) == N
 
 
 def test_masks_of_patches_are_class_ids(root, make_card):
-    task = index_task(card_of(make_card, root, "segmentation"), root.parent)
+    task = index_task(card_of(make_card, root, "segmentation"), Path(root).parent)
     assert task.samples[0].present == (0, 1)
     np.testing.assert_array_equal(read_sample(task, 130)[1], mask_of(130))
 
@@ -85,18 +85,19 @@ def test_masks_of_patches_are_class_ids(root, make_card):
 def test_a_class_can_be_left_out_and_patches_without_a_label_skipped(tmp_path, make_card):
     root = write_set(tmp_path / "set", label=lambda i: None if i % 5 == 0 else i % 2)
     with pytest.raises(RequestError, match=r"layout\.unlabelled: the patch of s0 at 0, 0 has no label; set it to skip"):
-        index_task(card_of(make_card, root), tmp_path)
-    task = index_task(card_of(make_card, root, unlabelled="skip"), tmp_path)
+        index_task(card_of(make_card, root), Path(root).parent)
+    task = index_task(card_of(make_card, root, unlabelled="skip"), Path(root).parent)
     assert len(task.samples) == N - N // 5
     card = card_of(make_card, root, unlabelled="skip", labels={"tumor": None, "normal": "a"})
     with pytest.raises(RequestError, match="no image of class b"):
-        index_task(card, tmp_path)
+        index_task(card, Path(root).parent)
 
 
 def test_sets_that_do_not_fit_are_refused(root, tmp_path, make_card):
     def says(what, **keys):
         with pytest.raises(RequestError, match=what):
-            index_task(card_of(make_card, keys.pop("root", root), **keys), tmp_path)
+            folder = Path(keys.pop("root", root))
+            index_task(card_of(make_card, folder, **keys), folder.parent)
 
     says("mpp: the patches have 0.5 um per pixel, not 0.25", mpp=0.25)
     says("'normal' is none of the classes a, b", labels={"tumor": "b"})
@@ -109,6 +110,6 @@ def test_sets_that_do_not_fit_are_refused(root, tmp_path, make_card):
 
 def test_patches_without_a_mask_are_left_out_and_said(tmp_path, make_card):
     root = write_set(tmp_path / "set", mask=lambda i: None if i == 7 else png(mask_of(i)))
-    task = index_task(card_of(make_card, root, "segmentation"), tmp_path)
+    task = index_task(card_of(make_card, root, "segmentation"), Path(root).parent)
     [(name, reason)] = task.excluded
     assert (name, "the patch has no mask" in reason) == ("s3/7-56", True)
