@@ -50,3 +50,20 @@ def generator(*parts: Part) -> np.random.Generator:
 def torch_seed(*parts: Part) -> int:
     """A seed for `torch.manual_seed` and libraries that take one, in [0, 2**31)."""
     return stable_hash(*parts) >> 33
+
+
+class Names:
+    """Strings that are hashed for many streams: `stable_hash(*parts, name)` of all, or of some, at once."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._ends = [_canonical([name]) for name in names]
+
+    def hashes(self, parts: Iterable[Part], indices: np.ndarray | None = None) -> np.ndarray:
+        """uint64 (n,), in the order of `indices`; of all names where none are given."""
+        begun = hashlib.blake2b(_canonical(parts), digest_size=8)
+        out = []
+        for end in self._ends if indices is None else map(self._ends.__getitem__, indices.tolist()):
+            digest = begun.copy()
+            digest.update(end)
+            out.append(digest.digest())
+        return np.frombuffer(b"".join(out), dtype=">u8").astype(np.uint64)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.randomness import generator, stable_hash, torch_seed
+from raysweep.randomness import Names, generator, stable_hash, torch_seed
 
 _part = st.integers() | st.text() | st.binary() | st.floats(allow_nan=False)
 
@@ -47,3 +47,11 @@ def test_a_boolean_is_refused() -> None:
 @given(st.integers(0, 10**6))
 def test_torch_seeds_fit(seed: int) -> None:
     assert 0 <= torch_seed(seed, "x") < 2**31
+
+
+def test_many_names_have_the_hashes_that_each_would_have():
+    names, parts = ["a", "ö", "", "a/b.png"], (3, "unit", 0.5)
+    wanted = [stable_hash(*parts, name) for name in names]
+    assert Names(names).hashes(parts).tolist() == wanted
+    assert Names(names).hashes(parts, np.array([3, 1])).tolist() == [wanted[3], wanted[1]]
+    assert Names(names).hashes(parts, np.array([], dtype=int)).shape == (0,)

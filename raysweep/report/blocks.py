@@ -14,7 +14,7 @@ from raysweep.report.tables import metric_words, number, p_value
 
 MOST_SERIES = 12  # checkpoints in one figure
 MOST_LINES = 40  # rows of one figure
-_UNITS = {"patient": "patients", "slide": "slides", "image": "images"}
+_UNITS = {"patient": "patients", "slide": "slides", "image": "images", "site": "sites"}
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class _Planner:
         """Only a family has a member for each fold; other checkpoints see the whole of a set without official split."""
         for name in [] if spec.leave_out or spec.join else spec.sources:
             source = self._sources.get(name)
-            if name not in self._patch_sets and source and source.tested and source.task.card.splits.type != "given":
+            if name not in self._patch_sets and source and source.tested and not source.task.card.splits.fixed:
                 raise RequestError(
                     f"patches: {name} is a task of this study without an official split, so the images that test a "
                     "checkpoint would be seen by it; set leave_out: each or join: target"

@@ -12,7 +12,7 @@ from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study
 from raysweep.tasks.card import Card
 from raysweep.tasks.cards import card_names, load_card
-from raysweep.tasks.fractions import draw_fraction
+from raysweep.tasks.fractions import Draws
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
@@ -51,10 +51,10 @@ def plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
     task, artefact = find_task(card, study, home)
     transfer, divisions = study.transfer, folds(task, study.seed)
     for fold in divisions:
-        for fraction in transfer.fractions:
-            for repeat in range(transfer.repeats):
-                draw_fraction(task, fold, fraction=fraction, fraction_of=transfer.fraction_of, val=transfer.val,
-                              draw=repeat, seed=study.seed)  # fmt: skip
+        for repeat in range(transfer.repeats):
+            draws = Draws(task, fold, fraction_of=transfer.fraction_of, draw=repeat, seed=study.seed)
+            for fraction in transfer.fractions:
+                draws.at(fraction, transfer.val)
     return TaskPlan(task, artefact, len(divisions))
 
 

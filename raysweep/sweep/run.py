@@ -27,7 +27,7 @@ from raysweep.sweep.searcher import CellSearcher
 from raysweep.sweep.state import FAILED
 from raysweep.sweep.trial import Bench, TransferTrial
 from raysweep.tasks.card import Card
-from raysweep.tasks.fractions import draw_fraction
+from raysweep.tasks.fractions import Draws
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.node_cache import remove_unused
@@ -150,6 +150,7 @@ class _Opener:
         self._transfer, self._seed, self._data = transfer, seed, data
         self.tasks: dict[str, tuple[Task, list[Fold]]] = {}  # by task folder
         self._sizes: dict[tuple, DrawSizes] = {}
+        self._draws: dict[tuple, Draws] = {}  # of one repeat: they are opened repeat by repeat
         self._first: dict[int, list[Lane]] = {}  # with `search: once`, repeat 0's by cell
 
     def lanes(self, cell: Cell, repeat: Repeat) -> list[Lane]:
@@ -171,15 +172,25 @@ class _Opener:
 
     def _lane(self, cell: Cell, repeat: Repeat, fold: Fold, searched_by: Lane | None = None) -> Lane:
         root, transfer = cell.task_folder.root, self._transfer
-        task, divisions = self.tasks[root]
+        divisions = self.tasks[root][1]
         val = 0.0 if cell.frozen else transfer.val
         key = (root, fold.index, cell.fraction, val, repeat.number)
         if key not in self._sizes:
-            d = draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of, val=val,
-                              draw=repeat.number, seed=self._seed)  # fmt: skip
+            d = self._drawing(root, fold, repeat.number).at(cell.fraction, val)
             self._sizes[key] = DrawSizes(d.n_images, d.n_units, len(d.val), d.n_val_units)
         return Lane(cell, repeat, fold.index, len(divisions), transfer, self._seed, sizes=self._sizes[key],
                     searched_by=searched_by)  # fmt: skip
+
+    def _drawing(self, root: str, fold: Fold, number: int) -> Draws:
+        """What all fractions of a repeat's draw share."""
+        if any(key[-1] != number for key in self._draws):
+            self._draws.clear()
+        key = (root, fold.index, number)
+        if key not in self._draws:
+            transfer = self._transfer
+            self._draws[key] = Draws(self.tasks[root][0], fold, fraction_of=transfer.fraction_of,
+                                     draw=number, seed=self._seed)  # fmt: skip
+        return self._draws[key]
 
 
 def _resources(threads: int, at_once: int | None) -> tuple[dict[str, float], int]:

@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from ray import tune
@@ -15,7 +16,7 @@ from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import PARTS
-from raysweep.tasks.fractions import Draw, draw_fraction, part_of
+from raysweep.tasks.fractions import Draw, Draws, part_of
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
@@ -54,7 +55,8 @@ class TransferTrial(tune.Trainable):
         if not bench.gpu:
             keep_memory()
         self._tasks: OrderedDict[Any, tuple[Task, list[Fold]]] = OrderedDict()
-        self._draws: OrderedDict[Any, Draw] = OrderedDict()
+        self._draws: OrderedDict[Any, Draws] = OrderedDict()
+        self._drawn: OrderedDict[Any, Draw] = OrderedDict()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -124,12 +126,14 @@ class TransferTrial(tune.Trainable):
         cell, repeat, transfer, fold_index = self._cell, self._repeat, self._bench.transfer, self._work["fold"]
         task, all_folds = self._task(cell.task_folder)
         fold, share = all_folds[fold_index], 0.0 if cell.frozen else transfer.val
-        drawn = _keep(
-            self._draws,
-            (cell.task_folder.root, fold_index, cell.fraction, share, repeat.number),
-            lambda: draw_fraction(task, fold, fraction=cell.fraction, fraction_of=transfer.fraction_of,
-                                  val=share, draw=repeat.number, seed=self._bench.seed),
-        )  # fmt: skip
+        key = (cell.task_folder.root, fold_index, repeat.number)
+
+        def draw() -> Draw:  # the fractions of a draw share its order
+            make = partial(Draws, task, fold, fraction_of=transfer.fraction_of, draw=repeat.number,
+                           seed=self._bench.seed)  # fmt: skip
+            return _keep(self._draws, key, make).at(cell.fraction, share)
+
+        drawn = _keep(self._drawn, (*key, cell.fraction, share), draw)
         # the same for every checkpoint: they differ in nothing but their weights
         stream = (self._bench.seed, kind, cell.task, cell.protocol, cell.fraction, fold_index, repeat.number,
                   self._work[kind])  # fmt: skip

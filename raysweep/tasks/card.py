@@ -1,8 +1,9 @@
 """A dataset card: everything about a task that does not depend on the study that uses it."""
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from raysweep.model import Model
 
@@ -31,11 +32,44 @@ class Licence(Model):
 
 
 class Splits(Model):
-    """Which units are tested. `given` takes the layout's own split column; the others go by unit."""
+    """Which units are tested: as the set says (given, file, repeated), or drawn by unit (holdout, folds, shares)."""
 
-    type: Literal["given", "holdout", "folds"] = "holdout"
+    type: Literal["given", "file", "holdout", "folds", "shares", "repeated"] = Field(
+        "holdout", description="given: the layout's own split column; file: a table of splits"
+    )
     test: float = Field(0.25, gt=0, lt=1, description="holdout: part of the units that is tested")
     k: int = Field(4, ge=2, description="folds: groups of units, each tested once")
+    shares: list[float] = Field(
+        [0.97, 0.02, 0.01], min_length=3, max_length=3,
+        description="shares: parts of each class's units in train, val and test; the last two are rounded up",
+    )  # fmt: skip
+    draws: int = Field(1, ge=1, description="shares: so many folds, whose val and test units are all different")
+    file: str | None = Field(
+        None, description="file, repeated: a CSV table below the root or beside the card, with a column unit or image"
+    )
+    divisions: list[str] = Field([], description="repeated: the table's columns, one for each division: a fold each")
+    splits: dict[str, str] = Field({}, description="file, repeated: a word of the table -> train | val | test")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Splits":
+        if self.type in ("file", "repeated") and self.file is None:
+            raise ValueError(f"file: {self.type} needs it, the table that says who is on which side")
+        if self.type == "repeated" and (len(self.divisions) < 2 or len(set(self.divisions)) < len(self.divisions)):
+            raise ValueError("divisions: repeated needs two columns of the table at least, each named once")
+        train, val, test = self.shares
+        if abs(sum(self.shares) - 1) > 1e-6 or min(train, test) <= 0 or val < 0:
+            raise ValueError("shares: the parts of train, val and test add up to 1, and only val may be 0")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the set itself says which images are tested."""
+        return self.type in ("given", "file", "repeated")
+
+    def inputs(self) -> dict[str, Any]:
+        """What divisions depend on, beside the sides that samples have of their own."""
+        keys: dict[str, set[str]] = {"holdout": {"test"}, "folds": {"k"}, "shares": {"shares", "draws"}}
+        return self.model_dump(mode="json", include={"type"} | keys.get(self.type, set()))
 
 
 class Objects(Model):
@@ -72,7 +106,7 @@ class Card(Model):
     licence: Licence
     root: str = Field(description="its folder, below the study's `data` folder")
     layout: dict[str, Any] = Field(description="type: a module of tasks/layouts; the rest are its options")
-    unit: Literal["patient", "slide", "image"] = Field(description="what is independent")
+    unit: Literal["patient", "slide", "image", "site"] = Field(description="what is independent")
     splits: Splits = Splits()
     mpp: float | None = Field(None, gt=0, description="um per pixel of the files; none: unknown")
     at_mpp: float | None = Field(None, gt=0, description="um per pixel to work at; default: that of the files")
@@ -81,6 +115,7 @@ class Card(Model):
     objects: Objects = Field(Objects(), description=f"for {', '.join(OBJECT_METRICS)}")
     n_images: int | None = Field(None, description="what the original holds; a different count is refused")
     notes: str = Field("", description="what a reader of results must know")
+    _beside: tuple[Path, ...] = PrivateAttr(())
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +165,17 @@ class Card(Model):
     def metric(self) -> str:
         """The task's own: searches aim at it, and it is compared unless a study names another."""
         return self.metrics[0]
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """Where tables beside the card are looked for. No part of the card: what was read of them is in its task."""
+        return self._beside
+
+    def found_in(self, *folders: Path) -> "Card":
+        """The same card, with the folders that its tables may stand in."""
+        card = self.model_copy()
+        card._beside = folders
+        return card
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> "Card":

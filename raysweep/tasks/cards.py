@@ -21,7 +21,7 @@ def load_card(ref: str | dict[str, Any], folders: list[Path]) -> Card:
     Raises RequestError for an unknown name (with the nearest ones), a file that is no YAML, or a wrong key.
     """
     if isinstance(ref, dict):
-        return parse(Card, ref, f"tasks: card {ref.get('name', '(without a name)')}")
+        return parse(Card, ref, f"tasks: card {ref.get('name', '(without a name)')}").found_in(*map(Path, folders))
     for folder in _places(folders):
         path = folder / f"{ref}.yaml"
         if _NAME.fullmatch(ref) and path.is_file():
@@ -74,4 +74,4 @@ def _read(path: Path) -> Card:
     card = parse(Card, value, str(path))
     if card.name != path.stem:
         raise RequestError(f"{path}: name: the card calls itself {card.name}; name it as its file, {path.stem}")
-    return card
+    return card.found_in(path.parent)

@@ -1,16 +1,15 @@
 """Can a sample be used? Its files are read once: for what they hold, and for what identifies them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from raysweep.errors import WorkError, reason_of
-from raysweep.storage import file_identity
 from raysweep.tasks.card import Card
-from raysweep.tasks.files import UnfitError, load_image, load_mask, raw_size
+from raysweep.tasks.files import UnfitError, raw_size
 from raysweep.tasks.look import look_of
 from raysweep.tasks.masks import IGNORED, MaskOptions
+from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import Sample
 
 
@@ -38,7 +37,7 @@ class Unusable:
 
 
 def examine(
-    sample: Sample, root: Path, card: Card, masks: MaskOptions, *, decode: bool, known: Examined | None = None
+    sample: Sample, reader: Reader, card: Card, masks: MaskOptions, *, decode: bool, known: Examined | None = None
 ) -> Examined | Unusable:
     """What a sample's files hold, or the reason why it cannot be used.
 
@@ -54,31 +53,34 @@ def examine(
 
     try:
         for current in names:
-            facts = (root / current).stat()
-            stamps.append(f"{facts.st_size}-{facts.st_mtime_ns}")
+            stamps.append(reader.stamp(current))
         if known and known.stamp == "+".join(stamps):
             return known
         for current in names:
-            identity = file_identity(root / current)
-            identities.append(f"{identity['size']}-{identity['hash']}")
+            identities.append(reader.identity(current))
         if not decode:
             return Examined("+".join(identities), "", ())
         current = sample.image
-        picture = load_image(root / current)
-        width, height = picture.size
-        look = look_of(picture)
+        look = 0
+        if reader.containers:  # its rows are of one kind: it says their size, and damage is said by who reads them
+            width, height = reader.size(current)
+        else:
+            picture = reader.image(current)
+            width, height = picture.size
+            look = look_of(picture)
         if sample.mask is None:
             return Examined("+".join(identities), "+".join(stamps), (), look)
         current = sample.mask
-        mask = load_mask(root / current)
+        mask = reader.mask(sample)
     except FileNotFoundError:
         return Unusable(f"{subject()} is missing")
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        reason = f"{subject()} cannot be read: {reason_of(error)}".replace(f"{root}/", "")
+        reason = f"{subject()} cannot be read: {reason_of(error)}".replace(f"{reader.root}/", "")
         return Unusable(reason, broken=current == sample.image and not isinstance(error, UnfitError))
     if mask.shape != (height, width):
         own = f"{mask.shape[1]} x {mask.shape[0]}"
-        turned = ", turned by its EXIF orientation" if raw_size(root / sample.image) != (width, height) else ""
+        plain = reader.containers or raw_size(reader.root / sample.image) == (width, height)
+        turned = "" if plain else ", turned by its EXIF orientation"
         return Unusable(f"the image is {width} x {height} px{turned}, its mask {sample.mask} is {own} px")
     try:
         ids = masks.class_ids(mask, card.classes)

@@ -32,13 +32,16 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
             f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
             "complete the download, or correct the card"
         )
-    disk, samples = Disk(root), dict[str, Sample]()
+    disk, samples, rows = Disk(root), dict[str, Sample](), layout.reader.containers
     for sample in found:
         name = nfc(sample.id)
         if name in samples:
             raise RequestError(
                 f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
             )
+        if rows:  # the layout has opened their files
+            samples[name] = replace(sample, id=name, unit=nfc(sample.unit))
+            continue
         mask = None if sample.mask is None else disk.find(sample.mask)
         samples[name] = replace(sample, id=name, unit=nfc(sample.unit), image=disk.find(sample.image), mask=mask)
     return list(samples.values())

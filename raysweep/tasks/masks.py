@@ -20,6 +20,7 @@ class MaskOptions(Model):
     """How pixel values of mask files become class ids. With no key the values are the class ids."""
 
     binarise: bool = Field(False, description="instance masks: every value above 0 is class 1")
+    instances: bool = Field(False, description="the same, said by layouts whose files number objects")
     values: dict[int, str] = Field({}, description="pixel value -> class name; several values may mean one class")
     ignore: list[int] = Field([], description="pixel values that count neither in the loss nor in a metric")
 
@@ -28,10 +29,17 @@ class MaskOptions(Model):
     def _one_or_many(cls, value: Any) -> Any:
         return value if isinstance(value, list) else [value]
 
+    @property
+    def numbered(self) -> bool:
+        """Whether the values number objects: 0 is the background, and all others are class 1."""
+        return self.binarise or self.instances
+
     def check(self, classes: list[str], where: str) -> None:
         """Raise RequestError when the keys contradict each other or the card's classes."""
-        if self.binarise and (self.values or len(classes) != 2):
-            raise RequestError(f"{where}.binarise: needs exactly two classes and no values")
+        if self.numbered and (self.values or len(classes) != 2):
+            raise RequestError(
+                f"{where}.{'binarise' if self.binarise else 'instances'}: needs exactly two classes and no values"
+            )
         for value, name in self.values.items():
             if name not in classes:
                 hint = f"; list {value} under {where}.ignore" if name == "ignore" else ""
@@ -41,15 +49,15 @@ class MaskOptions(Model):
                 if not 0 <= value <= _MOST:
                     raise RequestError(f"{where}.{key}: {value}: pixel values are at least 0, at most {_MOST}")
         for value in self.ignore:
-            if value in self.values or (not self.binarise and not self.values and value < len(classes)):
+            if value in self.values or (not self.numbered and not self.values and value < len(classes)):
                 raise RequestError(f"{where}.ignore: {value} also means a class; a value means one thing")
 
     def class_ids(self, mask: np.ndarray, classes: list[str]) -> np.ndarray:
-        """Class ids, uint8 (h, w), of an unsigned integer mask (h, w); `IGNORED` where the value is one to ignore.
+        """Class ids, uint8 (h, w), of an integer mask (h, w) from 0 on; `IGNORED` where the value is one to ignore.
 
         Raises WorkError for a value that means nothing, and for a mask to binarise whose values are no instances.
         """
-        if self.binarise:
+        if self.numbered:
             binary = (mask > 0).astype(np.uint8)
             binary[np.isin(mask, self.ignore)] = IGNORED
             _check_instances(np.where(binary == IGNORED, 0, mask))

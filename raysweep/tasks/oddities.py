@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raysweep.errors import WorkError
 from raysweep.tasks.disk import files_below, nfc
-from raysweep.tasks.files import IMAGE_SUFFIXES, load_image
+from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.find import find_samples
 from raysweep.tasks.look import look_alikes, resemble
 from raysweep.tasks.sample import Sample
@@ -84,7 +84,7 @@ def find_oddities(task: Task) -> Oddities:
 def _unused(task: Task) -> tuple[dict[str, int], dict[str, int]]:
     """Files that no sample uses: image files that tools left, by the name of the leftover; all others, by suffix."""
     found = find_samples(task.card, task.root)
-    used = {path for sample in found for path in (sample.image, sample.mask) if path is not None}
+    used = {task.reader.part(path)[0] for sample in found for path in (sample.image, sample.mask) if path is not None}
     types = {Path(path).suffix.lower() for path in used}
     leftovers, passed_by = Counter[str](), Counter[str]()
     for path, left in files_below(task.root, leftovers=True):
@@ -104,7 +104,7 @@ def _that_resemble(task: Task, pairs: list[tuple[int, int]]) -> list[tuple[str, 
     for a, b in pairs[:_CHECKED]:
         one, other = task.samples[a], task.samples[b]
         try:
-            alike = resemble(load_image(task.root / one.image), load_image(task.root / other.image))
+            alike = resemble(task.reader.image(one.image), task.reader.image(other.image))
         except (OSError, WorkError):
             continue  # it was read a moment ago: whoever uses it next says what became of it
         if alike:

@@ -8,7 +8,8 @@ class Sample:
     """One image with its label or its mask.
 
     `id` is unique in the task. `image` and `mask` are POSIX paths below the task's root. `label` indexes the
-    card's classes (None for segmentation). `present` holds the classes that a mask shows, once it was read.
+    card's classes (None for segmentation). `present` holds the classes that a mask shows, once it was read. `sides` are
+    its splits in the divisions of a set that has several (empty: on no side).
     """
 
     id: str
@@ -18,6 +19,7 @@ class Sample:
     unit: str
     split: str | None = None
     present: tuple[int, ...] = ()
+    sides: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[int, ...]:

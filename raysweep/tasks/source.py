@@ -51,5 +51,6 @@ def train_rows(task: Task, fold: int | None, seed: int) -> set[str]:
     """
     if fold is not None:
         return {task.samples[index].id for index in folds(task, seed)[fold].train}
-    given = task.card.splits.type == "given"
-    return {sample.id for sample in task.samples if sample.split == "train" or not given}
+    if not task.card.splits.fixed:
+        return {sample.id for sample in task.samples}
+    return {s.id for s in task.samples if set(s.sides or [s.split]) == {"train"}}  # in every division

@@ -3,14 +3,14 @@
 import io
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import simplejpeg
 from PIL import Image
 
 from raysweep.patches.codec import MAX_PIXELS, decode
-from raysweep.tasks.files import load_image, orientation_of
+from raysweep.tasks.files import orientation_of
+from raysweep.tasks.reader import Reader
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _PNG_COLOURS = {0: "grey", 2: "RGB"}  # without palette and transparency; https://www.w3.org/TR/png-3/#11IHDR
@@ -26,7 +26,7 @@ class Picture(NamedTuple):
     data: bytes
 
 
-def stored_pictures(path: Path, edge: int) -> tuple[tuple[int, int], Iterator[Picture]]:
+def stored_pictures(reader: Reader, name: str, edge: int) -> tuple[tuple[int, int], Iterator[Picture]]:
     """The size of an image, (width, height), and the patches that it becomes, one at a time.
 
     An upright JPEG or PNG of 8-bit RGB or grey is one patch with the file's own bytes; other pictures become a PNG,
@@ -34,12 +34,12 @@ def stored_pictures(path: Path, edge: int) -> tuple[tuple[int, int], Iterator[Pi
     becomes windows of at most `edge` pixels a side, as PNG: what is decoded of a JPEG is not compressed with losses a
     second time. Raises OSError or WorkError when the image cannot be decoded.
     """
-    data = path.read_bytes()
-    size = _plain_size(data)
-    if size is not None and max(size) <= 2 * edge and size[0] * size[1] <= MAX_PIXELS:
+    data = reader.data(name)
+    size = _plain_size(data) if data is not None else None
+    if data is not None and size is not None and max(size) <= 2 * edge and size[0] * size[1] <= MAX_PIXELS:
         decode(data)  # as training will
         return size, iter([Picture(0, 0, *size, data)])
-    image = load_image(path)
+    image = reader.image(name)
     image.info = {}  # a colour profile or a transparent colour would go into the PNG
     if max(image.size) <= 2 * edge:
         return image.size, iter([Picture(0, 0, *image.size, _png(image))])

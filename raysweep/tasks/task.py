@@ -13,18 +13,22 @@ import pyarrow as pa
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.card import OBJECT_METRICS, Card
+from raysweep.tasks.columns import Columns
 from raysweep.tasks.examine import Examined, Unusable, examine
 from raysweep.tasks.find import find_root, find_samples
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.masks import MaskOptions
+from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import Sample
+from raysweep.tasks.split_table import with_splits
 
 __all__ = ["Sample", "Task", "index_task"]
 
 FORMAT = 3  # part of the fingerprint: raise it when samples are read or divided in another way
 
-_CARD_KEYS = {"name", "kind", "classes", "unit", "splits", "mpp", "at_mpp", "px"}
+_CARD_KEYS = {"name", "kind", "classes", "unit", "mpp", "at_mpp", "px"}
 _MANY, _MOST_BROKEN = 100, 0.01  # images from which on, and the part of them above which, broken ones are refused
+_RUN = 16  # samples that a thread looks at in one go
 _INDEX = "index.parquet"
 _TASK = "task.json"
 _SCHEMA = pa.schema(
@@ -36,6 +40,7 @@ _SCHEMA = pa.schema(
         ("unit", pa.string()),
         ("split", pa.string()),
         ("present", pa.list_(pa.int32())),
+        ("sides", pa.list_(pa.string())),
         ("identity", pa.string()),
         ("stamp", pa.string()),
         ("look", pa.uint64()),
@@ -63,15 +68,28 @@ class Task:
         """What the numbers in mask files mean."""
         return getattr(layout_of(self.card)[1], "masks", None) or MaskOptions()
 
+    @cached_property
+    def columns(self) -> Columns:
+        """Units and classes of the samples as arrays, once there are all of them."""
+        return Columns(self.samples, len(self.card.classes))
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What reads the images and masks of the samples."""
+        layout, options = layout_of(self.card)
+        return layout.reader(options, self.root)
+
     def inputs(self) -> dict[str, Any]:
         """What the fingerprint of everything made from this task covers. Its size does not grow with the samples."""
-        rows = [[s.id, s.unit, s.label, s.split, seen.identity] for s, seen in self._pairs()]
+        rows = [[s.id, s.unit, s.label, s.split, seen.identity, *s.sides] for s, seen in self._pairs()]
         counted = sorted(set(self.card.metrics) & set(OBJECT_METRICS))  # these need predictions to be counted anew
         inputs = {
             "format": FORMAT,
             "card": self.card.model_dump(mode="json", include=_CARD_KEYS),
+            "splits": self.card.splits.inputs(),
             "metric": self.card.metric,  # what searches aim at; most further ones change nothing that is made
             "masks": self.masks.model_dump(mode="json"),
+            **({"reads": reads} if (reads := self.reader.inputs()) else {}),
             "n_samples": len(rows),
             "samples": fingerprint(rows),
         }
@@ -103,9 +121,9 @@ class Task:
         task = cls(card, find_root(card, Path(data)), [], format=saved.get("format", 0))
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
         for row in folder.read_table(_INDEX).to_pylist():
-            present = tuple(row.pop("present"))
+            present, sides = tuple(row.pop("present")), tuple(row.pop("sides", ()))
             task.examined.append(Examined(row.pop("identity"), row.pop("stamp"), present, row.pop("look", 0)))
-            task.samples.append(Sample(**row, present=present))
+            task.samples.append(Sample(**row, present=present, sides=sides))
         return task
 
     def _pairs(self) -> Iterator[tuple[Sample, Examined]]:
@@ -130,16 +148,19 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
         raise RequestError(
             f"card {card.name}: root: the folder {root} does not exist; put the data there or set the study's data"
         )
-    found = find_samples(card, root)
+    found = with_splits(card, root, find_samples(card, root))
     task = Task(card, root, [])
     before = _before(task, known) if known and check_images else {}
+    reader, masks = task.reader, task.masks
 
-    def look(sample: Sample) -> Examined | Unusable:
-        earlier = before.get((sample.image, sample.mask))
-        return examine(sample, root, card, task.masks, decode=check_images, known=earlier)
+    def look(some: list[Sample]) -> list[Examined | Unusable]:
+        earlier = [before.get((sample.image, sample.mask)) for sample in some]
+        return [examine(sample, reader, card, masks, decode=check_images, known=known)
+                for sample, known in zip(some, earlier, strict=True)]  # fmt: skip
 
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
-        seen = list(pool.map(look, found))
+        runs = [found[start : start + _RUN] for start in range(0, len(found), _RUN)]
+        seen = [facts for run in pool.map(look, runs) for facts in run]
     broken = [sample.id for sample, facts in zip(found, seen, strict=True) if getattr(facts, "broken", False)]
     if len(found) >= _MANY and len(broken) > _MOST_BROKEN * len(found):
         raise RequestError(
@@ -153,7 +174,7 @@ def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task
             task.samples.append(replace(sample, present=facts.present))
             task.examined.append(facts)
     _check_classes(task, check_images)
-    if card.splits.type == "given":
+    if card.splits.fixed:
         _check_given(task)
     return task
 
@@ -162,7 +183,9 @@ def _before(task: Task, known: Task) -> dict[tuple[str, str | None], Examined]:
     """What an earlier index found by image and mask; nothing when it read files or masks otherwise."""
     if known.format != FORMAT:
         return {}
-    same = (known.card.classes, known.masks) == (task.card.classes, task.masks)
+    same = all(
+        of(known) == of(task) for of in (lambda t: t.card.classes, lambda t: t.masks, lambda t: t.reader.inputs())
+    )
     return {(s.image, s.mask): seen for s, seen in known._pairs()} if same else {}
 
 
@@ -174,27 +197,39 @@ def _check_classes(task: Task, known: bool) -> None:
         raise RequestError(f"card {card.name}: no image below {task.root} can be used{first}")
     if card.kind == "segmentation" and not known:
         return
-    given = card.splits.type == "given"
     everywhere = {c for s in task.samples for c in s.classes}
-    trained = {c for s in task.samples if s.split == "train" for c in s.classes}
+    trained = [{c for s, side in zip(task.samples, of, strict=True) if side == "train" for c in s.classes}
+               for _, of in _sides(task)]  # fmt: skip
     for index, name in enumerate(card.classes):
         if index not in everywhere:
             raise RequestError(f"card {card.name}: classes: no image of class {name} below {task.root}{why}")
-        if given and index not in trained:
+        if any(index not in of for of in trained):
             raise RequestError(f"card {card.name}: splits: train has no image of class {name}{why}")
 
 
+def _sides(task: Task) -> list[tuple[str, list[str | None]]]:
+    """For each division that the set itself names: how to speak of it, and the side of each sample."""
+    splits = task.card.splits
+    if splits.type == "repeated":
+        names = enumerate(splits.divisions)
+        return [(f"splits.type repeated: {name}", [s.sides[i] for s in task.samples]) for i, name in names]
+    return [(f"splits.type {splits.type}", [s.split for s in task.samples])] if splits.fixed else []
+
+
 def _check_given(task: Task) -> None:
-    """A given split names every sample, tests something and keeps each unit on one side."""
-    name, of_unit = task.card.name, dict[str, str]()
-    for sample in task.samples:
-        if sample.split is None:
-            raise RequestError(f"card {name}: splits.type given: {sample.id} has no split; name one in the layout")
-        other = of_unit.setdefault(sample.unit, sample.split)
-        if other != sample.split:
-            raise RequestError(
-                f"card {name}: splits.type given: {task.card.unit} {sample.unit} is in {other} and in {sample.split}; "
-                "use holdout or folds, which keep units together"
-            )
-    if "test" not in of_unit.values():
-        raise RequestError(f"card {name}: splits.type given: nothing is in test")
+    """A given split names every sample, trains and tests on something and keeps each unit on one side."""
+    card = task.card
+    for where, sides in _sides(task):
+        of_unit = dict[str, str]()
+        for sample, side in zip(task.samples, sides, strict=True):
+            if side is None:
+                raise RequestError(f"card {card.name}: {where}: {sample.id} has no split; name one in the layout")
+            other = of_unit.setdefault(sample.unit, side)
+            if other != side:
+                raise RequestError(
+                    f"card {card.name}: {where}: {card.unit} {sample.unit} is in {other or 'no split'} and in "
+                    f"{side or 'no split'}; use holdout or folds, which keep units together"
+                )
+        for name in ("train", "test"):
+            if name not in of_unit.values():
+                raise RequestError(f"card {card.name}: {where}: nothing is in {name}")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from raysweep.patches.write import shard_count, write_index
 from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.storage import MANIFEST, Artefact, Storage
+from raysweep.tasks.reader import Reader
 from raysweep.tasks.source import label_names, window_px
 from raysweep.tasks.stored import Picture, stored_pictures
 from raysweep.tasks.task import Task
@@ -114,7 +114,7 @@ class _Writing:
             for n, some in enumerate(samples[i : i + size] for i in range(0, len(samples), size))
         ]
         look = partial(
-            _read_images, pieces=self.folder.at(where), root=self.task.root, edge=window_px(self.task.card),
+            _read_images, pieces=self.folder.at(where), reader=self.task.reader, edge=window_px(self.task.card),
             seed=self.seed, run=uuid.uuid4().hex,
         )  # fmt: skip
 
@@ -197,7 +197,9 @@ class _Writing:
         )  # fmt: skip
 
 
-def _read_images(batch: pa.Table, pieces: Storage, root: Path, edge: int, seed: int, run: str) -> Iterator[pa.Table]:
+def _read_images(
+    batch: pa.Table, pieces: Storage, reader: Reader, edge: int, seed: int, run: str
+) -> Iterator[pa.Table]:
     """For each row of `_WORK` a column `result`: JSON of `done`, a `_Done` for each image, and `pieces`."""
     for work in batch.to_pylist():
         finished = f"{work['number']:06d}.json"
@@ -207,18 +209,18 @@ def _read_images(batch: pa.Table, pieces: Storage, root: Path, edge: int, seed: 
             for index, (name, path) in enumerate(zip(work["ids"], work["paths"], strict=True)):
                 with attempt(run, f"{work['number']}-{index}", "image") as reason:
                     done[name] = (
-                        _Done("failed", reason) if reason else _read_image(writer, name, root / path, edge, seed)
+                        _Done("failed", reason) if reason else _read_image(writer, name, reader, path, edge, seed)
                     )
             result = {"done": {name: asdict(d) for name, d in done.items()}, "pieces": writer.finish()}
             pieces.write_json(result, finished)
         yield pa.table({"result": [pieces.read_bytes(finished).decode()]})
 
 
-def _read_image(writer: "_Pieces", name: str, path: Path, edge: int, seed: int) -> _Done:
+def _read_image(writer: "_Pieces", name: str, reader: Reader, path: str, edge: int, seed: int) -> _Done:
     try:
-        size, pictures = stored_pictures(path, edge)
+        size, pictures = stored_pictures(reader, path, edge)
     except Exception as error:  # decoders raise whatever a broken file leads them to
-        return _Done("failed", reason_of(error).replace(f"{path.parent}/", ""))
+        return _Done("failed", reason_of(error).replace(f"{(reader.root / path).parent}/", ""))
     edges = []
     for picture in pictures:
         writer.add(name, picture, seed)

@@ -1,16 +1,16 @@
 """Predicted masks of a task counted for its prediction files, one image after another."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.errors import RequestError
 from raysweep.tasks.card import OBJECT_METRICS, Card, Objects
-from raysweep.tasks.files import load_mask
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.masks import IGNORED
+from raysweep.tasks.read import read_instances
 from raysweep.tasks.task import Task
 from raysweep.transfer.metrics import get_metric
 from raysweep.transfer.metrics.objects import ObjectMetric, overlap
@@ -38,7 +38,7 @@ class MaskCounts:
         if self._metrics:
             known = truth != IGNORED
             found = overlap(
-                predicted_objects(predicted, self._task.card.objects) * known, _numbered(self._task, index) * known
+                predicted_objects(predicted, self._task.card.objects) * known, read_instances(self._task, index) * known
             )
             for metric in self._metrics:
                 self._objects[metric.name].append(metric.count(found))
@@ -64,21 +64,9 @@ def predicted_objects(predicted: np.ndarray, options: Objects) -> np.ndarray:
 def check_objects(card: Card) -> None:
     """Raise RequestError when a card lists a metric of objects and its masks do not number any."""
     asked = [metric for metric in card.metrics if metric in OBJECT_METRICS]
-    masks = getattr(layout_of(card)[1], "masks", None)
-    if asked and not (masks and masks.binarise):
+    layout, options = layout_of(card)
+    if asked and not layout.reader(options, Path()).numbered:
         raise RequestError(
             f"card {card.name}: metrics: {asked[0]} compares objects, and the masks of this layout do not number any; "
-            "use masks that do, with layout.masks.binarise, or take the metric out"
+            "use masks that do, with layout.masks.instances, or take the metric out"
         )
-
-
-def _numbered(task: Task, index: int) -> np.ndarray:
-    """Numbers of the objects of a sample's mask file, at the scale of `read_sample`: int32 (h, w), 0 where none is."""
-    card, path = task.card, task.root / (task.samples[index].mask or "")
-    scale = card.mpp / card.at_mpp if card.mpp and card.at_mpp else 1.0
-    try:
-        numbers = Image.fromarray(load_mask(path).astype(np.int32))
-    except Exception as error:  # decoders raise whatever a broken file leads them to
-        raise WorkError(f"task {card.name}: {path} cannot be read: {reason_of(error)}") from error
-    size = max(1, round(numbers.width * scale)), max(1, round(numbers.height * scale))
-    return np.array(numbers.resize(size, Image.Resampling.NEAREST))

@@ -60,7 +60,7 @@ def make_task(make_card: Callable[..., Card]) -> Callable[..., Task]:
             else:
                 samples.append(Sample(name, name, name, None, unit, None, tuple(what)))
         labels = {c for sample in samples for c in sample.classes}
-        keys.setdefault("classes", [f"class{i}" for i in range(max(2, *(c + 1 for c in labels)))])
+        keys.setdefault("classes", [f"class{i}" for i in range(max([2, *(c + 1 for c in labels)]))])
         return Task(make_card(kind, **keys), Path("/nowhere"), samples)
 
     return make

@@ -1,14 +1,17 @@
 """Label fractions: nested, stratified, spread over units, with val inside."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep.errors import RequestError
-from raysweep.tasks.fractions import UNITS_FOR_VAL, draw_fraction, part_of
+from raysweep.randomness import stable_hash
+from raysweep.tasks.fractions import UNITS_FOR_VAL, Draws, draw_fraction, part_of
+from raysweep.tasks.partition import partition
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
@@ -183,3 +186,114 @@ def test_a_part_keeps_classes_in_proportion_and_as_many_units_as_can_be(make_tas
     assert {task.samples[n].unit for n in part} == {task.samples[n].unit for n in among}
     assert part == part_of(task, among, 40, seed=3) != part_of(task, among, 40, seed=4)
     assert part_of(task, among, len(among), seed=3) == among
+
+
+class Plain:
+    """The same draws, as plainly as can be: sorts of tuples, one sample at a time."""
+
+    def __init__(self, task, fold, *, fraction_of, val, draw, seed):
+        self.task, self.fold, self.of, self.val, self.draw, self.seed = task, fold, fraction_of, val, draw, seed
+
+    def at(self, fraction):
+        stream = (self.seed, "fraction", "toy", self.fold.index, self.draw, "train")
+        if self.of == "images":
+            order = self.image_order(self.fold.train, stream)
+            pool = order[: self.count(fraction, len(order))]
+        else:
+            units = self.unit_order(self.fold.train, stream)
+            kept = units[: self.count(fraction, len(units))]
+            pool = [i for i in self.fold.train if self.task.samples[i].unit in kept]
+        return self.carve(pool, (self.seed, "val", "toy", self.fold.index, self.draw))
+
+    @staticmethod
+    def count(fraction, of):
+        return min(of, max(1, int(fraction * of + 0.5)))
+
+    def counts(self, indices):
+        counts = {}
+        for index in indices:
+            sample = self.task.samples[index]
+            row = counts.setdefault(sample.unit, np.zeros(len(self.task.card.classes) + 1, dtype=int))
+            row[[*sample.classes, -1]] += 1
+        return counts
+
+    def image_order(self, part, stream):
+        strata = defaultdict(lambda: defaultdict(list))
+        for index in part:
+            sample = self.task.samples[index]
+            strata[sample.classes][sample.unit].append((stable_hash(*stream, "image", sample.id), index))
+        placed = []
+        for stratum, units in strata.items():
+            turns = sorted(
+                (turn, stable_hash(*stream, "unit", unit), unit, index)
+                for unit, images in units.items()
+                for turn, (_, index) in enumerate(sorted(images))
+            )
+            tie = stable_hash(*stream, "tie", repr(stratum))
+            placed += [((rank + 0.5) / len(turns), tie, index) for rank, (*_, index) in enumerate(turns)]
+        return [index for *_, index in sorted(placed)]
+
+    def unit_order(self, part, stream):
+        counts = self.counts(part)
+        waiting = sorted(counts, key=lambda unit: (stable_hash(*stream, "unit", unit), unit))
+        total = sum(counts.values())
+        target = total[:-1] / total[-1]
+        held, order = np.zeros_like(total), []
+        while waiting:
+            lacking = [c for c in range(len(target)) if target[c] > 0 and held[c] == 0]
+            among = waiting[: 3 if order else 1]
+            if order and lacking:
+                among = [unit for unit in waiting if any(counts[unit][c] for c in lacking)]
+
+            def gap(unit, held=held):
+                after = held + counts[unit]
+                return ((after[:-1] / after[-1] - target) ** 2 / np.maximum(target, 1e-12)).sum()
+
+            chosen = min(among, key=gap)
+            waiting.remove(chosen)
+            held = held + counts[chosen]
+            order.append(chosen)
+        return order
+
+    def carve(self, pool, stream):
+        counts = self.counts(pool)
+        shown = {c for i in pool for c in self.task.samples[i].classes}
+        if len(counts) >= UNITS_FOR_VAL and self.task.card.unit != "image":
+            order = sorted(counts, key=lambda unit: (stable_hash(*stream, unit), unit))
+            dealt = partition(np.stack([counts[unit] for unit in order]), [1 - self.val, self.val])
+            held = {unit for unit, group in zip(order, dealt, strict=True) if group == 1}
+            train = [i for i in pool if self.task.samples[i].unit not in held]
+            if held and shown == {c for i in train for c in self.task.samples[i].classes}:
+                return sorted(train), sorted(set(pool) - set(train))
+        left = Counter(c for i in pool for c in self.task.samples[i].classes)
+        held = []
+        for index in self.image_order(pool, stream):
+            classes = self.task.samples[index].classes
+            if len(held) < min(self.count(self.val, len(pool)), len(pool) - 1) and all(left[c] > 1 for c in classes):
+                held.append(index)
+                left.subtract(classes)
+        return sorted(set(pool) - set(held)), sorted(held)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 14), st.sets(st.integers(0, 2))), min_size=3, max_size=60),
+    st.sampled_from(["images", "units"]), st.sampled_from(["patient", "image"]), st.booleans(),
+    st.integers(0, 3), st.sampled_from([0.1, 0.2, 0.5]),
+)  # fmt: skip
+def test_draws_are_those_of_a_plain_reading_of_the_rule(make_task, pairs, of, unit, labels, seed, val):
+    what = [
+        (f"p{u}" if unit == "patient" else f"{n}", len(c) % 3 if labels else sorted(c))
+        for n, (u, c) in enumerate(pairs)
+    ]
+    task = make_task(what, kind="classification" if labels else "segmentation", unit=unit,
+                     classes=["none", "some", "more"])  # fmt: skip
+    fold = Fold(2, [i for i in range(len(pairs)) if i % 5], None, [])
+    keys = {"fraction_of": of, "draw": 1, "seed": seed}
+    draws, plain = Draws(task, fold, **keys), Plain(task, fold, val=val, **keys)
+    for fraction in (0.1, 0.34, 0.5, 1.0):
+        try:
+            got = draws.at(fraction, val)
+        except RequestError:  # what is refused is tested above
+            continue
+        assert (got.train, got.val) == plain.at(fraction)

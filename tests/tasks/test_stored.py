@@ -14,6 +14,7 @@ from PIL import Image
 from raysweep.errors import WorkError
 from raysweep.patches.codec import decode
 from raysweep.tasks.files import load_image
+from raysweep.tasks.reader import Reader
 from raysweep.tasks.stored import stored_pictures
 
 _RGB = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
@@ -25,7 +26,7 @@ def _save(path: Path, mode: str, **options) -> Path:
 
 
 def _one(path: Path):
-    size, pictures = stored_pictures(path, 64)
+    size, pictures = stored_pictures(Reader(None, path.parent), path.name, 64)
     [picture] = pictures
     assert (picture.x, picture.y, picture.width, picture.height) == (0, 0, *size) == (0, 0, 40, 30)
     return picture
@@ -59,7 +60,7 @@ def test_16_bits_and_what_is_beside_the_pixels_do_not_stay(tmp_path):
         struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks
     )
     sixteen.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-    [picture] = stored_pictures(sixteen, 64)[1]
+    [picture] = stored_pictures(Reader(None, tmp_path), sixteen.name, 64)[1]
     assert decode(picture.data).tolist() == [[[0, 2, 4], [6, 8, 10]]]
     profile = _save(tmp_path / "a.tif", "RGB", icc_profile=b"x" * 5000)
     with Image.open(io.BytesIO(_one(profile).data)) as image:
@@ -69,7 +70,7 @@ def test_16_bits_and_what_is_beside_the_pixels_do_not_stay(tmp_path):
         assert not image.has_transparency_data
     Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "grey16.png")
     with pytest.raises(WorkError, match="not an 8-bit picture"):
-        stored_pictures(tmp_path / "grey16.png", 64)
+        stored_pictures(Reader(None, tmp_path), "grey16.png", 64)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp"])
@@ -77,10 +78,10 @@ def test_a_file_that_is_cut_off_is_an_error(tmp_path, name):
     path = _save(tmp_path / name, "RGB")
     path.write_bytes(path.read_bytes()[:-600])
     with pytest.raises((OSError, WorkError)):
-        stored_pictures(path, 64)
+        stored_pictures(Reader(None, path.parent), path.name, 64)
     path.write_bytes(b"nothing")
     with pytest.raises((OSError, WorkError)):
-        stored_pictures(path, 64)
+        stored_pictures(Reader(None, path.parent), path.name, 64)
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(4, 20), st.sampled_from(["png", "jpg"]))
@@ -89,7 +90,7 @@ def test_windows_cover_a_large_image_and_only_the_last_ones_overlap(tmp_path_fac
     path = tmp_path_factory.mktemp("images") / f"a.{ending}"
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)).save(path)
     pixels = np.asarray(load_image(path))
-    size, pictures = stored_pictures(path, edge)
+    size, pictures = stored_pictures(Reader(None, path.parent), path.name, edge)
     found = list(pictures)
     assert size == (width, height)
     if max(width, height) <= 2 * edge:
@@ -111,7 +112,7 @@ def test_a_turned_picture_is_stored_upright(tmp_path, name):
     exif = Image.Exif()
     exif[0x0112] = 6
     path = _save(tmp_path / name, "RGB", exif=exif)
-    size, [picture] = stored_pictures(path, 64)
+    size, [picture] = stored_pictures(Reader(None, path.parent), path.name, 64)
     assert size == (picture.width, picture.height) == (30, 40)
     assert picture.data.startswith(b"\x89PNG")
     assert np.array_equal(decode(picture.data), np.asarray(load_image(path)))

@@ -157,7 +157,7 @@ def test_what_an_older_program_found_is_looked_at_again(data, make_card, tmp_pat
     table = folder.read_table("index.parquet")
     folder.write_table(table.drop_columns("look"), "index.parquet")
     known = Task.load(folder, data)
-    monkeypatch.setattr("raysweep.tasks.examine.load_image", lambda path: (_ for _ in ()).throw(OSError("new rule")))
+    monkeypatch.setattr("raysweep.tasks.reader.load_image", lambda path: (_ for _ in ()).throw(OSError("new rule")))
     with pytest.raises(RequestError, match="new rule"):
         index_task(make_card(), data, known=known)
 
@@ -300,7 +300,7 @@ def test_no_file_is_opened_again_after_a_move(saved, data, tmp_path, make_card, 
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     (data / "toy").rename(moved / "toy")
-    monkeypatch.setattr("raysweep.tasks.examine.load_image", spy)
+    monkeypatch.setattr("raysweep.tasks.reader.load_image", spy)
     again = index_task(make_card(), moved, known=Task.load(saved, moved))
     assert opened == ["0.png"], "only what could not be used is tried once more"
     assert again == Task.load(saved, moved)
@@ -360,7 +360,7 @@ def test_unchanged_files_of_a_known_task_are_not_opened_again(data, make_card, m
         opened.append(path.name)
         return Image.open(path)
 
-    monkeypatch.setattr("raysweep.tasks.examine.load_image", spy)
+    monkeypatch.setattr("raysweep.tasks.reader.load_image", spy)
     known = index_task(make_card(), data)
     assert sorted(opened) == ["0.png", "1.png", "2.png", "3.png"]
     opened.clear()

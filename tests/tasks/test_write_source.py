@@ -126,7 +126,7 @@ def test_a_worker_writes_pieces_before_they_grow_large(drawn, tmp_path, monkeypa
     ids = [sample.id for sample in drawn.samples]
     work = pa.Table.from_pylist([{"number": 2, "ids": ids, "paths": ids}], schema=module._WORK)
     pieces = Storage.open(tmp_path)
-    [result] = module._read_images(work, pieces, drawn.root, 24, 0, "run")
+    [result] = module._read_images(work, pieces, drawn.reader, 24, 0, "run")
     found = json.loads(result["result"][0].as_py())
     assert len(found["pieces"]) > 5
     tables = [read_piece(pieces, piece["path"]) for piece in found["pieces"]]

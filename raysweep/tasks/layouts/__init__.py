@@ -17,6 +17,7 @@ from raysweep.model import Model
 from raysweep.tasks.card import Card
 from raysweep.tasks.masks import MOST_CLASSES
 from raysweep.tasks.parse import parse
+from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import Sample
 
 
@@ -28,20 +29,22 @@ class Layout:
     options: type[Model]
     kinds: frozenset[str]
     index: Callable[[Any, Path, Card], list[Sample]]
+    reader: type[Reader] = Reader
 
 
 _REGISTRY: dict[str, Layout] = {}
 
 
-def layout(name: str, options: type[Model], kinds: set[str]) -> Callable:
+def layout(name: str, options: type[Model], kinds: set[str], reader: type[Reader] = Reader) -> Callable:
     """Register `index(options, root, card) -> list[Sample]` as a layout for tasks of these kinds.
 
     The function lists what the folder says and opens no image; it raises RequestError for a bad option, a missing
-    table or a class that the card does not know.
+    table or a class that the card does not know. `reader(options, root)` reads images and masks by the names that it
+    gave them.
     """
 
     def register(index: Callable[[Any, Path, Card], list[Sample]]) -> Callable:
-        _REGISTRY[name] = Layout(name, options, frozenset(kinds), index)
+        _REGISTRY[name] = Layout(name, options, frozenset(kinds), index, reader)
         return index
 
     return register

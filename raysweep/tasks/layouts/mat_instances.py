@@ -1,0 +1,78 @@
+"""Images beside MATLAB files of instance maps: CoNSeP, and Kumar and CPM17 as HoVer-Net has them (`inst_map`)."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from pydantic import Field, model_validator
+
+from raysweep.errors import WorkError
+from raysweep.tasks.card import Card
+from raysweep.tasks.layouts import image_mask_pairs, layout
+from raysweep.tasks.reader import Reader
+from raysweep.tasks.sample import Sample
+
+
+class Options(image_mask_pairs.Options):
+    """As for pairs of images and masks. Without `type_map` every object is class 1."""
+
+    images: str = Field("Images/*.png", description="glob of the images, below the root; ** goes into subfolders")
+    mask: str = Field("Labels/{stem}.mat", description="path of a file: {stem}, {name}, {folder}, {image} of the image")
+    key: str = Field("inst_map", description="the variable that numbers the objects")
+    type_map: str | None = Field(None, description="the variable of pixels' classes, which masks.values gives names to")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_class(cls, data: Any) -> Any:
+        """Numbers of objects are no classes."""
+        if isinstance(data, dict) and data.get("type_map") is None and isinstance(data.get("masks", {}), dict):
+            return {**data, "masks": {"instances": True, **data.get("masks", {})}}
+        return data
+
+
+class _MatReader(Reader):
+    @property
+    def numbered(self) -> bool:
+        return True
+
+    def mask(self, sample: Sample) -> np.ndarray:
+        return self._variable(sample, self.options.type_map or self.options.key)
+
+    def instances(self, sample: Sample) -> np.ndarray:
+        return self._variable(sample, self.options.key)
+
+    def inputs(self) -> dict[str, Any]:
+        return {"key": self.options.key, "type_map": self.options.type_map}
+
+    def _variable(self, sample: Sample, name: str) -> np.ndarray:
+        values = _load(self.root / str(sample.mask), name)
+        if values.ndim != 2 or values.dtype.kind not in "biuf":
+            raise WorkError(f"{name} is no map of numbers, one for each pixel")
+        if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+            raise WorkError(f"{name} holds other than whole numbers")
+        if values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.int32).max:
+            raise WorkError(f"{name} holds numbers below 0 or above 2147483647")
+        return values.astype(np.int32)
+
+
+def _load(path: Path, name: str) -> np.ndarray:
+    try:
+        held = scipy.io.loadmat(path, variable_names=[name])
+        if name in held:
+            return np.asarray(held[name])
+        known = [found for found, *_ in scipy.io.whosmat(path)]
+    except NotImplementedError:  # version 7.3 is HDF5, with the axes in MATLAB's order
+        with h5py.File(path, "r") as file:
+            known = [key for key in file if not key.startswith("#")]
+            if name in known:
+                found = file[name]
+                return np.asarray(found).T if isinstance(found, h5py.Dataset) else np.zeros(0, dtype=object)
+    raise WorkError(f"it has no {name}, only {', '.join(known) or 'nothing'}; name the variable in layout")
+
+
+@layout("mat_instances", Options, {"segmentation"}, reader=_MatReader)
+def index(options: Options, root: Path, card: Card) -> list[Sample]:
+    """As for pairs of images and masks."""
+    return image_mask_pairs.index(options, root, card)

@@ -1,0 +1,116 @@
+"""The hdf5 layout: rows of PCam's files."""
+
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from raysweep.errors import RequestError, WorkError
+from raysweep.tasks.read import read_sample
+from raysweep.tasks.splits import folds
+from raysweep.tasks.task import index_task
+
+SIZES = {"train": 6, "valid": 3, "test": 4}
+META = {"meta": "camelyonpatch_level_2_split_{split}_meta.csv", "unit": "wsi"}
+
+
+def pixels(word, n):
+    return np.random.default_rng(len(word)).integers(0, 256, (n, 12, 12, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def data(tmp_path):
+    root = tmp_path / "toy"
+    root.mkdir()
+    for word, n in SIZES.items():
+        stem = f"camelyonpatch_level_2_split_{word}"
+        with h5py.File(root / f"{stem}_x.h5", "w") as file:
+            file.create_dataset("x", data=pixels(word, n), chunks=(2, 12, 12, 3), compression="gzip")
+        with h5py.File(root / f"{stem}_y.h5", "w") as file:
+            file["y"] = (np.arange(n) % 2).astype(np.uint8).reshape(n, 1, 1, 1)
+        rows = "".join(f"{i},0,0,False,False,camelyon16_{word}_{i // 2}\n" for i in range(n))
+        (root / f"{stem}_meta.csv").write_text(",coord_y,coord_x,tumor_patch,center_tumor_patch,wsi\n" + rows)
+    return tmp_path
+
+
+def pcam(make_card, how="given", by="slide", **layout):
+    keys = {"type": "hdf5", **(META if by == "slide" else {}), **layout}
+    layout = {key: value for key, value in keys.items() if value is not None}
+    return make_card(unit=by, splits={"type": how}, layout=layout)
+
+
+def test_rows_are_samples_in_their_official_split(data, make_card):
+    task = index_task(pcam(make_card), data)
+    (fold,) = folds(task, 0)
+    assert [len(fold.train), len(fold.val), len(fold.test)] == [6, 3, 4]
+    sample = task.samples[7]
+    assert sample.id == sample.image == "camelyonpatch_level_2_split_valid_x.h5#1"
+    assert (sample.label, sample.unit, sample.split) == (1, "camelyon16_valid_0", "val")
+    np.testing.assert_array_equal(read_sample(task, 7)[0], pixels("valid", 3)[1])
+    np.testing.assert_array_equal(read_sample(pickle.loads(pickle.dumps(task)), 12)[0], pixels("test", 4)[3])
+    assert len({seen.identity for seen in task.examined}) == 13
+
+
+def test_a_file_is_looked_at_once_for_all_of_its_rows(data, make_card, monkeypatch):
+    seen = []
+    for what in ("_stamp", "_identity"):
+        take = getattr(__import__("raysweep.tasks.reader", fromlist=[what]), what)
+        monkeypatch.setattr(
+            f"raysweep.tasks.reader.{what}", lambda path, take=take: (seen.append(path.name), take(path))[1]
+        )
+    task = index_task(pcam(make_card), data)
+    assert sorted(seen) == sorted(2 * [f"camelyonpatch_level_2_split_{word}_x.h5" for word in SIZES])
+    seen.clear()
+    again = index_task(pcam(make_card), data, known=task)
+    assert len(seen) == 3
+    assert again.examined == task.examined
+
+
+def test_one_file_with_grey_images_and_named_labels(tmp_path, make_card):
+    (tmp_path / "toy").mkdir()
+    grey = np.arange(4 * 5 * 7, dtype=np.uint8).reshape(4, 5, 7)
+    with h5py.File(tmp_path / "toy/all.h5", "w") as file:
+        file["images"], file["labels"] = grey, np.array([3, 7, 7, 3])
+    card = pcam(make_card, "holdout", "image", images="all.h5", labels="all.h5", splits={}, image_key="images",
+                label_key="labels", classes={3: "b", 7: "a"})  # fmt: skip
+    task = index_task(card, tmp_path)
+    assert [s.label for s in task.samples] == [1, 0, 0, 1]
+    np.testing.assert_array_equal(read_sample(task, 2)[0], np.repeat(grey[2][..., None], 3, axis=2))
+
+
+def test_a_file_that_goes_away_is_said(data, make_card):
+    task = index_task(pcam(make_card), data)
+    (data / "toy/camelyonpatch_level_2_split_test_x.h5").unlink()
+    with pytest.raises(WorkError, match=r"split_test_x\.h5#0 cannot be read"):
+        read_sample(pickle.loads(pickle.dumps(task)), 9)
+
+
+def rewrite(data, word, which, key, values):
+    with h5py.File(data / f"toy/camelyonpatch_level_2_split_{word}_{which}.h5", "w") as file:
+        file[key] = values
+
+
+@pytest.mark.parametrize(
+    ("change", "layout", "says"),
+    [
+        (lambda d: rewrite(d, "test", "y", "y", [0, 1, 2, 0]), {}, "label 2 is none of the classes' numbers, 0 to 1"),
+        (lambda d: rewrite(d, "test", "y", "y", [0, 1]), {}, "has 4 rows and .*test_y.h5 has 2"),
+        (lambda d: rewrite(d, "test", "y", "z", [0]), {}, "it has no dataset y; it has z"),
+        (lambda d: rewrite(d, "valid", "x", "x", np.zeros((0, 2, 2, 3), np.uint8)) or rewrite(d, "valid", "y", "y", []),
+         {}, "valid_x.h5 has no rows, so val is empty"),
+        (lambda d: rewrite(d, "train", "x", "x", np.zeros((6, 2, 2, 3))), {}, "is float64 .* not 8-bit images"),
+        (lambda d: (d / "toy/camelyonpatch_level_2_split_test_x.h5").rename(
+            d / "toy/camelyonpatch_level_2_split_test_x.h5.gz"), {}, "does not exist; unpack .*x.h5.gz"),
+        (lambda d: (d / "toy/camelyonpatch_level_2_split_test_x.h5").write_bytes(b"x"), {}, "cannot be used"),
+        (lambda d: None, {"unit": "slide"}, "has no column 'slide'"),
+        (lambda d: None, {"classes": {0: "c", 1: "b"}}, "'c' is none of the classes a, b"),
+        (lambda d: None, {"images": "x.h5"}, r"images: needs \{split\} in it"),
+        (lambda d: None, {"meta": None}, "meta and unit go together"),
+        (lambda d: None, {"meta": None, "unit": None}, "name the column of meta that holds the slide"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_fit_are_refused(data, make_card, change, layout, says):
+    change(data)
+    with pytest.raises(RequestError, match=says):
+        index_task(pcam(make_card, **layout), data)
