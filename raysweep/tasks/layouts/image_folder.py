@@ -31,7 +31,8 @@ class Options(Model):
 def index(options: Options, root: Path, card: Card) -> list[Sample]:
     """Every image below a class folder, sorted by path, but for what tools leave there (`left_by_tools`).
 
-    Raises RequestError for a missing split folder, a class folder of no known class, or a path without a unit.
+    Raises RequestError for a missing split folder, one without an image, a class folder of no known class, or a path
+    without a unit, and where there is no image at all.
     """
     pattern = re.compile(nfc(options.unit)) if options.unit else None
     tops: list[tuple[Path, str | None]] = [(root, None)]
@@ -54,4 +55,11 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
                 if Path(image).suffix.lower() in IMAGE_SUFFIXES:
                     unit = unit_from(pattern, image, card)
                     samples.append(Sample(image, image, None, label, unit, split))
+    if not samples:
+        raise RequestError(
+            f"card {card.name}: layout: no image of a type that is read is in a class folder below {root}"
+        )
+    for name, split in options.splits.items():
+        if not any(sample.split == split for sample in samples):
+            raise RequestError(f"card {card.name}: layout.splits: {name} has no image, so {split} is empty")
     return sorted(samples, key=lambda sample: sample.image)

@@ -55,6 +55,15 @@ def test_a_missing_split_folder_is_refused(tmp_path, make_card):
         samples_of(make_card(layout=layout, unit="image"), root)
 
 
+def test_an_empty_split_and_an_empty_set_are_refused(tmp_path, make_card):
+    root = files(tmp_path, "train/a/1.png", "test/a/notes.txt")
+    layout = {"type": "image_folder", "splits": {"train": "train", "test": "test"}}
+    with pytest.raises(RequestError, match=r"layout\.splits: test has no image, so test is empty"):
+        samples_of(make_card(layout=layout, unit="image"), root)
+    with pytest.raises(RequestError, match="no image of a type that is read is in a class folder below"):
+        samples_of(make_card(layout={"type": "image_folder"}, unit="image"), root / "test")
+
+
 def test_units_are_named_or_refused(tmp_path, make_card):
     root = files(tmp_path, "a/1.png")
     with pytest.raises(RequestError, match=r"says nothing of the patient of an image"):
