@@ -57,7 +57,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
                     samples.append(Sample(image, image, None, label, unit, split))
     if not samples:
         raise RequestError(
-            f"card {card.name}: layout: no image of a type that is read is in a class folder below {root}"
+            f"card {card.name}: layout: no class folder below {root} has an image of a type that is read"
         )
     for name, split in options.splits.items():
         if not any(sample.split == split for sample in samples):
