@@ -38,14 +38,7 @@ def find_leakage(
         tested = TaskUnits(plan.task)
         held_out = [frozenset(plan.task.samples[i].unit for i in f.test) for f in folds(plan.task, file.study.seed)]
         for name, checkpoint in checkpoints.items():
-            starts: dict[tuple[object, ...], tuple[Pretraining, set[str]]] = {}  # and the units of folds that it starts
-            for fold, units in enumerate(held_out):
-                for repeat in range(file.study.transfer.repeats):
-                    made = checkpoint.of(task, fold, repeat)
-                    key = (made.pool, made.init.root if made.init else None)  # seeds of one pool see the same
-                    starts.setdefault(key, (made, set()))[1].update(units)
-            words = [_judge(exposures.of(checkpoint, made), tested, units) for made, units in starts.values()]
-            found[name, task] = min(words, key=lambda one: WORDS.index(one.word))
+            found[name, task] = _worst(checkpoint, task, tested, held_out, exposures, file.study.transfer.repeats)
     return found
 
 
@@ -78,6 +71,25 @@ def leakage_notes(found: Leakage) -> list[str]:
     if clear:
         notes.append(f"{NONE} of test units among what was seen: {clear} of {len(found)} pairs of checkpoint and task")
     return notes
+
+
+def _worst(
+    checkpoint: CheckpointPlan,
+    task: str,
+    tested: TaskUnits,
+    held_out: list[frozenset[str]],
+    exposures: Exposures,
+    repeats: int,
+) -> Seen:
+    """The worst word for the weights that the folds of a task start from; `held_out` are the units that each tests."""
+    starts: dict[tuple[object, ...], tuple[Pretraining, set[str]]] = {}  # and the units of all folds that it starts
+    for fold, units in enumerate(held_out):
+        for repeat in range(repeats):
+            made = checkpoint.of(task, fold, repeat)
+            key = (made.pool, made.init.root if made.init else None)  # seeds of one pool see the same
+            starts.setdefault(key, (made, set()))[1].update(units)
+    words = [_judge(exposures.of(checkpoint, made), tested, units) for made, units in starts.values()]
+    return min(words, key=lambda one: WORDS.index(one.word))
 
 
 def _judge(exposure: Exposure, tested: TaskUnits, units: set[str]) -> Seen:
