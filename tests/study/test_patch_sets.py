@@ -109,8 +109,9 @@ class Study:
             made[cell.checkpoint] += [repeat.artefact for repeat in cell.repeats]
         for artefact in chain.from_iterable(made.values()):
             artefact.folder.write_bytes(b"old", "mark")
-            counts = {"trials": 1, "done": 1, "pruned": 0, "failed": 0, "folds": 1, "failed_finals": 0}
-            artefact.commit(config={}, counts=counts, timings={})
+            counts = {"trials": 1, "done": 1, "pruned": 0, "failed": 0, "folds": 1, "failed_finals": 0, "best": 0.5,
+                      "select": "val_metric"}  # fmt: skip
+            artefact.commit(config={}, counts=counts, timings={"search_seconds": 1.0})
         return made
 
 
