@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import timm
 import torch
@@ -55,7 +56,10 @@ def test_a_checkpoint_of_a_checkpoint_keeps_weights_and_lineage(tmp_path):
     make(spec, parent)
     child_spec = CheckpointSpec(init="parent")
     child = artefact_of(tmp_path / "child", child_spec, init=parent.fingerprint)
+    seen = pa.table({"source": ["s"], "id": ["a"], "unit": ["p"], "hash": ["1-a"], "labels": [True]})
+    parent.folder.write_table(seen, "sources.parquet")
     make(child_spec, child, init=parent.folder)
+    assert child.folder.read_table("sources.parquet").to_pylist() == seen.to_pylist(), "it goes on down the chain"
     info = read_info(child.folder)
     assert info.init == f"checkpoint:{parent.fingerprint}"
     assert [p["init"] for p in info.parents] == ["random"]
