@@ -17,6 +17,7 @@ from PIL import Image
 
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.patches.codec import decode
+from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.read import PatchSet
 from raysweep.patches.write import INDEX
 from raysweep.progress import Progress
@@ -94,13 +95,15 @@ def predict(
             geojson.parent.mkdir(parents=True, exist_ok=True)
             tiles = stack.enter_context(ScoredTiles(geojson, info.classes))
         stage = stack.enter_context(progress.stage("predict", patch_set.n_patches, "patches"))
+        origins = {s.slide: (s.origin_x or 0, s.origin_y or 0) for s in read_outcomes(patch_set.folder)}
         for batch in ahead(reader.prepare, reader.batches(), threads=threads):
             scores = _scores(scorer, batch)
             for row, given in zip(batch, scores, strict=True):
                 table.add(row, given)
                 if tiles is not None and given is not None:
                     named = dict(zip(_named(info), given.tolist(), strict=True))
-                    tiles.add(row.slide, (row.x, row.y), row.edges, int(given.argmax()), named)
+                    left, top = origins.get(row.slide, (0, 0))
+                    tiles.add(row.slide, (row.x - left, row.y - top), row.edges, int(given.argmax()), named)
                 failed, reason = failed + (given is None), reason or row.reason
             stage.advance(len(batch), failed=sum(given is None for given in scores))
         if patch_set.n_patches and failed == patch_set.n_patches:

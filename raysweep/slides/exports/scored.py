@@ -38,7 +38,7 @@ class ScoredTiles:
         self, slide: str, corner: tuple[int, int], edges: tuple[float, float], predicted: int,
         measurements: Mapping[str, float],
     ) -> None:  # fmt: skip
-        """A patch: its top-left corner (x, y) and its width and height in level-0 pixels, the class that it is of."""
+        """A patch: its top-left corner (x, y) and its width and height in level-0 pixels, QuPath's, and its class."""
         left, top = corner
         right, bottom = (_plain(start + edge) for start, edge in zip(corner, edges, strict=True))
         ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]

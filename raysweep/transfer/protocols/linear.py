@@ -53,7 +53,7 @@ class Linear(FrozenProtocol):
 
         model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
 
-        def fit_one(x: np.ndarray, value: float) -> LogisticRegression:
+        def fit_one(x: "np.ndarray", value: float) -> LogisticRegression:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 return model.set_params(C=value).fit(x, labels)
