@@ -27,6 +27,8 @@ def export(path: str, out: Path, *, fold: int | None = None) -> Path:
         if fold is not None:
             raise RequestError(f"--fold {fold}: {path} is a checkpoint, which has no folds; leave it out")
         return export_checkpoint(folder, out)
+    if folder.exists(EXPORTED):
+        raise RequestError(f"{path}: is exported already; copy the folder")
     if find_repeat(path) is None:
         raise RequestError(
             f"{path}: no checkpoint here, and no cell whose first repeat is finished; give a folder below checkpoints/ "
@@ -36,8 +38,6 @@ def export(path: str, out: Path, *, fold: int | None = None) -> Path:
 
 
 def _export_model(kept: Kept, path: str, out: Path) -> Path:
-    if not kept.repeat:
-        raise RequestError(f"{path}: is an exported model already; copy it")
     info = read_model_info(kept.folder, *kept.parts)
     if card := forbidding(info.checkpoint):
         raise RequestError(

@@ -12,11 +12,10 @@ _FINAL = "final.parquet"
 
 @dataclass(frozen=True)
 class Kept:
-    """The file of a model: `parts` below `folder`; `repeat` is whether that is the folder of a repeat."""
+    """The file of a model: `parts` below `folder`, an exported one or that of a repeat."""
 
     folder: Storage
     parts: tuple[str, ...]
-    repeat: bool
 
 
 def find_repeat(path: str) -> Storage | None:
@@ -37,7 +36,7 @@ def find_model(path: str, fold: int | None) -> Kept:
     if folder.exists(EXPORTED):
         if fold is not None:
             raise RequestError(f"--fold {fold}: {path} is an exported model, of one fold alone; leave it out")
-        return Kept(folder, (EXPORTED,), repeat=False)
+        return Kept(folder, (EXPORTED,))
     repeat = find_repeat(path)
     if repeat is None:
         raise RequestError(
@@ -47,7 +46,7 @@ def find_model(path: str, fold: int | None) -> Kept:
     parts = file_of(fold or 0)
     if not repeat.exists(*parts):
         raise RequestError(f"{path}: {_why_not(repeat, fold or 0)}")
-    return Kept(repeat, parts, repeat=True)
+    return Kept(repeat, parts)
 
 
 def results_of(repeat: Storage) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from raysweep.study.kept_models import find_model
 from raysweep.study.predict import Predicted, predict
 from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.space import load_space
+from raysweep.tasks.card import Splits
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
 from raysweep.transfer.features import compute_features
@@ -36,6 +37,7 @@ from tests.sweep.toy import simulate
 from tests.transfer.tiny import PX, make_task
 
 MPP = 0.5
+KINDS = {"classification": "classification", "segmentation": "segmentation", "folded": "classification"}  # by task
 TRANSFER = TransferSpec(trials=1, repeats=2, steps=2, evaluations=1, batch=4, early_stopping="none")
 
 
@@ -50,28 +52,31 @@ class Study:
         )
         save_checkpoint(self.checkpoint, create_backbone("test_resnet", seed=0).state_dict(), self.info)
         self.tasks: dict[str, Storage] = {}
-        for kind in ("classification", "segmentation"):
-            made = make_task(folder / "data" / kind, kind, [(PX, PX)] * 24)
+        for name, kind in KINDS.items():
+            made = make_task(folder / "data" / name, kind, [(PX, PX)] * 24)
             samples = [replace(sample, unit=f"unit{i // 2}") for i, sample in enumerate(made.samples)]
-            card = made.card.model_copy(update={"mpp": MPP, "root": kind, "name": kind})
-            self.tasks[kind] = self.home.at("tasks", kind)
-            Task(card, folder / "data" / kind, samples).save(self.tasks[kind])
+            card = made.card.model_copy(update={"mpp": MPP, "root": name, "name": name})
+            if name == "folded":
+                card = card.model_copy(update={"splits": Splits(type="folds", k=2)})
+            self.tasks[name] = self.home.at("tasks", name)
+            Task(card, folder / "data" / name, samples).save(self.tasks[name])
 
-    def cell(self, protocol: str, kind: str, transfer: TransferSpec = TRANSFER) -> str:
+    def cell(self, protocol: str, task: str, transfer: TransferSpec = TRANSFER) -> str:
         """The folder of a finished cell, as `run` leaves it."""
+        kind = KINDS[task]
         space = load_space(protocol, kind, {}, [])
-        made = repeat_inputs(transfer, checkpoints=["c"], task=kind, protocol=protocol, kind=kind, fraction=1.0,
+        made = repeat_inputs(transfer, checkpoints=["c"], task=task, protocol=protocol, kind=kind, fraction=1.0,
                              space=space, seed=0)  # fmt: skip
-        home = self.home.at("cells", "random", kind, protocol, f"1-{transfer.keep_models}")
+        home = self.home.at("cells", "random", task, protocol, f"1-{transfer.keep_models}")
         features: tuple[Storage, ...] = ()
         if protocol != "finetune":
-            artefact = Artefact(self.home.at("features"), {})
-            compute_features(self.checkpoint, self.tasks[kind], artefact, data=self.data, threads=1, gpu=False)
+            artefact = Artefact(self.home.at("features", task), {})
+            compute_features(self.checkpoint, self.tasks[task], artefact, data=self.data, threads=1, gpu=False)
             features = (artefact.folder,)
         repeats = tuple(
             Repeat(number, Artefact(home, made, str(number)), 0, (self.checkpoint,), features) for number in (0, 1)
         )
-        cell = Cell("random", kind, self.tasks[kind], protocol, kind, 1.0, space, repeats)
+        cell = Cell("random", task, self.tasks[task], protocol, kind, 1.0, space, repeats)
         assert simulate([cell], transfer, study="tiny", data=self.data) == {}
         home.write_bytes(f"{repeats[0].artefact.fingerprint[:8]}\n".encode(), "current")
         return home.root
@@ -146,6 +151,37 @@ def test_an_exported_model_scores_test_images_as_the_final_did(
     assert f"| classification | balanced_accuracy | {value:.4f} | 6 | 3 |" in card
     for said in ("Classes: dark, bright.", "18 labelled images of 9 units", "(16 um)", "CC0", "study tiny as random"):
         assert said in card
+
+
+def test_each_fold_has_a_model_of_its_own(study: Study, tmp_path: Path) -> None:
+    cell = Storage.open(study.cell("linear", "folded"))
+    repeat = cell.at(cell.read_bytes("current").decode().strip(), "0")
+    assert repeat.names(FOLDER) == ["fold0.safetensors", "fold1.safetensors"]
+    export(cell.root, tmp_path, fold=1)
+    model = load_model(Storage.open(tmp_path), "model.safetensors")
+    assert model.info.fold == 1
+    pictures = images("folded", study)
+    rows = [r for r in repeat.read_table("predictions", "folded.parquet").to_pylist() if r["fold"] == 1]
+    scores = model.predict(np.stack([pictures[int(row["sample"])] for row in rows]))
+    np.testing.assert_allclose(scores, np.stack([row["scores"] for row in rows]), atol=1e-6)
+    assert (
+        "The model is that of fold 1 of 2; the scores are those of all of them" in (tmp_path / "README.md").read_text()
+    )
+    with pytest.raises(RequestError, match="--fold 1: .* is an exported model, of one fold alone; leave it out"):
+        find_model(str(tmp_path), 1)
+    with pytest.raises(RequestError, match="is an exported model already; copy it|no checkpoint here"):
+        export(str(tmp_path), tmp_path / "again")
+
+
+def test_squares_count_from_the_corner_of_the_scanned_area(study: Study, cells: dict[str, str], tmp_path: Path) -> None:
+    patches = Storage.open(make_set(tmp_path / "set", images("classification", study)[:2]))
+    table = patches.read_table("slides.parquet")
+    for name, edge in (("origin_x", 8), ("origin_y", 3)):
+        table = table.append_column(name, pa.array([edge] * table.num_rows, pa.int64()))
+    patches.write_table(table, "slides.parquet")
+    run(cells["linear"], patches.root, tmp_path / "o.parquet", geojson=tmp_path / "q.geojson")
+    (feature,) = json.loads((tmp_path / "q-s%2F1.geojson").read_text())["features"]
+    assert feature["geometry"]["coordinates"][0][0] == [64 - 8, 10 - 3]
 
 
 def test_only_the_first_repeat_keeps_its_model_and_none_says_so(study: Study, cells: dict[str, str]) -> None:
