@@ -1,6 +1,7 @@
 """From a finished cell to an exported model, and from that to a scored patch set."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 from raysweep.backbones.checkpoint import CheckpointInfo, Reference, save_checkpoint
 from raysweep.backbones.create import create_backbone
+from raysweep.cli import main
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.codec import encode_jpeg
 from raysweep.patches.schema import patch_schema
@@ -164,12 +166,11 @@ def test_each_fold_has_a_model_of_its_own(study: Study, tmp_path: Path) -> None:
     rows = [r for r in repeat.read_table("predictions", "folded.parquet").to_pylist() if r["fold"] == 1]
     scores = model.predict(np.stack([pictures[int(row["sample"])] for row in rows]))
     np.testing.assert_allclose(scores, np.stack([row["scores"] for row in rows]), atol=1e-6)
-    assert (
-        "The model is that of fold 1 of 2; the scores are those of all of them" in (tmp_path / "README.md").read_text()
-    )
-    with pytest.raises(RequestError, match="--fold 1: .* is an exported model, of one fold alone; leave it out"):
+    card = (tmp_path / "README.md").read_text()
+    assert "The model is that of fold 1 of 2; the scores are those of all of them" in card
+    with pytest.raises(RequestError, match=r"--fold 1: .* is an exported model, of one fold alone; leave it out"):
         find_model(str(tmp_path), 1)
-    with pytest.raises(RequestError, match="is an exported model already; copy it|no checkpoint here"):
+    with pytest.raises(RequestError, match="is exported already; copy the folder"):
         export(str(tmp_path), tmp_path / "again")
 
 
@@ -257,6 +258,29 @@ def test_every_patch_has_a_row_in_the_order_of_the_set(study: Study, cells: dict
         assert len(said["classification"]["color"]) == 3
         assert said["measurements"]["probability_dark"] == pytest.approx(row["probability_dark"], abs=1e-6)
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def test_the_commands_say_what_they_wrote(
+    study: Study, cells: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    pictures = images("classification", study)[:3]
+    bad = {"bytes": b"no", "path": "p.jpg"}
+    whole = [{"bytes": encode_jpeg(p, 95), "path": "p.jpg"} for p in pictures]
+    patches = make_set(tmp_path / "set", pictures, columns={"image": lambda i: bad if i == 2 else whole[i]})
+    given, out, geojson = (str(tmp_path / name) for name in ("given", "out.parquet", "q.geojson"))
+
+    def called(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["raysweep", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0), capfd.readouterr().out
+
+    assert called("export", cells["linear"], "--out", given) == (0, f"{given}/model.safetensors\n")
+    code, said = called("predict", given, patches, "--out", out, "--geojson", geojson, "--threads", "1")
+    assert code == 3
+    assert f"{out}: 3 patches\n" in said
+    assert "q-s%2F" in said
+    assert "1 patches could not be decoded (the first: picture cannot be decoded" in said
 
 
 def test_masks_give_the_part_of_the_area(cells: dict[str, str], study: Study, tmp_path: Path) -> None:
