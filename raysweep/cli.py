@@ -11,6 +11,7 @@ from rich.console import Console
 import raysweep
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
+from raysweep.model_commands import export, predict
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
 app = typer.Typer(
@@ -195,15 +196,8 @@ def checkpoints_list() -> None:
     _table("published models", *model_rows())
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[str, typer.Argument(help="a checkpoint's folder, such as runs/glands/checkpoints/simclr")],
-    folder: Annotated[Path, typer.Option("--out", help="where to put model.safetensors and config.json")] = Path("."),
-) -> None:
-    """A checkpoint as a timm-loadable safetensors file, with its preprocessing beside it."""
-    from raysweep.study.export import export
-
-    out.print(str(export(checkpoint, folder)))
+app.command()(export)
+app.command()(predict)
 
 
 @app.command()

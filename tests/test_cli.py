@@ -5,7 +5,8 @@ import pytest
 
 from raysweep.cli import main
 
-_COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "clean", "doctor"]
+_COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "predict", "clean",
+             "doctor"]  # fmt: skip
 _CARDS = [["checkpoints", "list"], *(["datasets", c] for c in ("list", "show", "prepare"))]
 _PATCHES = ["--um", "64", "--px", "64", "--out", "o"]
 
@@ -58,6 +59,8 @@ def test_every_command_has_help(
         (["tile", "kawai_ptcga200", *_PATCHES], "slides kawai_ptcga200: no such file"),
         (["datasets", "show", "glas-grad"], "glas-grade"),
         (["export", "nothing"], "nothing: no checkpoint here"),
+        (["predict", "nothing", "patches", "--out", "o.parquet"], "nothing: no trained model here"),
+        (["predict", "nothing", "patches"], "Missing option"),
         (["frobnicate"], "No such command"),
         (["run"], "Missing argument"),
     ],

@@ -18,7 +18,8 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "report": {"transfer", "tasks", "patches", "backbones"},
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
-    "cli": {"study", "demo", "report"},
+    "cli": {"study", "demo", "report", "model_commands"},
+    "model_commands": {"study"},
 }
 
 

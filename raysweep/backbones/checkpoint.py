@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from raysweep.backbones.given import Interpolation, Pool
 from raysweep.errors import RequestError, WorkError
@@ -122,14 +122,32 @@ def read_info(folder: Storage) -> CheckpointInfo:
     path = folder.path(FILE)
     if not folder.exists(FILE):
         raise RequestError(f"checkpoint {folder.root}: there is no {FILE} in it")
-    with folder.fs.open_input_stream(path) as stream:  # layout: https://huggingface.co/docs/safetensors
+    try:
+        return CheckpointInfo.model_validate_json(read_metadata(folder, FILE)[_METADATA])
+    except (ValueError, KeyError) as error:
+        raise RequestError(f"checkpoint {path}: not a file written by raysweep; name it as an init instead") from error
+
+
+def read_metadata(folder: Storage, *parts: str) -> dict[str, str]:
+    """The metadata in the head of a safetensors file; nothing else of it is read. Raises ValueError if it has none."""
+    with folder.fs.open_input_stream(folder.path(*parts)) as stream:  # https://huggingface.co/docs/safetensors
         size = stream.read(8)
         length = struct.unpack("<Q", size)[0] if len(size) == 8 else _MAX_HEADER + 1
         head = stream.read(length) if length <= _MAX_HEADER else b""
     try:
-        return CheckpointInfo.model_validate_json(json.loads(head)["__metadata__"][_METADATA])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise RequestError(f"checkpoint {path}: not a file written by raysweep; name it as an init instead") from error
+        return dict(json.loads(head)["__metadata__"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("no metadata") from error
+
+
+def forbidding(info: CheckpointInfo) -> str | None:
+    """The published model whose licence forbids to pass these weights on, or what was trained from them; else None."""
+    from raysweep.backbones.published import PREFIX, list_cards
+
+    forbidden = {card.name for card in list_cards() if card.licence.redistribution == "forbidden"}
+    named = [step.get("init", "").removeprefix(PREFIX).partition(":")[0] for step in info.lineage()
+             if step.get("init", "").startswith(PREFIX)]  # fmt: skip
+    return info.reference.card if info.reference else next((name for name in named if name in forbidden), None)
 
 
 def export_checkpoint(folder: Storage, out: Path) -> Path:

@@ -16,7 +16,7 @@ class SlideOutcome:
     status: done, failed (it could not be read: the next run tries again) or skipped (it has nothing to give); `reason`
     says why. mpp: um per pixel of level 0, and `mpp_source` where that is from. n_patches: in the shards. dropped:
     counts of what was left out, in words. overlay: file below the patch set. export_missing: which export of it could
-    not be written, and why.
+    not be written, and why. origin: level-0 pixel at the corner of the scanned area, from which QuPath counts.
     """
 
     slide: str
@@ -33,6 +33,8 @@ class SlideOutcome:
     tissue_area_um2: float | None = None
     overlay: str | None = None
     export_missing: str | None = None
+    origin_x: int | None = None
+    origin_y: int | None = None
 
 
 def read_outcomes(folder: Storage) -> list[SlideOutcome]:

@@ -14,6 +14,7 @@ _TABLE = pa.schema([
     ("slide", pa.string()), ("path", pa.string()), ("patient", pa.string()), ("site", pa.string()),
     ("label", pa.string()), ("split", pa.string()), ("status", pa.string()), ("reason", pa.string()),
     ("mpp", pa.float64()), ("mpp_source", pa.string()), ("width", pa.int64()), ("height", pa.int64()),
+    ("origin_x", pa.int64()), ("origin_y", pa.int64()),
     ("level", pa.int32()), ("factor", pa.float64()), ("reader", pa.string()),
     ("icc", pa.bool_()), ("stain", pa.string()), ("n_tissue", pa.int64()), ("n_patches", pa.int64()),
     ("dropped", pa.string()), ("tissue_area_um2", pa.float64()),
@@ -73,6 +74,7 @@ def slide_table(
         survey = outcome.survey or {}
         grid = survey.get("grid") or {}
         width, height = survey.get("size", (None, None))
+        origin_x, origin_y = survey.get("origin", (None, None))
         rows.append({
             "slide": slide.name,
             "path": _portable(slide.given or slide.path),
@@ -86,6 +88,8 @@ def slide_table(
             "mpp_source": survey.get("mpp_source"),
             "width": width,
             "height": height,
+            "origin_x": origin_x,
+            "origin_y": origin_y,
             "level": grid.get("level"),
             "factor": grid.get("factor"),
             "reader": survey.get("reader"),

@@ -20,6 +20,7 @@ from raysweep.tasks.fractions import Draw, Draws, part_of
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
+from raysweep.transfer.model_info import save_model
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
 
@@ -115,6 +116,8 @@ class TransferTrial(tune.Trainable):
             self._evaluations.append(_plain(evaluation))
         name = f"{cell.task}-fold{fold}.parquet"
         self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
+        if self._bench.transfer.keep_models == "first" and self._repeat.number == 0 and (trained := run.trained()):
+            save_model(self._repeat.artefact.folder, trained)
         final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": ""}
         if chosen := run.chosen():
             final |= {"params": chosen.params, "chosen_by": chosen.by, "edge": chosen.edge}

@@ -18,9 +18,10 @@ from raysweep.transfer.counting import MaskCounts
 from raysweep.transfer.groups import freeze_layers, layers_of, parameter_groups
 from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
-from raysweep.transfer.lora import add_adapters
+from raysweep.transfer.lora import add_adapters, merge_adapters
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 from raysweep.transfer.metrics import score
+from raysweep.transfer.model_info import Trained, model_info
 from raysweep.transfer.network import Network, build_network
 from raysweep.transfer.portions import Portions
 from raysweep.transfer.predictions import classification_table
@@ -44,6 +45,7 @@ class FinetuneRun(Run):
             dropout=getattr(settings, "dropout", 0.0), seed=job.seed,
             decoder=job.decoder,
         )  # fmt: skip
+        self._info, self._settings = info, settings
         groups = _prepared(network, info, settings, job)
         self._device = torch.device("cuda" if job.gpu else "cpu")
         self._network: Network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -81,6 +83,17 @@ class FinetuneRun(Run):
             return self._evaluate(indices, images)[0]
         finally:
             self._network.load_state_dict(newest, strict=False)
+
+    def trained(self) -> Trained:
+        """The whole network, adapters merged into the weights beside them."""
+        weights = {**self._network.state_dict(), **(self._kept or {})}
+        if self._job.adaptation == "lora":
+            weights = merge_adapters(weights, scale=self._settings.scale)
+        info = model_info(
+            self._card, self._info, protocol="finetune", fold=self._job.fold, params=self._job.params,
+            own_px=self._network.own_px, decoder=self._job.decoder,
+        )  # fmt: skip
+        return Trained(weights, info)
 
     def _keep(self, metric: float, val_loss: float) -> None:
         """Copy the weights if they are better than those kept so far."""

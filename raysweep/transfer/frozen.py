@@ -1,7 +1,7 @@
 """A protocol that never trains through the backbone: fits on stored features, its setting chosen on a fixed path."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from raysweep.transfer.job import Protocol
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 class FrozenProtocol(Protocol):
-    """Base of the frozen protocols. One more is one file: its typed setting, its path in `search_spaces/`, its `fit`,
-    and a `start` that makes a `FrozenRun`.
+    """Base of the frozen protocols. One more is one file: its typed setting, its path in `search_spaces/`, its `fitted`
+    and `scorer`, and a `start` that makes a `FrozenRun`.
 
     There are no trials and no val: the whole draw is cross-validated along the path (see `FrozenRun`), then fitted
     once more with the setting that was chosen. A protocol has one setting; its path is a list of values of it.
@@ -32,10 +32,16 @@ class FrozenProtocol(Protocol):
     limit: ClassVar[float | None] = None  # a value that nothing lies beyond: best there, it says nothing about the path
     probabilities: ClassVar[bool]  # whether scores are fitted as such: then equal metrics go to the lower log-loss
 
-    @abstractmethod
     def fit(
         self, features: "np.ndarray", labels: "np.ndarray", *, n_classes: int, values: Sequence[float], seed: int
     ) -> "Scorer":
+        """`fitted`, as what scores."""
+        return self.scorer(self.fitted(features, labels, n_classes=n_classes, values=values, seed=seed))
+
+    @abstractmethod
+    def fitted(
+        self, features: "np.ndarray", labels: "np.ndarray", *, n_classes: int, values: Sequence[float], seed: int
+    ) -> "dict[str, np.ndarray]":
         """Fit once for every value.
 
         Args:
@@ -44,6 +50,13 @@ class FrozenProtocol(Protocol):
             values: along the path: the strongest regularisation first.
             seed: of all randomness.
 
-        Returns what scores features (m, d) under every value: float32 (values, m, n_classes), not negative, one over
-        the classes of a row; 0 for a class without a label. The highest one is what is predicted.
+        Returns all that `scorer` needs, as arrays by name.
+        """
+
+    @abstractmethod
+    def scorer(self, fitted: "Mapping[str, np.ndarray]") -> "Scorer":
+        """What scores features (m, d) under every value that was fitted.
+
+        It gives float32 (values, m, n_classes), not negative, one over the classes of a row; 0 for a class without a
+        label. The highest one is what is predicted.
         """

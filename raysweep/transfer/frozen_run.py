@@ -10,18 +10,20 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from raysweep.backbones.checkpoint import read_info
 from raysweep.errors import RequestError, WorkError
+from raysweep.storage import MANIFEST
 from raysweep.tasks.task import Task
 from raysweep.transfer.cross_validation import divide
 from raysweep.transfer.features import open_features
 from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.job import Chosen, Evaluation, Job, Run
 from raysweep.transfer.metrics import score
+from raysweep.transfer.model_info import Trained, model_info
 from raysweep.transfer.predictions import classification_table
 from raysweep.transfer.protocol import read_path
 
 if TYPE_CHECKING:
-    from raysweep.transfer.frozen import Scorer
     from raysweep.transfer.images import Images
 
 _KEPT = 4  # sets of features that a process keeps open
@@ -50,7 +52,7 @@ class FrozenRun(Run):
         self._evaluations: list[Evaluation] | None = None
         self._given: Iterator[Evaluation] = iter(())
         self._chosen: Chosen | None = None
-        self._scorer: Scorer | None = None
+        self._fitted: dict[str, np.ndarray] | None = None  # with the chosen setting, on the whole draw
 
     def advance(self) -> Evaluation | None:
         if self._evaluations is None:
@@ -64,14 +66,23 @@ class FrozenRun(Run):
         return self._chosen
 
     def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
-        value = self.chosen().params[self._protocol.setting]
-        if self._scorer is None:
-            self._scorer = self._fit(self._features(self._job.train), self._opened.labels[self._job.train], [value])
+        scorer = self._protocol.scorer(self._final_fit())
         features = self._features(list(indices)) if images is None else self._features_of(images, indices)
         with threadpool_limits(self._job.threads):
-            scores = self._scorer(features)[0]
+            scores = scorer(features)[0]
         samples = (self._opened.task if images is None else images.task).samples
         return classification_table([samples[i] for i in indices], scores, fold=self._job.fold)
+
+    def trained(self) -> Trained:
+        """The fit alone: the backbone is the checkpoint's own."""
+        card, how = self._opened.task.card, self._protocol
+        assert self._job.features is not None
+        px = int(self._job.features.read_json(MANIFEST)["config"].get("own_px", card.px))
+        info = model_info(
+            card, read_info(self._job.checkpoint), protocol=how.name, fold=self._job.fold, params=self.chosen().params,
+            own_px=px,
+        )  # fmt: skip
+        return Trained(self._final_fit(), info, self._job.checkpoint)
 
     def _features_of(self, images: "Images", indices: Sequence[int]) -> np.ndarray:
         """Of a further test set, as `compute_features` has them of the task."""
@@ -96,7 +107,7 @@ class FrozenRun(Run):
             scores = np.zeros((len(self._path.values), len(train), len(task.card.classes)), np.float32)
             part_of = np.zeros(len(train), np.int32)
             for number, (fit, held) in enumerate(division.parts):
-                scorer = self._fit(features[fit], labels[fit], self._path.values)
+                scorer = self._protocol.scorer(self._fit(features[fit], labels[fit], self._path.values))
                 with threadpool_limits(self._job.threads):
                     scores[:, held] = scorer(features[held])
                 part_of[held] = number
@@ -141,10 +152,16 @@ class FrozenRun(Run):
             return False
         return metrics[best] != metrics[1 if best == 0 else last - 1]
 
-    def _fit(self, features: np.ndarray, labels: np.ndarray, values: list[float]) -> "Scorer":
-        classes = len(self._opened.task.card.classes)
+    def _final_fit(self) -> dict[str, np.ndarray]:
+        if self._fitted is None:
+            value, train = self.chosen().params[self._protocol.setting], self._job.train
+            self._fitted = self._fit(self._features(train), self._opened.labels[train], [value])
+        return self._fitted
+
+    def _fit(self, features: np.ndarray, labels: np.ndarray, values: list[float]) -> dict[str, np.ndarray]:
+        classes, seed = len(self._opened.task.card.classes), self._job.seed % 2**32
         with threadpool_limits(self._job.threads):
-            return self._protocol.fit(features, labels, n_classes=classes, values=values, seed=self._job.seed % 2**32)
+            return self._protocol.fitted(features, labels, n_classes=classes, values=values, seed=seed)
 
     def _features(self, indices: list[int]) -> np.ndarray:
         """float32 (n, d), read from the mapped file."""

@@ -53,9 +53,9 @@ class Images:
         image, mask = read_sample(self.task, index)
         height, width = image.shape[:2]
         if card.kind == "classification":
-            image = _enlarge(image, card.px)
+            image = enlarge(image, card.px)
             return Picture(image, None, *image.shape[:2])
-        return Picture(_pad(image, card.px), None if mask is None else _pad(mask, card.px), height, width)
+        return Picture(pad(image, card.px), None if mask is None else pad(mask, card.px), height, width)
 
 
 _opened: dict[str, Images] = {}  # by what and where the task is, the last used at the end
@@ -76,7 +76,7 @@ def open_images(folder: Storage, data: str) -> Images:
     return images
 
 
-def _enlarge(image: np.ndarray, px: int) -> np.ndarray:
+def enlarge(image: np.ndarray, px: int) -> np.ndarray:
     """Bicubic, so that the short edge is px; larger images stay as they are. The aspect is kept."""
     height, width = image.shape[:2]
     short = min(height, width)
@@ -86,7 +86,7 @@ def _enlarge(image: np.ndarray, px: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _pad(array: np.ndarray, px: int) -> np.ndarray:
+def pad(array: np.ndarray, px: int) -> np.ndarray:
     """Mirror at the lower and right edge up to px."""
     height, width = array.shape[:2]
     if height >= px and width >= px:

@@ -15,6 +15,7 @@ from raysweep.transfer.spec import Adapt, Select
 
 if TYPE_CHECKING:
     from raysweep.transfer.images import Images
+    from raysweep.transfer.model_info import Trained
 
 
 class Diverged(WorkError):
@@ -102,6 +103,10 @@ class Run(ABC):
 
     def chosen(self) -> Chosen | None:
         """What a frozen protocol chose; None where the job named the setting."""
+        return None
+
+    def trained(self) -> "Trained | None":
+        """What `predict` predicts by, to be kept; None of a run that has nothing to keep."""
         return None
 
 

@@ -1,7 +1,7 @@
 """Linear models on standardised features, one for each value along a path."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,16 @@ class LinearModels:
             weights.append(np.array(model.coef_, np.float64))
             offsets.append(np.broadcast_to(model.intercept_, len(model.coef_)).astype(np.float64))
         return cls(scaler.mean_, scaler.scale_, np.stack(weights), np.stack(offsets), np.unique(labels), n_classes)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All of it, by the names of its fields; `of` makes it again."""
+        return {name: np.asarray(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "LinearModels":
+        """What `arrays` gave; others among them are left aside."""
+        kept = {field.name: arrays[field.name] for field in fields(cls)}
+        return cls(**{**kept, "n_classes": int(kept["n_classes"])})  # type: ignore[arg-type]
 
     def decisions(self, features: np.ndarray) -> np.ndarray:
         """float64 (values, m, outputs) for features (m, d)."""

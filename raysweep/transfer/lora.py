@@ -1,7 +1,9 @@
 """Low-rank adapters in a backbone whose own weights stay as they are (Hu et al., ICLR 2022), by peft."""
 
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from raysweep.errors import RequestError
 from raysweep.randomness import torch_seed
@@ -25,3 +27,17 @@ def add_adapters(backbone: nn.Module, *, rank: int, scale: float, seed: int, nam
         inject_adapter_in_model(config, backbone)
     for path, parameter in backbone.named_parameters():
         parameter.requires_grad_(".lora_" in path)
+
+
+def merge_adapters(weights: Mapping[str, Tensor], *, scale: float) -> dict[str, Tensor]:
+    """The weights of a network with adapters as those of the same network without: W + scale B A under W's name."""
+    merged: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if ".lora_" in name:
+            continue
+        layer, base, kind = name.rpartition(".base_layer.")
+        if base and kind == "weight":
+            down, up = (weights[f"{layer}.lora_{side}.default.weight"] for side in "AB")
+            value = value + scale * (up @ down)
+        merged[f"{layer}.{kind}" if base else name] = value
+    return merged

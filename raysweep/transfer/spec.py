@@ -70,6 +70,9 @@ class TransferSpec(Model):
         description="of segmentation: a name, or {type: name, option: value}; auto: unet where every checkpoint has a "
         "pyramid of features, else light for all: a task has one decoder",
     )
+    keep_models: Literal["none", "first"] = Field(
+        "first", description="whose trained models stay on disk, for `raysweep export` and `predict`: first: repeat 0's"
+    )
     parallel_per_repeat: int = Field(1, ge=1, description="above 1 the order of results matters: not reproducible")
 
     @model_validator(mode="before")

@@ -38,6 +38,11 @@ def test_adapters_make_other_repeats_and_what_a_protocol_always_does_none() -> N
 
 
 @pytest.mark.parametrize("protocol", ["finetune", *FROZEN])
+def test_keeping_models_makes_no_other_repeats(protocol: str) -> None:
+    assert _fingerprint({"keep_models": "none"}, protocol=protocol) == _fingerprint({}, protocol=protocol)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", *FROZEN])
 def test_who_chooses_settings_is_part_of_every_repeat_that_has_trials(protocol: str) -> None:
     plain = _fingerprint({}, protocol=protocol)
     assert (_fingerprint({"sampler": "grid"}, protocol=protocol) != plain) == (

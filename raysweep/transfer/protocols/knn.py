@@ -1,6 +1,6 @@
 """Nearest neighbours by cosine similarity of the frozen backbone's features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -45,15 +45,23 @@ class Knn(FrozenProtocol):
 
         return FrozenRun(job, self)
 
-    def fit(
+    def fitted(
         self, features: "np.ndarray", labels: "np.ndarray", *, n_classes: int, values: Sequence[float], seed: int
-    ) -> "Scorer":
+    ) -> "dict[str, np.ndarray]":
         import numpy as np
 
-        known = _unit_length(features)
-        votes = np.eye(n_classes, dtype=np.float32)[labels]
-        last = [min(int(k), len(known)) - 1 for k in values]
-        most = max(last) + 1
+        last = [min(int(k), len(features)) - 1 for k in values]
+        return {
+            "known": _unit_length(features), "labels": np.asarray(labels), "last": np.array(last),
+            "n_classes": np.array(n_classes),
+        }  # fmt: skip
+
+    def scorer(self, fitted: "Mapping[str, np.ndarray]") -> "Scorer":
+        import numpy as np
+
+        known, last, n_classes = fitted["known"], fitted["last"], int(fitted["n_classes"])
+        votes = np.eye(n_classes, dtype=np.float32)[fitted["labels"]]
+        most = int(last.max()) + 1
 
         def part(rows: np.ndarray) -> np.ndarray:
             similar = _unit_length(rows) @ known.T

@@ -1,7 +1,7 @@
 """Linear probe: multinomial logistic regression on the frozen backbone's standardised features."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -43,11 +43,9 @@ class Linear(FrozenProtocol):
 
         return FrozenRun(job, self)
 
-    def fit(
+    def fitted(
         self, features: "np.ndarray", labels: "np.ndarray", *, n_classes: int, values: Sequence[float], seed: int
-    ) -> "Scorer":
-        import numpy as np
-        from scipy.special import softmax
+    ) -> "dict[str, np.ndarray]":
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
@@ -55,12 +53,20 @@ class Linear(FrozenProtocol):
 
         model = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
 
-        def fit_one(x: np.ndarray, value: float) -> LogisticRegression:
+        def fit_one(x: "np.ndarray", value: float) -> LogisticRegression:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 return model.set_params(C=value).fit(x, labels)
 
-        models = LinearModels.fit(features, labels, values, fit_one, n_classes=n_classes)
+        return LinearModels.fit(features, labels, values, fit_one, n_classes=n_classes).arrays()
+
+    def scorer(self, fitted: "Mapping[str, np.ndarray]") -> "Scorer":
+        import numpy as np
+        from scipy.special import softmax
+
+        from raysweep.transfer.linear_models import LinearModels
+
+        models = LinearModels.of(fitted)
 
         def scores(features: np.ndarray) -> np.ndarray:
             decisions = models.decisions(features)

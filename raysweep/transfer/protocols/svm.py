@@ -1,7 +1,7 @@
 """Linear support vector machine on the frozen backbone's standardised features, as in Mormont et al. (2020)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -45,11 +45,10 @@ class Svm(FrozenProtocol):
 
         return FrozenRun(job, self)
 
-    def fit(
+    def fitted(
         self, features: "np.ndarray", labels: "np.ndarray", *, n_classes: int, values: Sequence[float], seed: int
-    ) -> "Scorer":
+    ) -> "dict[str, np.ndarray]":
         import numpy as np
-        from scipy.special import expit
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
@@ -63,6 +62,15 @@ class Svm(FrozenProtocol):
         models = LinearModels.fit(features, labels, values, fit_one, n_classes=n_classes)
         # without this, the decisions of a small C are all 0.5 as float32, and those of a large one 1
         size = np.sqrt(np.square(models.decisions(features)).mean(axis=(1, 2), keepdims=True))
+        return models.arrays() | {"size": size}
+
+    def scorer(self, fitted: "Mapping[str, np.ndarray]") -> "Scorer":
+        import numpy as np
+        from scipy.special import expit
+
+        from raysweep.transfer.linear_models import LinearModels
+
+        models, size = LinearModels.of(fitted), fitted["size"]
 
         def scores(features: np.ndarray) -> np.ndarray:
             decisions = models.decisions(features) / np.maximum(size, np.finfo(np.float64).tiny)
