@@ -29,7 +29,8 @@ class ValueCell:
 
 @dataclass(frozen=True)
 class ValueBlock:
-    """Values of one task, as it was tested, and protocol: a row per checkpoint, a column per fraction, and a figure (an SVG's text)."""
+    """Values of one task, as it was tested, and one protocol: a row per checkpoint, a column per fraction, and a figure
+    (an SVG's text)."""
 
     task: str
     protocol: str

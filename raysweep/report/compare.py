@@ -24,8 +24,8 @@ class Estimate:
     n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
     were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
     started from. lacking: a sentence for each planned repeat that has no value. best: better than every other
-    checkpoint of its column (same task, test set, protocol and fraction). at_edge: settings whose chosen value lies at an end of
-    their range in half of the repeats or more.
+    checkpoint of its column (same task, test set, protocol and fraction). at_edge: settings whose chosen value lies at
+    an end of their range in half of the repeats or more.
     """
 
     cell: CellRef
@@ -96,7 +96,8 @@ def compare_cells(
 ) -> Findings:
     """Estimates of all cells that have results and differences to the baseline.
 
-    cells: in the order of the page, those on further test sets for themselves (`on_further`). rows: what `read_rows` gave.
+    cells: in the order of the page, those on further test sets for themselves (`on_further`). rows: what `read_rows`
+    gave.
     """
     columns: dict[tuple[str, str, str, float], list[CellRef]] = {}
     for cell in cells:
@@ -109,9 +110,7 @@ def compare_cells(
         scores: dict[str, Scores] = {}
         problems: dict[str, str] = {}
         for cell in column:
-            own = (
-                of_metric(rows[cell.path], metric, cell.test_set) if cell.path in rows else RESULT_SCHEMA.empty_table()
-            )
+            own = of_metric(rows.get(cell.path, RESULT_SCHEMA.empty_table()), metric, cell.test_set)
             lacking = _lacking(cell, own)
             valued = own.filter(pc.is_valid(own["value"]))
             if not valued.num_rows:

@@ -9,11 +9,11 @@ from raysweep.report.compare import Comparison, Estimate, Findings
 from raysweep.report.rows import of_metric
 from raysweep.report.tables import Table, number, p_value, with_interval
 
-_RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "repeats",
-            "planned repeats", "pretrainings", "labelled images", "labelled units", "val images", "val units",
-            "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
-_DIFFERENCES = ("task", "test set", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low", "high", "p",
-                "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
+_RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval",
+            "repeats", "planned repeats", "pretrainings", "labelled images", "labelled units", "val images",
+            "val units", "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
+_DIFFERENCES = ("task", "test set", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low",
+                "high", "p", "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
                 "reason", "seen")  # fmt: skip
 _PER_CLASS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
 _MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
@@ -87,8 +87,8 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
             str(e.n_val_units), str(e.n_test_images), str(i.n_units), e.unit,
             "yes" if e.best else "", _seen(e.cell),
         ])  # fmt: skip
-    numbers = frozenset(_RESULTS) - {"task", "test set", "protocol", "checkpoint", "metric", "interval", "unit", "best of column",
-                                      "seen"}  # fmt: skip
+    numbers = frozenset(_RESULTS) - {"task", "test set", "protocol", "checkpoint", "metric", "interval", "unit",
+                                      "best of column", "seen"}  # fmt: skip
     return Table("results", _RESULTS, rows, numbers)
 
 
@@ -105,9 +105,9 @@ def differences_table(comparisons: Sequence[Comparison], baseline: str, explorat
                  p_value(v.p_holm if v else None), p_value(d.p_equal), p_value(v.p_equal_holm if v else None),
                  number(d.df, 1), str(d.n_repeats), str(d.n_units)] if d else [""] * 10  # fmt: skip
         rows.append([
-            c.cell.task, c.cell.test_set, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline, c.metric, *found,
-            primary if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
-            _seen(c.cell),
+            c.cell.task, c.cell.test_set, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline,
+            c.metric, *found, primary if c.primary else "secondary", v.word if v else "",
+            c.reason or (d.reason if d else ""), _seen(c.cell),
         ])  # fmt: skip
     words = {"task", "test set", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
@@ -122,8 +122,8 @@ def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]
         for k, name in enumerate(table["classes"][0].as_py() or []):
             own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
             rows.append([
-                e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, table["metric"][0].as_py(),
-                name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
+                e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint,
+                table["metric"][0].as_py(), name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
             ])  # fmt: skip
     return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
 

@@ -93,9 +93,9 @@ def repeat_inputs(
 
     `checkpoints` (one, or one for each fold) and `task` are fingerprints, `space` is what `load_space` returned,
     `seed` is the study's, `decoder` that of a segmentation task. `searched_on` are the checkpoints of repeat 0 where
-    its search serves this repeat too. `test_sets` are the fingerprints of further test sets: its final's alone, whose
-    search is taken over from a repeat that differs in nothing else (`EarlierSearches`). Of the budget only what the protocol uses counts (a frozen one uses nothing: its
-    path is its space), and neither the number of repeats nor the study's other protocols, fractions and spaces:
+    its search serves this repeat too. `test_sets` are the fingerprints of further test sets; they are the
+    final's alone: a search is taken over from a repeat that differs in nothing else (`EarlierSearches`). Of the budget
+    only what the protocol uses counts (a frozen one uses nothing: its path is its space), and neither the number of repeats nor the study's other protocols, fractions and spaces:
     changing those must not repeat this one.
     """
     how = get_protocol(protocol)

@@ -20,7 +20,7 @@ class EarlierSearches:
         self._beside: dict[str, list[str]] = {}  # folders of a cell, which has many repeats
 
     def take_over(self, repeat: Repeat) -> None:
-        """Begin the repeat's journals with the trials of the same search, where there is one and it has none of its own.
+        """Begin journals that the repeat does not have yet with the trials of the same search, where there is one.
 
         `opened` in a journal says which search it is of. Trials keep their numbers, settings and values, the one that
         was under way is tried again, and what was said of the final is left behind. A kill in the middle leaves a

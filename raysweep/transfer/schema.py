@@ -35,7 +35,7 @@ RESULT_SCHEMA = pa.schema(
         (
             "value",
             pa.float64(),
-        ),  # over the test samples of all folds (of a further test set: mean over folds); null: see `reason`
+        ),  # over all folds' test samples, of a further set: mean over folds; null: see `reason`
         ("objects", pa.string()),  # how a predicted mask became objects; empty where the metric is not of objects
         ("reason", pa.string()),  # why there is no value; empty otherwise
         ("classes", _strings),
