@@ -56,7 +56,7 @@ def write_report(
     baseline = compare.baseline or (names[0] if names else "")
     compare = compare.model_copy(update={"baseline": baseline})
     changed = changes(folder, compare)
-    tested = [*cells, *(other for cell in cells for other in cell.on_further())]
+    tested = _tested(cells)
     findings = compare_cells(tested, rows, compare, baseline=baseline)
     estimates = [findings.estimates[c.key] for c in tested if c.key in findings.estimates]
     matrix = matrix_table(tested, findings)
@@ -111,6 +111,14 @@ def _with_seen(results: pa.Table, cells: Sequence[CellRef]) -> pa.Table:
     words = {(cell.checkpoint, cell.task, seen.test_set): seen.word for cell in cells for seen in cell.seen}
     keys = zip(*(results[key].to_pylist() for key in ("checkpoint", "task", "test_set")), strict=True)
     return results.append_column("seen", pa.array([words.get(key, "") for key in keys], pa.string()))
+
+
+def _tested(cells: Sequence[CellRef]) -> list[CellRef]:
+    """The cells on their tasks' own test sets, then on each further one."""
+    others = [other for cell in cells for other in cell.on_further()]
+    columns = list(dict.fromkeys((other.task, other.tested_on) for other in others))
+    tasks = list(dict.fromkeys(task for task, _ in columns))
+    return [*cells, *sorted(others, key=lambda o: (tasks.index(o.task), columns.index((o.task, o.tested_on))))]
 
 
 def _ordered(cells: Sequence[CellRef], names: Sequence[str]) -> list[CellRef]:

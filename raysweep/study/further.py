@@ -7,7 +7,7 @@ from functools import cached_property
 from raysweep.errors import RequestError
 from raysweep.storage import Artefact
 from raysweep.study.matching import Shown, TaskUnits
-from raysweep.tasks.further import tested_samples
+from raysweep.tasks.further import further_samples
 from raysweep.tasks.splits import Fold
 from raysweep.tasks.task import Task
 
@@ -28,12 +28,12 @@ class FurtherSet:
     @cached_property
     def n_tested(self) -> int:
         """How many of its samples are tested."""
-        return len(tested_samples(self.task))
+        return len(further_samples(self.task))
 
     @cached_property
     def units(self) -> frozenset[str]:
         """The units that are tested."""
-        return frozenset(self.task.samples[index].unit for index in tested_samples(self.task))
+        return frozenset(self.task.samples[index].unit for index in further_samples(self.task))
 
     @property
     def part(self) -> str:

@@ -95,8 +95,8 @@ def repeat_inputs(
     `seed` is the study's, `decoder` that of a segmentation task. `searched_on` are the checkpoints of repeat 0 where
     its search serves this repeat too. `test_sets` are the fingerprints of further test sets; they are the
     final's alone: a search is taken over from a repeat that differs in nothing else (`EarlierSearches`). Of the budget
-    only what the protocol uses counts (a frozen one uses nothing: its path is its space), and neither the number of repeats nor the study's other protocols, fractions and spaces:
-    changing those must not repeat this one.
+    only what the protocol uses counts (a frozen one uses nothing: its path is its space), and neither the number of
+    repeats nor the study's other protocols, fractions and spaces: changing those must not repeat this one.
     """
     how = get_protocol(protocol)
     keys = {"fraction_of", *how.budget}

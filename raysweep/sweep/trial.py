@@ -17,7 +17,7 @@ from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import PARTS
 from raysweep.tasks.fractions import Draw, Draws, part_of
-from raysweep.tasks.further import tested_samples
+from raysweep.tasks.further import further_samples
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.images import open_images
@@ -129,7 +129,7 @@ class TransferTrial(tune.Trainable):
         for test_set, folder in cell.test_sets.items():
             images = open_images(folder, self._bench.data, like=card)
             name = f"{test_set}-fold{fold}.parquet"
-            table = run.predict(tested_samples(images.task), images)
+            table = run.predict(further_samples(images.task), images)
             self._repeat.artefact.folder.write_table(table, PARTS, name)
             files[test_set] = f"{PARTS}/{name}"
         return files

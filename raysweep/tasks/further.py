@@ -32,7 +32,7 @@ def check_further(further: Card, card: Card) -> None:
         )
 
 
-def tested_samples(task: Task) -> list[int]:
+def further_samples(task: Task) -> list[int]:
     """Indices of what is tested when a set is a further test set.
 
     Of a set that names its own test part (splits `given` and `file`) that part, else all samples.

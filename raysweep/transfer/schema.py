@@ -32,10 +32,7 @@ RESULT_SCHEMA = pa.schema(
         ("params", _strings),  # JSON of the chosen setting, one per fold; empty where no setting could be chosen
         ("at_edge", _strings),  # settings of which some fold's chosen value lies at an end of its range
         ("metric", pa.string()),
-        (
-            "value",
-            pa.float64(),
-        ),  # over all folds' test samples, of a further set: mean over folds; null: see `reason`
+        ("value", pa.float64()),  # over all test samples; of a further test set: mean over folds; null: see `reason`
         ("objects", pa.string()),  # how a predicted mask became objects; empty where the metric is not of objects
         ("reason", pa.string()),  # why there is no value; empty otherwise
         ("classes", _strings),
