@@ -29,7 +29,8 @@ class ValueCell:
 
 @dataclass(frozen=True)
 class ValueBlock:
-    """Values of one task and protocol: a row per checkpoint, a column per fraction, and a figure (an SVG's text)."""
+    """Values of one task, as it was tested, and one protocol: a row per checkpoint, a column per fraction, and a figure
+    (an SVG's text)."""
 
     task: str
     protocol: str
@@ -60,7 +61,7 @@ def value_blocks(cells: Sequence[CellRef], findings: Findings, marks: Mapping[st
     """Blocks in the order of the cells."""
     groups: dict[tuple[str, str], list[CellRef]] = {}
     for cell in cells:
-        groups.setdefault((cell.task, cell.protocol), []).append(cell)
+        groups.setdefault((cell.tested, cell.protocol), []).append(cell)
     return [_values(task, protocol, own, findings, marks) for (task, protocol), own in groups.items()]
 
 
@@ -70,7 +71,7 @@ def _values(
     fractions = sorted({c.fraction for c in cells})
     names = list(dict.fromkeys(c.checkpoint for c in cells))
     at = {(c.checkpoint, c.fraction): c for c in cells}
-    found = {key: findings.estimates[c.path] for key, c in at.items() if c.path in findings.estimates}
+    found = {key: findings.estimates[c.key] for key, c in at.items() if c.key in findings.estimates}
     metric = next((e.metric for e in found.values()), "")
     rows = [(name, [_value_cell(at.get((name, f)), found.get((name, f))) for f in fractions]) for name in names]
     labels = {f: _labels([e for (_, g), e in found.items() if g == f]) for f in fractions}

@@ -1,6 +1,6 @@
 """What the report is told about a cell: where its repeats are and how far they came."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raysweep.report.seen import Seen, mark_of
 from raysweep.storage import Storage
@@ -28,6 +28,8 @@ class CellRef:
     path: what names it, `cells/<checkpoint>/<task>/<protocol>/<fraction>`. metrics: the card's, its own first.
     unit: patient | slide | image, what the task's test units are; None: judged from the prediction files.
     seen: what the checkpoint's weights have seen of each test set; nothing of those that are not named.
+    further: the task's further test sets, by name and kind of unit.
+    tested_on: the further test set that numbers are of; empty: the task's own test set.
     """
 
     path: str
@@ -40,6 +42,22 @@ class CellRef:
     repeats: tuple[RepeatRef, ...]
     unit: str | None = None
     seen: tuple[Seen, ...] = ()
+    further: tuple[tuple[str, str | None], ...] = ()
+    tested_on: str = ""
+
+    @property
+    def test_set(self) -> str:
+        """What result rows call the test set."""
+        return self.tested_on or self.task
+
+    @property
+    def key(self) -> str:
+        """What names it together with its test set."""
+        return f"{self.path} on {self.tested_on}" if self.tested_on else self.path
+
+    def on_further(self) -> "list[CellRef]":
+        """The same cell, tested on each of its further test sets."""
+        return [replace(self, tested_on=name, unit=unit, further=()) for name, unit in self.further]
 
     @property
     def status(self) -> str:
@@ -54,13 +72,19 @@ class CellRef:
 
     @property
     def mark(self) -> str:
-        """What stands beside each number on the task's own test set; empty where there is nothing to warn of."""
-        return mark_of(self.seen, self.task)
+        """What stands beside each number on the test set; empty where there is nothing to warn of."""
+        return mark_of(self.seen, self.test_set)
 
     @property
     def name(self) -> str:
         """The cell in words, such as `simclr · glas-grade · finetune · 10 %`."""
-        return f"{self.checkpoint} · {self.task} · {self.protocol} · {percent(self.fraction)}"
+        name = f"{self.checkpoint} · {self.task} · {self.protocol} · {percent(self.fraction)}"
+        return f"{name} · on {self.tested_on}" if self.tested_on else name
+
+    @property
+    def tested(self) -> str:
+        """The task, and what it was tested on where that is not its own test set: `glands, tested on crag`."""
+        return f"{self.task}, tested on {self.tested_on}" if self.tested_on else self.task
 
 
 def percent(fraction: float) -> str:

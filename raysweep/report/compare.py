@@ -24,8 +24,8 @@ class Estimate:
     n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
     were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
     started from. lacking: a sentence for each planned repeat that has no value. best: better than every other
-    checkpoint of its column (same task, protocol and fraction). at_edge: settings whose chosen value lies at an end of
-    their range in half of the repeats or more.
+    checkpoint of its column (same task, test set, protocol and fraction). at_edge: settings whose chosen value lies at
+    an end of their range in half of the repeats or more.
     """
 
     cell: CellRef
@@ -58,7 +58,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A checkpoint against the baseline on one task, protocol and fraction.
+    """A checkpoint against the baseline on one task, test set, protocol and fraction.
 
     verdict: None outside the primary family, where p values are not corrected and nothing is concluded.
     reason: why `difference` is None, or what the verdict does not allow for: repeats that have no value.
@@ -83,7 +83,7 @@ class Comparison:
 class Findings:
     """Everything the report says about checkpoints.
 
-    estimates: cells with results, by `CellRef.path`. comparisons: in the order of columns, then checkpoints.
+    estimates: cells with results, by `CellRef.key`. comparisons: in the order of columns, then checkpoints.
     """
 
     baseline: str
@@ -96,11 +96,12 @@ def compare_cells(
 ) -> Findings:
     """Estimates of all cells that have results and differences to the baseline.
 
-    cells: in the order of the page. rows: what `read_rows` gave.
+    cells: in the order of the page, those on further test sets for themselves (`on_further`). rows: what `read_rows`
+    gave.
     """
-    columns: dict[tuple[str, str, float], list[CellRef]] = {}
+    columns: dict[tuple[str, str, str, float], list[CellRef]] = {}
     for cell in cells:
-        columns.setdefault((cell.task, cell.protocol, cell.fraction), []).append(cell)
+        columns.setdefault((cell.task, cell.test_set, cell.protocol, cell.fraction), []).append(cell)
     estimates: dict[str, Estimate] = {}
     comparisons: list[Comparison] = []
     for column in columns.values():
@@ -109,7 +110,7 @@ def compare_cells(
         scores: dict[str, Scores] = {}
         problems: dict[str, str] = {}
         for cell in column:
-            own = of_metric(rows[cell.path], metric, cell.task) if cell.path in rows else RESULT_SCHEMA.empty_table()
+            own = of_metric(rows.get(cell.path, RESULT_SCHEMA.empty_table()), metric, cell.test_set)
             lacking = _lacking(cell, own)
             valued = own.filter(pc.is_valid(own["value"]))
             if not valued.num_rows:
@@ -120,11 +121,10 @@ def compare_cells(
             except WorkError as error:
                 problems[cell.checkpoint] = reason_of(error)
             found = scores.get(cell.checkpoint)
-            estimates[cell.path] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
+            estimates[cell.key] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
         best = _best(column, scores, estimates, compare)
-        for path, estimate in estimates.items():
-            if best and path == best:
-                estimates[path] = replace(estimate, best=True)
+        if best:
+            estimates[best] = replace(estimates[best], best=True)
         comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
     return Findings(baseline, estimates, _judged(comparisons, compare))
 
@@ -170,7 +170,7 @@ def _at_edge(rows: pa.Table) -> tuple[str, ...]:
 def _best(
     column: list[CellRef], scores: dict[str, Scores], estimates: dict[str, Estimate], compare: CompareSpec
 ) -> str | None:
-    """Path of the cell that is better than each other one of its column; None when there is none such.
+    """Key of the cell that is better than each other one of its column; None when there is none such.
 
     Every paired difference must be found, at alpha divided by the number of others: whichever checkpoint truly leads,
     another is called best only if it was found better than that one, and there are that many others.
@@ -179,7 +179,7 @@ def _best(
     if others < 1 or len(scores) <= others:
         return None
     top = max(column, key=lambda cell: float(scores[cell.checkpoint].values.mean()))
-    if not estimates[top.path].complete:
+    if not estimates[top.key].complete:
         return None
     for cell in column:
         if cell is not top:
@@ -188,7 +188,7 @@ def _best(
             )
             if d.p is None or d.p * others >= compare.alpha:
                 return None
-    return top.path
+    return top.key
 
 
 def _differences(
@@ -200,7 +200,7 @@ def _differences(
     baseline: str,
     compare: CompareSpec,
 ) -> list[Comparison]:
-    of = {cell.checkpoint: estimates.get(cell.path) for cell in column}
+    of = {cell.checkpoint: estimates.get(cell.key) for cell in column}
     marks = {cell.checkpoint: cell.mark for cell in column}
     out = []
     for cell in column:
@@ -224,8 +224,9 @@ def _differences(
 
 
 def _judged(comparisons: list[Comparison], compare: CompareSpec) -> list[Comparison]:
-    """The same, with verdicts over the primary family."""
-    family = [i for i, c in enumerate(comparisons) if c.cell.protocol == compare.primary.protocol]
+    """The same, with verdicts over the primary family: the tasks' own test sets under one protocol."""
+    family = [i for i, c in enumerate(comparisons) if c.cell.protocol == compare.primary.protocol
+              and not c.cell.tested_on]  # fmt: skip
     verdicts = judge([comparisons[i].difference for i in family], alpha=compare.alpha, margin=compare.margin)
     judged = list(comparisons)
     for i, verdict in zip(family, verdicts, strict=True):

@@ -46,6 +46,7 @@ class Parts:
     differences: Sequence[DifferenceBlock]
     secondary: Table
     estimates: Sequence[Estimate]
+    matrix: Table
     marks: dict[str, Mark]
     missing: Table
     costs: Costs

@@ -21,7 +21,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
 
     finals: the cell's rows of RESULT_SCHEMA for the metric, one for each repeat that has a value. Units above
     MOST_BLOCKS are dealt to equal blocks by a stable hash (the delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001).
-    The resamples depend on the task and its units alone.
+    The resamples depend on the test set and its units alone.
     Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
     """
     rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
@@ -32,7 +32,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     units = tuple(str(name) for name in names[0])
     blocks = _blocks(units)
     n_blocks = int(blocks.max()) + 1
-    draws = _draws(cell.task, n_blocks) if len(units) >= BOOTSTRAP_UNITS else np.zeros((0, n_blocks))
+    draws = _draws(cell.test_set, n_blocks) if len(units) >= BOOTSTRAP_UNITS else np.zeros((0, n_blocks))
     whole = np.ones((1, n_blocks))
     weights = np.concatenate([whole, 1 - np.eye(n_blocks), draws])  # (1 + U + B, U)
     scores = []
@@ -79,9 +79,9 @@ def _blocks(units: tuple[str, ...]) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _draws(task: str, n_blocks: int) -> np.ndarray:
+def _draws(test_set: str, n_blocks: int) -> np.ndarray:
     """How often each block is drawn in each resample (B, U); the same for every checkpoint."""
-    rng = generator("report", "units", task, n_blocks)
+    rng = generator("report", "units", test_set, n_blocks)
     return rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=RESAMPLES).astype(np.float64)
 
 

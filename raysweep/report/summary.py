@@ -5,7 +5,8 @@ import io
 
 from raysweep.storage import Storage
 
-_FIXED = ("task", "protocol", "metric", "checkpoint")
+_FIXED = ("task", "test set", "protocol", "metric", "checkpoint")
+_KEY = ("task", "test set", "protocol", "checkpoint")
 
 
 def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
@@ -17,17 +18,18 @@ def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
     if not folder.exists("report", "tables", "main.csv"):
         return [], []
     main, differences = _read(folder, "main"), _read(folder, "differences")
+    fixed = [name for name in _FIXED if not main or name in main[0]]  # the test set where there are further ones
     fractions = [name for name in main[0] if name not in _FIXED] if main else []
-    verdicts: dict[tuple[str, str, str], str] = {}
+    verdicts = {}
     for row in differences:  # fractions ascend: the last one stays
-        verdicts[row["task"], row["protocol"], row["checkpoint"]] = row["verdict"]
+        verdicts[tuple(row[name] for name in _KEY)] = row["verdict"]
     baseline = differences[0]["baseline"] if differences else ""
-    header = [*_FIXED, *fractions] + ([f"against {baseline}"] if baseline else [])
+    header = [*fixed, *fractions] + ([f"against {baseline}"] if baseline else [])
     rows = []
     for row in main:
-        own = [row[name] for name in (*_FIXED, *fractions)]
+        own = [row[name] for name in (*fixed, *fractions)]
         if baseline:
-            key = (row["task"], row["protocol"], row["checkpoint"])
+            key = tuple(row.get(name, row["task"]) for name in _KEY)
             own.append("baseline" if row["checkpoint"] == baseline else verdicts.get(key, ""))
         rows.append(own)
     return header, rows

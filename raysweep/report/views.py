@@ -9,30 +9,61 @@ from raysweep.report.compare import Comparison, Estimate, Findings
 from raysweep.report.rows import of_metric
 from raysweep.report.tables import Table, number, p_value, with_interval
 
-_RESULTS = ("task", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval", "repeats",
-            "planned repeats", "pretrainings", "labelled images", "labelled units", "val images", "val units",
-            "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
-_DIFFERENCES = ("task", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low", "high", "p",
-                "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
+_RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval",
+            "repeats", "planned repeats", "pretrainings", "labelled images", "labelled units", "val images",
+            "val units", "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
+_DIFFERENCES = ("task", "test set", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low",
+                "high", "p", "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
                 "reason", "seen")  # fmt: skip
-_PER_CLASS = ("task", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
+_PER_CLASS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
 _MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
 
 
 def main_table(cells: Sequence[CellRef], findings: Findings) -> Table:
-    """A row per task, protocol and checkpoint, a column per fraction: `0.812 [0.780, 0.844]`, or the cell's status."""
+    """A row per task, protocol and checkpoint, a column per fraction: `0.812 [0.780, 0.844]`, or the cell's status.
+
+    Where there are further test sets, a row is of one test set, which stands beside the task.
+    """
     fractions = sorted({cell.fraction for cell in cells})
-    lines: dict[tuple[str, str, str], dict[float, str]] = {}
-    metrics: dict[tuple[str, str, str], str] = {}
+    lines: dict[tuple[str, str, str, str], dict[float, str]] = {}
+    metrics: dict[tuple[str, str, str, str], str] = {}
     for cell in cells:
-        key, estimate = (cell.task, cell.protocol, cell.checkpoint), findings.estimates.get(cell.path)
+        key, estimate = (cell.task, cell.test_set, cell.protocol, cell.checkpoint), findings.estimates.get(cell.key)
         lines.setdefault(key, {})[cell.fraction] = value_text(estimate) if estimate else cell.status
         if estimate:
             metrics[key] = estimate.metric
-    rows = [[task, protocol, metrics.get((task, protocol, name), ""), name, *(own.get(f, "") for f in fractions)]
-            for (task, protocol, name), own in lines.items()]  # fmt: skip
+    several = any(cell.tested_on for cell in cells)
+    rows = [[*((key[0], key[1]) if several else (key[0],)), key[2], metrics.get(key, ""), key[3],
+             *(own.get(f, "") for f in fractions)] for key, own in lines.items()]  # fmt: skip
     headers = tuple(percent(f) for f in fractions)
-    return Table("main", ("task", "protocol", "metric", "checkpoint", *headers), rows, frozenset(headers))
+    first = ("task", "test set") if several else ("task",)
+    return Table("main", (*first, "protocol", "metric", "checkpoint", *headers), rows, frozenset(headers))
+
+
+def matrix_table(cells: Sequence[CellRef], findings: Findings) -> Table:
+    """What was trained on against what was tested on: a row per task, a column per test set, as Kataria et al. 2023.
+
+    For each protocol, fraction and checkpoint. Of tasks that have further test sets, or are one; empty where none are.
+    """
+    further = [cell for cell in cells if cell.tested_on]
+    crossed = {name for cell in further for name in (cell.task, cell.tested_on)}
+    columns = tuple(dict.fromkeys(cell.test_set for cell in cells if cell.test_set in crossed))
+    lines: dict[tuple[str, float, str, str], dict[str, str]] = {}
+    metrics: dict[tuple[str, float, str, str], str] = {}
+    for cell in cells:
+        if cell.task not in crossed:
+            continue
+        key, estimate = (cell.protocol, cell.fraction, cell.checkpoint, cell.task), findings.estimates.get(cell.key)
+        lines.setdefault(key, {})[cell.test_set] = value_text(estimate) if estimate else cell.status
+        if estimate:
+            metrics[key] = estimate.metric
+    place = {name: i for i, name in enumerate(dict.fromkeys(cell.checkpoint for cell in cells))}
+    ordered = sorted(lines.items(), key=lambda line: (*line[0][:2], place[line[0][2]]))
+    rows = [[protocol, percent(fraction), name, metrics.get((protocol, fraction, name, task), ""), task,
+             *(own.get(test_set, "") for test_set in columns)]
+            for (protocol, fraction, name, task), own in ordered]  # fmt: skip
+    headers = ("protocol", "fraction", "checkpoint", "metric", "trained on", *(f"on {name}" for name in columns))
+    return Table("matrix", headers, rows, frozenset(headers[5:]) | {"fraction"})
 
 
 def value_text(estimate: Estimate) -> str:
@@ -49,14 +80,15 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
     for e in estimates:
         i = e.interval
         rows.append([
-            e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, e.metric, number(i.value),
+            e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, e.metric,
+            number(i.value),
             number(i.low), number(i.high), i.reason or i.basis, str(i.n_repeats),
             str(len(e.cell.repeats)), str(e.pretrainings), str(e.n_images), str(e.n_train_units), str(e.n_val_images),
             str(e.n_val_units), str(e.n_test_images), str(i.n_units), e.unit,
             "yes" if e.best else "", _seen(e.cell),
         ])  # fmt: skip
-    numbers = frozenset(_RESULTS) - {"task", "protocol", "checkpoint", "metric", "interval", "unit", "best of column",
-                                      "seen"}  # fmt: skip
+    numbers = frozenset(_RESULTS) - {"task", "test set", "protocol", "checkpoint", "metric", "interval", "unit",
+                                      "best of column", "seen"}  # fmt: skip
     return Table("results", _RESULTS, rows, numbers)
 
 
@@ -73,11 +105,11 @@ def differences_table(comparisons: Sequence[Comparison], baseline: str, explorat
                  p_value(v.p_holm if v else None), p_value(d.p_equal), p_value(v.p_equal_holm if v else None),
                  number(d.df, 1), str(d.n_repeats), str(d.n_units)] if d else [""] * 10  # fmt: skip
         rows.append([
-            c.cell.task, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline, c.metric, *found,
-            primary if c.primary else "secondary", v.word if v else "", c.reason or (d.reason if d else ""),
-            _seen(c.cell),
+            c.cell.task, c.cell.test_set, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline,
+            c.metric, *found, primary if c.primary else "secondary", v.word if v else "",
+            c.reason or (d.reason if d else ""), _seen(c.cell),
         ])  # fmt: skip
-    words = {"task", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
+    words = {"task", "test set", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
 
 
@@ -85,13 +117,13 @@ def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]
     """Per class, the mean over repeats, in the metric of the estimate."""
     rows = []
     for e in estimates:
-        table = of_metric(found[e.cell.path], e.metric, e.cell.task)
+        table = of_metric(found[e.cell.path], e.metric, e.cell.test_set)
         values = table["per_class"].to_pylist()
         for k, name in enumerate(table["classes"][0].as_py() or []):
             own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
             rows.append([
-                e.cell.task, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, table["metric"][0].as_py(),
-                name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
+                e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint,
+                table["metric"][0].as_py(), name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
             ])  # fmt: skip
     return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
 
@@ -108,5 +140,5 @@ def missing_table(cells: Sequence[CellRef]) -> Table:
 
 
 def _seen(cell: CellRef) -> str:
-    """What the checkpoint has seen of the task's own test set, in a word."""
-    return next((found.word for found in cell.seen if found.test_set == cell.task), "")
+    """What the checkpoint has seen of the test set, in a word."""
+    return next((found.word for found in cell.seen if found.test_set == cell.test_set), "")

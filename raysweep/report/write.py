@@ -17,7 +17,14 @@ from raysweep.report.seen import legend
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
-from raysweep.report.views import differences_table, main_table, missing_table, per_class_table, results_table
+from raysweep.report.views import (
+    differences_table,
+    main_table,
+    matrix_table,
+    missing_table,
+    per_class_table,
+    results_table,
+)
 from raysweep.report.words import answer
 from raysweep.storage import Storage
 from raysweep.transfer.schema import RESULT_SCHEMA
@@ -49,8 +56,10 @@ def write_report(
     baseline = compare.baseline or (names[0] if names else "")
     compare = compare.model_copy(update={"baseline": baseline})
     changed = changes(folder, compare)
-    findings = compare_cells(cells, rows, compare, baseline=baseline)
-    estimates = [findings.estimates[c.path] for c in cells if c.path in findings.estimates]
+    tested = _tested(cells)
+    findings = compare_cells(tested, rows, compare, baseline=baseline)
+    estimates = [findings.estimates[c.key] for c in tested if c.key in findings.estimates]
+    matrix = matrix_table(tested, findings)
     look = marks(names)
     sources, leaks = checkpoint_table(checkpoints, cells)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
@@ -63,9 +72,11 @@ def write_report(
         changed=changed,
         once="once" in results["search"].to_pylist(),
         baseline=baseline,
-        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names, finished=len(estimates),
-                      planned=len(cells), exploratory=bool(changed)),
-        values=value_blocks(cells, findings, look),
+        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names,
+                      finished=sum(c.key in findings.estimates for c in cells), planned=len(cells),
+                      exploratory=bool(changed)),
+        values=value_blocks(tested, findings, look),
+        matrix=matrix,
         differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
         secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, bool(changed)),
         estimates=estimates,
@@ -76,14 +87,14 @@ def write_report(
         slides=slides,
         checkpoints=sources,
         leaks=leaks,
-        legend=legend(cell.mark for cell in cells),
+        legend=legend(cell.mark for cell in tested),
         versions=sorted(set(results["versions"].to_pylist())),
     )  # fmt: skip
     report = folder.at("report")
     tables = [
-        main_table(cells, findings), results_table(estimates),
+        main_table(tested, findings), results_table(estimates),
         differences_table(findings.comparisons, baseline, bool(changed)), per_class_table(estimates, rows),
-        costs.table, paths, slides.table, sources, parts.missing,
+        costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
     ]  # fmt: skip
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
@@ -100,6 +111,14 @@ def _with_seen(results: pa.Table, cells: Sequence[CellRef]) -> pa.Table:
     words = {(cell.checkpoint, cell.task, seen.test_set): seen.word for cell in cells for seen in cell.seen}
     keys = zip(*(results[key].to_pylist() for key in ("checkpoint", "task", "test_set")), strict=True)
     return results.append_column("seen", pa.array([words.get(key, "") for key in keys], pa.string()))
+
+
+def _tested(cells: Sequence[CellRef]) -> list[CellRef]:
+    """The cells on their tasks' own test sets, then on each further one."""
+    others = [other for cell in cells for other in cell.on_further()]
+    columns = list(dict.fromkeys((other.task, other.tested_on) for other in others))
+    tasks = list(dict.fromkeys(task for task, _ in columns))
+    return [*cells, *sorted(others, key=lambda o: (tasks.index(o.task), columns.index((o.task, o.tested_on))))]
 
 
 def _ordered(cells: Sequence[CellRef], names: Sequence[str]) -> list[CellRef]:

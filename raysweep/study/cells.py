@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from raysweep.backbones.checkpoint import read_info
@@ -18,6 +19,7 @@ from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
 from raysweep.sweep.sampler import trials_of
 from raysweep.sweep.space import load_space
 from raysweep.sweep.state import FAILED
+from raysweep.tasks.card import Card
 from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.features import features_inputs
 from raysweep.transfer.protocol import get_protocol
@@ -25,11 +27,12 @@ from raysweep.transfer.protocol import get_protocol
 
 @dataclass(frozen=True)
 class FeaturesPlan:
-    """Embeddings of one task's images by one checkpoint."""
+    """Embeddings of one task's images by one checkpoint; `like`: the card of the task whose further test set it is."""
 
     checkpoint: Artefact
     task: Artefact
     artefact: Artefact
+    like: Card | None = None
 
 
 def plan_cells(
@@ -68,7 +71,7 @@ class _Planner:
         self._study, self._folders, self._home, self._decoders = file.study, file.folders, home, decoders
         self._checkpoints = checkpoints
         self._spaces: dict[tuple[str, str, str], dict[str, Any]] = {}  # by protocol, kind and adaptation
-        self.features: dict[tuple[str, str], FeaturesPlan] = {}  # by the fingerprints of checkpoint and task
+        self.features: dict[tuple[Any, ...], FeaturesPlan] = {}  # by fingerprints of checkpoint and set, and px
 
     def cell(self, checkpoint: CheckpointPlan, task: str, plan: TaskPlan, protocol: str, fraction: float) -> Cell:
         kind = plan.task.card.kind
@@ -80,7 +83,8 @@ class _Planner:
             if not get_protocol(protocol).frozen:
                 trials_of(self._spaces[key], transfer.sampler, transfer.trials)  # refuses too large a grid
         cell = Cell(checkpoint.name, task, plan.artefact.folder, protocol, kind, fraction, self._spaces[key], (),
-                    decoder=self._decoders.get(task), adaptation=adaptation)  # fmt: skip
+                    decoder=self._decoders.get(task), adaptation=adaptation,
+                    test_sets={other.name: other.artefact.folder for other in plan.further})  # fmt: skip
         repeats = tuple(self._repeat(cell, number, checkpoint, plan) for number in range(transfer.repeats))
         return replace(cell, repeats=repeats)
 
@@ -112,21 +116,29 @@ class _Planner:
             adaptation=cell.adaptation,
             seed=self._study.seed,
             decoder=cell.decoder,
+            test_sets={other.name: other.artefact.fingerprint for other in plan.further},
         )
         home = self._home.at("cells", cell.checkpoint, cell.task, cell.protocol, f"{cell.fraction:g}")
         features: tuple[Storage, ...] = ()
+        of_tests: dict[str, tuple[Storage, ...]] = {}
         if cell.frozen:
-            made = (self._features_of(start.artefact, checkpoint.name, cell.task, plan) for start in starts)
-            features = tuple(plan.artefact.folder for plan in made)
+            card = plan.task.card
+            of = [partial(self._features_of, start.artefact, checkpoint.name) for start in starts]
+            features = tuple(one(card, plan.artefact) for one in of)
+            of_tests = {f.name: tuple(one(f.task.card, f.artefact, card) for one in of) for f in plan.further}
         weights = tuple(start.artefact.folder for start in starts)
-        return Repeat(number, Artefact(home, inputs, str(number)), starts[0].seed, weights, features)
+        return Repeat(number, Artefact(home, inputs, str(number)), starts[0].seed, weights, features, of_tests)
 
-    def _features_of(self, weights: Artefact, checkpoint: str, task: str, plan: TaskPlan) -> FeaturesPlan:
-        key = (weights.fingerprint, plan.artefact.fingerprint)
+    def _features_of(
+        self, weights: Artefact, checkpoint: str, card: Card, task: Artefact, like: Card | None = None
+    ) -> Storage:
+        """The folder of a set's features; `like`: the card of the task whose further test set it is."""
+        px = like.px if like is not None and like.px != card.px else None
+        key = (weights.fingerprint, task.fingerprint, px)
         if key not in self.features:
-            artefact = Artefact(self._home.at("features", checkpoint, task), features_inputs(*key))
-            self.features[key] = FeaturesPlan(weights, plan.artefact, artefact)
-        return self.features[key]
+            artefact = Artefact(self._home.at("features", checkpoint, card.name), features_inputs(*key))
+            self.features[key] = FeaturesPlan(weights, task, artefact, None if px is None else like)
+        return self.features[key].artefact.folder
 
 
 def _by_fold(checkpoint: CheckpointPlan, task: str, repeat: int, folds: int) -> list[Pretraining]:
@@ -145,14 +157,14 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
     from raysweep.sweep.run import Limits, search
 
     assert study.data is not None  # there are no cells without it
-    wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.features}
+    wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.all_features}
     missing = [f for f in features if f.artefact.folder.root in wanted and not f.artefact.done()]
     lost = _make_features(missing, study.data, threads=study.compute.threads, progress=progress)
     todo = []
     for cell in cells:
         kept = []
         for repeat in cell.repeats:
-            reason = next((lost[f.root] for f in repeat.features if f.root in lost), None)
+            reason = next((lost[f.root] for f in repeat.all_features if f.root in lost), None)
             if reason and not repeat.artefact.done():
                 note_failure(repeat.artefact, f"its features could not be computed: {reason}")
             else:
@@ -199,4 +211,4 @@ def _compute(plan: FeaturesPlan, data: str, threads: int, gpu: bool) -> None:
     from raysweep.transfer.features import compute_features
 
     folders = plan.checkpoint.folder, plan.task.folder
-    compute_features(*folders, plan.artefact, data=data, threads=threads, gpu=gpu)
+    compute_features(*folders, plan.artefact, data=data, threads=threads, gpu=gpu, like=plan.like)

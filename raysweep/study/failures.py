@@ -40,6 +40,10 @@ def failures(graph: Graph) -> list[str]:
         lines += [f"checkpoint {name}: {reason}" for a in checkpoint.artefacts if (reason := failure_of(a))]
     for name, task in graph.tasks.items():
         lines += [f"image {sample} of task {name}: {reason}" for sample, reason in task.task.excluded]
+    others = {other.name: other.task for task in graph.tasks.values() for other in task.further}
+    for name, left in others.items():
+        if name not in graph.tasks:  # those of a task are told with it
+            lines += [f"image {sample} of test set {name}: {reason}" for sample, reason in left.excluded]
     for cell in graph.cells:
         lines += _of_cell(cell)
     return lines

@@ -14,7 +14,7 @@ from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
 from raysweep.study.sources import SourcePlan, plan_sources
-from raysweep.study.tasks import TaskPlan, load_cards, plan_task
+from raysweep.study.tasks import TaskPlan, load_cards, plan_tasks
 from raysweep.sweep.cell import Cell
 from raysweep.tasks.card import METRICS, OBJECT_METRICS, Card
 
@@ -46,15 +46,17 @@ class Graph:
         return self.study.compare.model_copy(update={"baseline": baseline})
 
     def artefacts(self) -> list[Artefact]:
-        """All of them."""
-        return [
+        """All of them, each once."""
+        found = [
             *(p.artefact for p in self.patch_sets.values()),
             *(a for s in self.sources.values() for a in ([s.artefact] if s.tested else [s.index, s.artefact])),
             *(a for c in self.checkpoints.values() for a in c.artefacts),
             *(t.artefact for t in self.tasks.values()),
+            *(f.artefact for t in self.tasks.values() for f in t.further),
             *(f.artefact for f in self.features),
             *(r.artefact for c in self.cells for r in c.repeats),
         ]
+        return list({artefact.folder.root: artefact for artefact in found}.values())
 
 
 def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
@@ -73,8 +75,8 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     identities = Identities(home)
     if earlier is None:
         cards = load_cards(file)
-        _check_metric(study, cards)
-        tasks = {card.name: plan_task(card, study, home) for card in cards}
+        _check_metric(study, [task.card for task in cards])
+        tasks = plan_tasks(cards, study, home)
         patch_sets = plan_patch_sets(file, home, identities, tasks)
         sources = plan_sources(file, home, patch_sets, tasks)
     else:

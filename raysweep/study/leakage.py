@@ -14,7 +14,7 @@ from raysweep.study.sources import SourcePlan
 from raysweep.study.tasks import TaskPlan
 from raysweep.tasks.splits import folds
 
-Leakage = dict[tuple[str, str], Seen]  # by checkpoint and task
+Leakage = dict[tuple[str, ...], Seen]  # by checkpoint and task; of a further test set, by that as well
 
 _NAMED = 3  # units that one sentence names
 
@@ -28,48 +28,58 @@ def find_leakage(
     *,
     recorded: bool = False,
 ) -> Leakage:
-    """What each checkpoint has seen of what each task tests; every fold is judged by the weights that it starts from.
+    """What each checkpoint has seen of what each task tests, its further test sets included.
+
+    Every fold is judged by the weights that it starts from.
 
     The word is the worst over folds and pretrainings. `recorded`: see `Exposures`.
     """
     exposures = Exposures(file, checkpoints, patch_sets, sources, recorded=recorded)
     found: Leakage = {}
     for task, plan in tasks.items():
-        tested = TaskUnits(plan.task)
         held_out = [frozenset(plan.task.samples[i].unit for i in f.test) for f in folds(plan.task, file.study.seed)]
+        tests: list[tuple[tuple[str, ...], TaskUnits, list[frozenset[str]]]]
+        tests = [((task,), TaskUnits(plan.task), held_out)]
+        tests += [((task, f.name), TaskUnits(f.task), [f.units] * len(held_out)) for f in plan.further]
         for name, checkpoint in checkpoints.items():
-            found[name, task] = _worst(checkpoint, task, tested, held_out, exposures, file.study.transfer.repeats)
+            for names, tested, of_folds in tests:
+                found[name, *names] = _worst(checkpoint, task, tested, of_folds, exposures, file.study.transfer.repeats)
     return found
 
 
 def check_leakage(found: Leakage, allowed: list[str]) -> None:
     """Raise RequestError for a checkpoint that was taught with labels of what it is tested on, unless it is allowed."""
-    known = [f"{checkpoint}/{task}" for checkpoint, task in found]
+    known = ["/".join(names) for names in found]
     for pair in allowed:
         if pair not in known:
             near = difflib.get_close_matches(pair, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "name one as CHECKPOINT/TASK"
             raise RequestError(f"allow_leakage: {pair} is no checkpoint and task of this study; {hint}")
-    for (checkpoint, task), seen in found.items():
-        if seen.word == LABELS and f"{checkpoint}/{task}" not in allowed:
+    for (checkpoint, task, *further), seen in found.items():
+        pair = "/".join([checkpoint, task, *further])
+        if seen.word == LABELS and pair not in allowed:
+            what = f"test set {further[0]} of task {task}" if further else f"task {task}"
             raise RequestError(
-                f"checkpoints.{checkpoint}: it is taught with labels of what task {task} tests ({seen.reason}); leave "
+                f"checkpoints.{checkpoint}: it is taught with labels of what {what} tests ({seen.reason}); leave "
                 "them out (exclude: tasks on a patch set, leave_out on the checkpoint), or list "
-                f"{checkpoint}/{task} under allow_leakage, and every number will be marked"
+                f"{pair} under allow_leakage, and every number will be marked"
             )
 
 
 def leakage_notes(found: Leakage) -> list[str]:
     """Lines for people: each pair that is not clear, what is unknown once for a checkpoint, and how many are clear."""
-    notes = [f"{c} on {t}: {s.word} ({s.reason})" for (c, t), s in found.items() if s.word not in (NONE, UNKNOWN)]
+    told = [(c, s.test_set, s) for (c, *_), s in found.items() if s.word not in (NONE, UNKNOWN)]
+    notes = list(dict.fromkeys(f"{c} on {test_set}: {s.word} ({s.reason})" for c, test_set, s in told))
     reasons: dict[tuple[str, str], list[str]] = {}
-    for (checkpoint, task), seen in found.items():
+    for (checkpoint, task, *_), seen in found.items():
         if seen.word == UNKNOWN:
             reasons.setdefault((checkpoint, seen.reason), []).append(task)
     notes += [f"{checkpoint}: {UNKNOWN} what it has seen ({reason})" for checkpoint, reason in reasons]
     clear = sum(seen.word == NONE for seen in found.values())
     if clear:
-        notes.append(f"{NONE} of test units among what was seen: {clear} of {len(found)} pairs of checkpoint and task")
+        notes.append(
+            f"{NONE} of test units among what was seen: {clear} of {len(found)} pairs of checkpoint and test set"
+        )
     return notes
 
 

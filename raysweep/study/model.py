@@ -54,6 +54,22 @@ class Compute(Model):
         return int(self.fetch_gb * 1e9)
 
 
+class TaskEntry(Model):
+    """A task with more than its card."""
+
+    card: str | dict[str, Any] = Field(description="the name of a card in datasets/, or a card in full")
+    test_sets: list[str] = Field(
+        [], description="other tasks of the study, or names of cards: the task's finals are tested on them as well"
+    )
+
+    @field_validator("test_sets")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("name every set once")
+        return value
+
+
 class Study(Model):
     """A whole study. Nothing runs before it has been read and checked."""
 
@@ -64,10 +80,14 @@ class Study(Model):
     seed: int = Field(0, ge=0)
     patches: dict[str, PatchSetSpec] = Field({}, description="patch sets made from slides")
     checkpoints: dict[str, CheckpointSpec] = Field(min_length=1)
-    tasks: list[str | dict[str, Any]] = Field([], description="names of cards in datasets/, or cards in full")
+    tasks: list[str | dict[str, Any]] = Field(
+        [], description="names of cards in datasets/, cards in full, or {card: ..., test_sets: [...]}"
+    )
     accept_licences: list[str] = Field([], description="cards whose restricted licence you have accepted")
     allow_leakage: list[str] = Field(
-        [], description="CHECKPOINT/TASK pairs to go on with although the one has seen test labels of the other"
+        [],
+        description="CHECKPOINT/TASK pairs to go on with although the one has seen test labels of the other; for a "
+        "further test set CHECKPOINT/TASK/SET",
     )
     transfer: TransferSpec = TransferSpec()
     compare: CompareSpec = CompareSpec()

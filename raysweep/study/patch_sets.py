@@ -47,7 +47,8 @@ def plan_patch_sets(
     Raises RequestError for a slide table that cannot be used, or one of which `exclude` leaves nothing.
     """
     plans = {}
-    tested = [TaskUnits(plan.task) for plan in tasks.values()]
+    every = [task for plan in tasks.values() for task in (plan.task, *(other.task for other in plan.further))]
+    tested = [TaskUnits(task) for task in {task.card.name: task for task in every}.values()]
     for name, spec in file.study.patches.items():
         try:
             slides = read_slides(spec, file.folder)

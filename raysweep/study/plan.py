@@ -51,6 +51,7 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     rows += _cells(graph, totals)
     notes = [
         *_fits(graph),
+        *_further(graph),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
@@ -67,6 +68,15 @@ def _fits(graph: Graph) -> list[str]:
         if px != (asked := graph.tasks[task].task.card.px):
             found.append(f"checkpoint {checkpoint} sees task {task} at {px} px for {asked}, in the same field of view")
     return found
+
+
+def _further(graph: Graph) -> list[str]:
+    """What finals are tested on beside their own task."""
+    return [
+        f"task {name} is also tested on {other.name}: {_count(other.n_tested, 'image')}, {other.part}"
+        for name, plan in graph.tasks.items()
+        for other in plan.further
+    ]
 
 
 def _said(decoder: DecoderChoice) -> str:

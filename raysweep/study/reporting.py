@@ -2,11 +2,10 @@
 
 from raysweep import __version__
 from raysweep.report.cells import CellRef, RepeatRef
-from raysweep.report.seen import Seen
 from raysweep.storage import MANIFEST, Storage, fingerprint
 from raysweep.study.failures import failure_of
 from raysweep.study.graph import Graph
-from raysweep.study.leakage import find_leakage
+from raysweep.study.leakage import Leakage, find_leakage
 from raysweep.study.patch_sets import failed_slides
 from raysweep.sweep.cell import Cell
 
@@ -14,7 +13,7 @@ from raysweep.sweep.cell import Cell
 def make_report(graph: Graph) -> Storage:
     """Write `report/` unless it says already what there is to say. Returns its folder."""
     leakage = find_leakage(graph.file, graph.checkpoints, graph.patch_sets, graph.sources, graph.tasks, recorded=True)
-    refs = [_cell_ref(graph, cell, leakage[cell.checkpoint, cell.task]) for cell in graph.cells]
+    refs = [_cell_ref(graph, cell, leakage) for cell in graph.cells]
     state = {
         "raysweep": __version__,  # a newer one may draw another page
         "compare": graph.compare.model_dump(mode="json"),
@@ -23,7 +22,7 @@ def make_report(graph: Graph) -> Storage:
         "question": graph.study.question,
         "artefacts": [[a.fingerprint, a.part, a.done()] for a in graph.artefacts()],
         "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
-        "cells": [[r.path, r.metrics, r.status, r.reason] for r in refs],
+        "cells": [[r.path, r.metrics, r.status, r.reason, r.further] for r in refs],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
@@ -43,7 +42,7 @@ def make_report(graph: Graph) -> Storage:
     return folder
 
 
-def _cell_ref(graph: Graph, cell: Cell, seen: Seen) -> CellRef:
+def _cell_ref(graph: Graph, cell: Cell, leakage: Leakage) -> CellRef:
     repeats = []
     for repeat in cell.repeats:
         folder = repeat.artefact.folder
@@ -51,7 +50,10 @@ def _cell_ref(graph: Graph, cell: Cell, seen: Seen) -> CellRef:
         status = "done" if repeat.artefact.done() else "failed" if reason else "waiting"
         path = folder.root.removeprefix(graph.home.root).lstrip("/")
         repeats.append(RepeatRef(repeat.number, folder, path, status, reason or ""))
-    card = graph.tasks[cell.task].task.card
+    plan, card = graph.tasks[cell.task], graph.tasks[cell.task].task.card
+    tests = [(cell.task,), *((cell.task, other.name) for other in plan.further)]
     return CellRef(path=f"cells/{cell.name}", checkpoint=cell.checkpoint, task=cell.task, kind=cell.kind,
                    protocol=cell.protocol, fraction=cell.fraction, metrics=tuple(card.metrics),
-                   repeats=tuple(repeats), unit=card.unit, seen=(seen,))  # fmt: skip
+                   repeats=tuple(repeats), unit=card.unit,
+                   seen=tuple(leakage[cell.checkpoint, *names] for names in tests),
+                   further=tuple((other.name, other.task.card.unit) for other in plan.further))  # fmt: skip

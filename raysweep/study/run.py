@@ -99,8 +99,9 @@ class _Work:
         self._ray_is_up = False
 
     def index(self) -> None:
-        """Keep what was found of the tasks' files."""
+        """Keep what was found of the files of tasks, further test sets and sources."""
         found = [(plan.task, plan.artefact) for plan in self.graph.tasks.values()]
+        found += [(other.task, other.artefact) for plan in self.graph.tasks.values() for other in plan.further]
         found += [(source.task, source.index) for source in self.graph.sources.values() if not source.tested]
         for task, artefact in found:
             save_index(task, artefact)

@@ -1,5 +1,6 @@
 """The tasks of a study: their cards, what was found of their files, and every draw of labels that it will make."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.storage import MANIFEST, Artefact, Storage, shipped
+from raysweep.study.further import FurtherSet, check_apart
 from raysweep.study.load import StudyFile, explain
-from raysweep.study.model import Study
+from raysweep.study.model import Study, TaskEntry
 from raysweep.tasks.card import Card
 from raysweep.tasks.cards import card_names, load_card
 from raysweep.tasks.fractions import Draws
+from raysweep.tasks.further import check_further, tested_like
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
@@ -27,6 +30,15 @@ class TaskPlan:
     task: Task
     artefact: Artefact
     n_folds: int
+    further: tuple[FurtherSet, ...] = ()  # its further test sets
+
+
+@dataclass(frozen=True)
+class TaskCards:
+    """The card of a task, and those of its further test sets."""
+
+    card: Card
+    test_sets: tuple[Card, ...] = ()
 
 
 def card_folders(*folders: Path) -> list[Path]:
@@ -34,28 +46,46 @@ def card_folders(*folders: Path) -> list[Path]:
     return [*(place for folder in folders for place in (folder, folder / "datasets")), shipped("datasets")]
 
 
-def load_cards(file: StudyFile) -> list[Card]:
-    """The cards of a study's tasks.
+def load_cards(file: StudyFile) -> list[TaskCards]:
+    """The cards of a study's tasks and of their further test sets.
 
-    Raises RequestError for a card that cannot be used, a protocol that does not fit it, or a licence that was not
-    accepted.
+    Raises RequestError for a card that cannot be used, a protocol that does not fit it, a further test set that does
+    not fit its task, or a licence that was not accepted.
     """
-    return [_load_card(ref, file) for ref in file.study.tasks]
+    entries = [_entry(ref) for ref in file.study.tasks]
+    cards = [_load_card(entry.card, file) for entry in entries]
+    known = {card.name: card for card in cards}
+    return [
+        TaskCards(card, tuple(_load_test_set(name, card, known, file) for name in entry.test_sets))
+        for card, entry in zip(cards, entries, strict=True)
+    ]
 
 
-def plan_task(card: Card, study: Study, home: Storage) -> TaskPlan:
-    """Find a task's files and try every draw of labels that the study will make.
+def plan_tasks(cards: Sequence[TaskCards], study: Study, home: Storage) -> dict[str, TaskPlan]:
+    """Find the files of all tasks and further test sets, and try every draw of labels that the study will make.
 
-    Raises RequestError for files that are not what the card says, and for a fraction that leaves a class empty.
+    Raises RequestError for files that are not what their card says, for a fraction that leaves a class empty, and for a
+    further test set that tests what its task trains on.
     """
-    task, artefact = find_task(card, study, home)
+    wanted = {card.name: card for task in cards for card in (*task.test_sets, task.card)}
+    found = {name: find_task(card, study, home) for name, card in wanted.items()}
+    return {
+        task.card.name: _plan_task(*found[task.card.name], study, tuple(FurtherSet(*found[c.name]) for c in
+                                                                        task.test_sets))
+        for task in cards
+    }  # fmt: skip
+
+
+def _plan_task(task: Task, artefact: Artefact, study: Study, further: tuple[FurtherSet, ...]) -> TaskPlan:
     transfer, divisions = study.transfer, folds(task, study.seed)
     for fold in divisions:
         for repeat in range(transfer.repeats):
             draws = Draws(task, fold, fraction_of=transfer.fraction_of, draw=repeat, seed=study.seed)
             for fraction in transfer.fractions:
                 draws.at(fraction, transfer.val)
-    return TaskPlan(task, artefact, len(divisions))
+    for other in further:
+        check_apart(other, task, divisions)
+    return TaskPlan(task, artefact, len(divisions), further)
 
 
 def find_task(card: Card, study: Study, home: Storage) -> tuple[Task, Artefact]:
@@ -76,6 +106,25 @@ def save_index(task: Task, artefact: Artefact) -> None:
     task.save(artefact.folder)
     counts = {"samples": len(task.samples), "excluded": len(task.excluded)}
     artefact.commit(config=task.card, counts=counts, timings={})
+
+
+def _entry(ref: str | dict[str, Any]) -> TaskEntry:
+    """What stands under `tasks`: a card, or a mapping that names one under `card`, as no card itself does."""
+    if not isinstance(ref, dict) or "card" not in ref:
+        return TaskEntry(card=ref)
+    try:
+        return TaskEntry.model_validate(ref)
+    except ValidationError as error:
+        raise RequestError(f"tasks: {explain(error, TaskEntry)}") from error
+
+
+def _load_test_set(name: str, card: Card, tasks: Mapping[str, Card], file: StudyFile) -> Card:
+    """The card of a further test set of a task: that of a task of the study, else one that is looked up."""
+    further = tasks[name] if name in tasks else load_card(name, card_folders(*file.folders))
+    check_further(further, card)
+    check_objects(tested_like(further, card))
+    _check_licence(further, file)
+    return further
 
 
 def _load_card(ref: str | dict[str, Any], file: StudyFile) -> Card:

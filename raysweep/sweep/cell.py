@@ -1,7 +1,7 @@
 """One (checkpoint, task, protocol, label fraction), and its repeats: what is compared with what."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from raysweep.storage import Artefact, Storage
@@ -19,7 +19,7 @@ class Repeat:
     """One repetition of a cell: an artefact with a draw of labels, a search and a final of its own.
 
     `weights` and `features` (of frozen protocols; else none) are folders: one, or one for each fold where the
-    checkpoint differs between folds.
+    checkpoint differs between folds. So are the `test_features` of each further test set.
     """
 
     number: int
@@ -27,6 +27,7 @@ class Repeat:
     pretraining_seed: int
     weights: tuple[Storage, ...]
     features: tuple[Storage, ...] = ()
+    test_features: Mapping[str, tuple[Storage, ...]] = field(default_factory=dict)
 
     def weights_of(self, fold: int) -> Storage:
         """The folder of the checkpoint that the fold starts from."""
@@ -35,6 +36,15 @@ class Repeat:
     def features_of(self, fold: int) -> Storage | None:
         """The folder of the fold's features; None where the protocol needs none."""
         return self.features[fold if len(self.features) > 1 else 0] if self.features else None
+
+    def test_features_of(self, fold: int) -> dict[str, Storage]:
+        """The folders of the features of further test sets by the fold's checkpoint."""
+        return {name: own[fold if len(own) > 1 else 0] for name, own in self.test_features.items()}
+
+    @property
+    def all_features(self) -> list[Storage]:
+        """Every folder of features that it needs."""
+        return [*self.features, *(folder for own in self.test_features.values() for folder in own)]
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ class Cell:
     repeats: tuple[Repeat, ...]
     decoder: DecoderChoice | None = None  # of a segmentation task
     adaptation: str = ""  # what of the backbone is trained; empty: what the protocol always does
+    test_sets: Mapping[str, Storage] = field(default_factory=dict)  # further ones: where the index of each is kept
 
     @property
     def name(self) -> str:
@@ -76,14 +87,16 @@ def repeat_inputs(
     seed: int,
     decoder: DecoderChoice | None = None,
     adaptation: str = "",
+    test_sets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What the fingerprint of a repeat covers, apart from its number.
 
     `checkpoints` (one, or one for each fold) and `task` are fingerprints, `space` is what `load_space` returned,
     `seed` is the study's, `decoder` that of a segmentation task. `searched_on` are the checkpoints of repeat 0 where
-    its search serves this repeat too. Of the budget only what the protocol uses counts (a frozen one uses nothing: its
-    path is its space), and neither the number of repeats nor the study's other protocols, fractions and spaces:
-    changing those must not repeat this one.
+    its search serves this repeat too. `test_sets` are the fingerprints of further test sets; they are the
+    final's alone: a search is taken over from a repeat that differs in nothing else (`EarlierSearches`). Of the budget
+    only what the protocol uses counts (a frozen one uses nothing: its path is its space), and neither the number of
+    repeats nor the study's other protocols, fractions and spaces: changing those must not repeat this one.
     """
     how = get_protocol(protocol)
     keys = {"fraction_of", *how.budget}
@@ -107,4 +120,6 @@ def repeat_inputs(
         inputs["decoder"] = decoder
     if adaptation not in ("", how.adaptation):
         inputs["adaptation"] = adaptation
+    if test_sets:
+        inputs["test_sets"] = dict(test_sets)
     return inputs if searched_on is None else inputs | {"searched_on": list(searched_on)}

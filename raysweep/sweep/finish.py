@@ -67,12 +67,13 @@ def finish_repeat(
     search_seconds = sum(t.seconds for _, _, t in trials)
     train_seconds = sum(final.seconds for final in finals if final)
     failures = [f"fold {lane.fold}: {why}" if len(lanes) > 1 else why for lane in lanes if (why := lane.failure())]
-    predictions = None
-    if not failures:
-        parts = [folder.read_table(*f.predictions.split("/")) for f in finals if f]
+    tested: dict[str, pa.Table | None] = dict.fromkeys([cell.task, *cell.test_sets])
+    for test_set in [] if failures else tested:
+        files = [f.predictions if test_set == cell.task else f.further[test_set] for f in finals if f]
         schema = predictions_schema(cell.kind, card.metrics)
-        predictions = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
-        folder.write_table(predictions, "predictions", f"{cell.task}.parquet")
+        parts = [folder.read_table(*file.split("/")) for file in files]
+        tested[test_set] = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
+        folder.write_table(tested[test_set], "predictions", f"{test_set}.parquet")
     common = {
         "study": study,
         "reason": failures[0] if failures else "",
@@ -86,7 +87,8 @@ def finish_repeat(
         "best_last": all(f is not None and best_came_last(f.evaluations, lane.select)
                          for lane, f in zip(lanes, finals, strict=True)),
     }  # fmt: skip
-    rows = [common | _result(cell, repeat, lanes, card, transfer, metric, predictions) for metric in card.metrics]
+    rows = [common | _result(cell, repeat, lanes, card, transfer, metric, test_set, predictions)
+            for test_set, predictions in tested.items() for metric in card.metrics]  # fmt: skip
     folder.write_table(pa.Table.from_pylist([_trial(cell, *t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
     folder.write_table(pa.Table.from_pylist(rows, FINAL_SCHEMA), "final.parquet")
     statuses = [t.status for _, _, t in trials]
@@ -121,10 +123,10 @@ def _trial(cell: Cell, fold: int, select: Select, trial: TrialRecord) -> dict[st
 
 
 def _result(
-    cell: Cell, repeat: Repeat, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, metric: str,
+    cell: Cell, repeat: Repeat, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, metric: str, test_set: str,
     predictions: pa.Table | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One row: the test samples of all folds together."""
+    """One row: the test samples of all folds together; of a further test set, the mean over the models of the folds."""
     finals = [lane.history.final for lane in lanes]
 
     def mean(size: str) -> int:
@@ -135,14 +137,14 @@ def _result(
         "pretraining_seed": repeat.pretraining_seed,
         "task": cell.task,
         "kind": cell.kind,
-        "test_set": cell.task,
+        "test_set": test_set,
         "n_folds": len(lanes),
         "protocol": cell.protocol,
         "fraction": cell.fraction,
         "repeat": repeat.number,
         "search": "none" if cell.frozen else transfer.search,
         **{size: mean(size) for size in ("n_images", "n_units", "n_val_images", "n_val_units")},
-        "n_test_images": None if predictions is None else predictions.num_rows,
+        "n_test_images": None if predictions is None else _n_images(predictions, lanes, test_set != cell.task),
         "n_test_units": None if predictions is None else len(predictions["unit"].unique()),
         "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
         "at_edge": sorted(
@@ -158,6 +160,11 @@ def _result(
         "objects": card.objects.name if metric in OBJECT_METRICS else "",
         "classes": card.classes,
         "per_class": None if predictions is None else per_class(predictions, cell.kind, metric),
-        "predictions": "" if predictions is None else f"predictions/{cell.task}.parquet",
+        "predictions": "" if predictions is None else f"predictions/{test_set}.parquet",
         "folder": "/".join(repeat.artefact.folder.root.split("/")[-7:]),  # cells/<...>/<fp8>/<repeat>
     }
+
+
+def _n_images(predictions: pa.Table, lanes: Sequence[Lane], further: bool) -> int:
+    """Every fold's model is tested on all of a further test set."""
+    return predictions.num_rows // len(lanes) if further else predictions.num_rows

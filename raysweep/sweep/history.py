@@ -52,6 +52,7 @@ class FinalRecord(Attempted):
     params: dict[str, Any] = field(default_factory=dict)
     evaluations: list[Evaluation] = field(default_factory=list)
     predictions: str = ""  # file below the repeat's folder
+    further: dict[str, str] = field(default_factory=dict)  # those of further test sets, by name
     reason: str = ""
     chosen_by: str = ""  # of a frozen protocol, whose final chooses its setting: how, in words
     edge: str = ""  # its setting's name where the best value is at an end of the path
@@ -67,7 +68,8 @@ class History:
     Events: `opened` (fold, folds, trials, select and the sizes of the draw), `asked` (trial with params, or final),
     `reported` (trial, an evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason,
     seconds), `lost` (trial or final whose attempt came to nothing through no fault of its setting), `final` (it is
-    done: params, evaluations, predictions or a reason, seconds; of a frozen protocol chosen_by and edge).
+    done: params, evaluations, predictions or a reason, seconds; of a frozen protocol chosen_by and edge; `further` are
+    the predictions of further test sets).
     """
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
@@ -121,6 +123,7 @@ class History:
         if kind == "final":
             final.params, final.evaluations = event["params"], event["evaluations"]
             final.predictions, final.reason = event["predictions"], event["reason"]
+            final.further = event.get("further", {})
             final.chosen_by, final.edge = event.get("chosen_by", ""), event.get("edge", "")
             final.attempt_seconds = event["seconds"]
         else:

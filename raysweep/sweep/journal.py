@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,21 @@ class Journal:
             self._length = len(self.read())
             if self.folder.is_local:
                 self._drop_torn_line()
-        data = (json.dumps(event, separators=(",", ":")) + "\n").encode()
+        data = _line(event)
         if self.folder.is_local:
             self._append_line(data)
         else:
             self.folder.write_bytes(data, self.name, f"{self._length:08d}.json")
         self._length += 1
+
+    def begin(self, events: Sequence[Event]) -> None:
+        """Write the first events of a journal that has none. Raises WorkError when they cannot be written."""
+        if self.folder.is_local:
+            self.folder.write_bytes(b"".join(map(_line, events)), f"{self.name}.jsonl")
+            self._length = len(events)
+        else:
+            for event in events:
+                self.append(event)
 
     def read(self) -> list[Event]:
         """All events. A last line that a kill tore is dropped; WorkError for damage anywhere else."""
@@ -80,6 +90,10 @@ class Journal:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.truncate(self._file, whole)
+
+
+def _line(event: Event) -> bytes:
+    return (json.dumps(event, separators=(",", ":")) + "\n").encode()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from raysweep.sweep.early import should_stop
 from raysweep.sweep.history import FinalRecord, History, TrialRecord
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.objective import Evaluation, best_evaluation, gain
+from raysweep.sweep.reuse import search_key
 from raysweep.sweep.sampler import propose, trials_of
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
@@ -68,7 +69,8 @@ class Lane:
         self._running: set[str | int] = set()  # trial numbers, and "final"
         self.losses: Counter[str | int] = Counter()  # in this run
         final = self.history.final
-        if final and final.predictions and not folder.exists(*final.predictions.split("/")):
+        files = [final.predictions, *final.further.values()] if final and final.predictions else []
+        if final and not all(folder.exists(*file.split("/")) for file in files):
             final.predictions = ""  # a file that went missing is made again
 
     @property
@@ -132,7 +134,8 @@ class Lane:
         assert kind is not None, "start() needs peek() to say there is work"
         if not self.history.opened:
             self._record({"event": "opened", "fold": self.fold, "folds": self.folds, "trials": self.trials,
-                          "select": self.select, **asdict(self.sizes)})  # fmt: skip
+                          "select": self.select, "search": search_key(self.repeat.artefact.inputs),
+                          **asdict(self.sizes)})  # fmt: skip
         if kind == "trial":
             number = self._next_trial()
             assert number is not None

@@ -22,6 +22,7 @@ from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.finish import finish_repeat
 from raysweep.sweep.gauges import Gauges
 from raysweep.sweep.lane import DrawSizes, Lane
+from raysweep.sweep.reuse import EarlierSearches
 from raysweep.sweep.scheduler import CellScheduler
 from raysweep.sweep.searcher import CellSearcher
 from raysweep.sweep.state import FAILED
@@ -151,6 +152,7 @@ class _Opener:
         self.tasks: dict[str, tuple[Task, list[Fold]]] = {}  # by task folder
         self._sizes: dict[tuple, DrawSizes] = {}
         self._draws: dict[tuple, Draws] = {}  # of one repeat: they are opened repeat by repeat
+        self._earlier = EarlierSearches()
         self._first: dict[int, list[Lane]] = {}  # with `search: once`, repeat 0's by cell
 
     def lanes(self, cell: Cell, repeat: Repeat) -> list[Lane]:
@@ -159,6 +161,7 @@ class _Opener:
         if root not in self.tasks:
             task = Task.load(cell.task_folder, self._data)
             self.tasks[root] = task, folds(task, self._seed)
+        self._earlier.take_over(repeat)
         if self._transfer.search == "each" or cell.frozen:
             return [self._lane(cell, repeat, fold) for fold in self.tasks[root][1]]
         if cell.repeats[0].number:

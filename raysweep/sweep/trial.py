@@ -17,8 +17,10 @@ from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import PARTS
 from raysweep.tasks.fractions import Draw, Draws, part_of
+from raysweep.tasks.further import further_samples
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
+from raysweep.transfer.images import open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
 from raysweep.transfer.model_info import save_model
 from raysweep.transfer.protocol import get_protocol
@@ -118,10 +120,22 @@ class TransferTrial(tune.Trainable):
         self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
         if self._bench.transfer.keep_models == "first" and self._repeat.number == 0 and (trained := run.trained()):
             save_model(self._repeat.artefact.folder, trained)
-        final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": ""}
+        final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": "", "further": self._further(run)}
         if chosen := run.chosen():
             final |= {"params": chosen.params, "chosen_by": chosen.by, "edge": chosen.edge}
         return {"final": final}
+
+    def _further(self, run: Run) -> dict[str, str]:
+        """Test what was trained on the further test sets, as it is: the file of each."""
+        cell, fold, files = self._cell, self._work["fold"], {}
+        card = self._task(cell.task_folder)[0].card
+        for test_set, folder in cell.test_sets.items():
+            images = open_images(folder, self._bench.data, like=card)
+            name = f"{test_set}-fold{fold}.parquet"
+            table = run.predict(further_samples(images.task), images)
+            self._repeat.artefact.folder.write_table(table, PARTS, name)
+            files[test_set] = f"{PARTS}/{name}"
+        return files
 
     def _job(self, kind: str) -> tuple[Job, list[int]]:
         """What is to be trained, and the samples that a final is tested on."""
@@ -161,6 +175,7 @@ class TransferTrial(tune.Trainable):
             decoder=cell.decoder or "unet",
             adaptation=cell.adaptation,
             features=repeat.features_of(fold_index),
+            test_features=repeat.test_features_of(fold_index),
         )
         return job, fold.test
 

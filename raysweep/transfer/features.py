@@ -15,6 +15,7 @@ from raysweep.storage import Artefact, Storage
 if TYPE_CHECKING:
     import torch
 
+    from raysweep.tasks.card import Card
     from raysweep.transfer.images import Images
 
 FORMAT = 2
@@ -24,18 +25,23 @@ _BATCH = 64
 _COPIED = 2**24  # bytes fetched at once
 
 
-def features_inputs(checkpoint: str, task: str) -> dict[str, Any]:
-    """What the fingerprint of features covers, from the fingerprints of checkpoint and task."""
-    return {"format": FORMAT, "checkpoint": checkpoint, "task": task}
+def features_inputs(checkpoint: str, task: str, px: int | None = None) -> dict[str, Any]:
+    """What the fingerprint of features covers, from the fingerprints of checkpoint and task.
+
+    px: of a further test set, that of the task that it is tested for, where it is not its own.
+    """
+    inputs = {"format": FORMAT, "checkpoint": checkpoint, "task": task}
+    return inputs if px is None else {**inputs, "px": px}
 
 
 def compute_features(
-    checkpoint: Storage, task: Storage, artefact: Artefact, *, data: str, threads: int, gpu: bool
-) -> None:
+    checkpoint: Storage, task: Storage, artefact: Artefact, *, data: str, threads: int, gpu: bool,
+    like: "Card | None" = None,
+) -> None:  # fmt: skip
     """Write the features of all samples of a task into `artefact.folder` and commit it.
 
     A sample larger than the card's px has the mean over its windows. Full precision, on a GPU too. `data` is the
-    folder that the task's own folder stands in.
+    folder that the task's own folder stands in, `like` the card of the task whose further test set it is.
     Raises RequestError when the backbone cannot take images of that size, WorkError for an unreadable sample.
     """
     import torch
@@ -46,7 +52,7 @@ def compute_features(
 
     started = time.monotonic()
     torch.set_num_threads(threads)
-    images = open_images(task, data)
+    images = open_images(task, data, like)
     backbone, info = load_checkpoint(checkpoint)
     own = own_px(backbone, backbone, images.task.card.px, name=info.backbone, arguments=info.arguments)
     device = torch.device("cuda" if gpu else "cpu")

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from raysweep.backbones.checkpoint import read_info
 from raysweep.errors import RequestError, WorkError
-from raysweep.storage import MANIFEST
+from raysweep.storage import MANIFEST, Storage
 from raysweep.tasks.task import Task
 from raysweep.transfer.cross_validation import divide
 from raysweep.transfer.features import open_features
@@ -85,7 +85,12 @@ class FrozenRun(Run):
         return Trained(self._final_fit(), info, self._job.checkpoint)
 
     def _features_of(self, images: "Images", indices: Sequence[int]) -> np.ndarray:
-        """Of a further test set, as `compute_features` has them of the task."""
+        """Of a further test set: those that the job names, else computed as `compute_features` does."""
+        card = images.task.card
+        if card.name in self._job.test_features:
+            samples, stored = open_features(self._job.test_features[card.name])
+            _check_samples(self._job.test_features[card.name], samples, images.task)
+            return np.asarray(stored[list(indices)])
         import torch
 
         from raysweep.backbones.checkpoint import load_checkpoint
@@ -176,6 +181,11 @@ class _Opened:
     units: np.ndarray  # (samples,), as numbers
 
 
+def _check_samples(features: Storage, ids: pa.ChunkedArray, task: Task) -> None:
+    if not ids.equals(pa.chunked_array([[sample.id for sample in task.samples]], pa.string())):
+        raise WorkError(f"{features.root}: features are of other samples than task {task.card.name}")
+
+
 _kept: OrderedDict[tuple[str, str, str], _Opened] = OrderedDict()
 
 
@@ -186,8 +196,7 @@ def _open(job: Job) -> _Opened:
     if key not in _kept:
         task = Task.load(job.task, job.data)
         ids, features = open_features(job.features)
-        if not ids.equals(pa.chunked_array([[sample.id for sample in task.samples]], pa.string())):
-            raise WorkError(f"{job.features.root}: features are of other samples than task {task.card.name}")
+        _check_samples(job.features, ids, task)
         labels = np.array([sample.label for sample in task.samples])
         _, units = np.unique([sample.unit for sample in task.samples], return_inverse=True)
         _kept[key] = _Opened(task, features, labels, units)

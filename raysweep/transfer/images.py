@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from raysweep.storage import Storage, fingerprint
+from raysweep.tasks.card import Card
+from raysweep.tasks.further import as_tested
 from raysweep.tasks.read import read_sample
 from raysweep.tasks.task import Task
 from raysweep.transfer.node_cache import NodeCache
@@ -61,13 +63,16 @@ class Images:
 _opened: dict[str, Images] = {}  # by what and where the task is, the last used at the end
 
 
-def open_images(folder: Storage, data: str) -> Images:
+def open_images(folder: Storage, data: str, like: Card | None = None) -> Images:
     """The samples of the task saved in a folder, its files below `data`. The same object while the task is the same.
+
+    like: the card of a task whose further test set this is: it is seen at that one's px (see `tested_like`).
 
     A trial actor runs many jobs of few tasks, and several actors share them: decoding again for each would cost more
     than training, and keeping a copy in each more memory than there is.
     """
     task = Task.load(folder, data)
+    task = task if like is None else as_tested(task, like)
     key = fingerprint([_FORMAT, task.inputs(), task.root])
     images = _opened.pop(key, None) or Images(task, key)
     _opened[key] = images

@@ -1,8 +1,8 @@
 """What every protocol is asked to do (Job) and what it gives back (Run): the contract between search and transfer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -47,6 +47,7 @@ class Job:
     decoder: DecoderChoice = "unet"  # of segmentation: a name, or {type: name, option: value}
     adaptation: str = ""  # what of the backbone is trained; empty: what the protocol always does
     features: Storage | None = None  # folder written by compute_features; frozen protocols only
+    test_features: Mapping[str, Storage] = field(default_factory=dict)  # the same of further test sets, by name
 
     def __post_init__(self) -> None:
         for name, indices in (("train", self.train), ("val", self.val)):
@@ -95,7 +96,8 @@ class Run(ABC):
     def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
         """Rows of `predictions_schema(kind)`, one per index in the order asked, by the weights `select` keeps.
 
-        `images` are those of a further test set with the same classes; default: of the job's own task.
+        `images` are those of a further test set with the same classes, to be seen as the job's own (`open_images`);
+        default: of the job's own task.
 
         `val_metric` keeps the weights of the highest metric so far (equal ones: the lower val loss, then the
         earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.

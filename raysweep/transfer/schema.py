@@ -17,7 +17,7 @@ RESULT_SCHEMA = pa.schema(
         ("pretraining_seed", pa.int32()),
         ("task", pa.string()),
         ("kind", pa.string()),  # classification | segmentation
-        ("test_set", pa.string()),  # the task whose test units were scored
+        ("test_set", pa.string()),  # whose units were tested: the task's own name, or that of a further test set
         ("n_folds", pa.int32()),
         ("protocol", pa.string()),
         ("fraction", pa.float64()),
@@ -32,7 +32,7 @@ RESULT_SCHEMA = pa.schema(
         ("params", _strings),  # JSON of the chosen setting, one per fold; empty where no setting could be chosen
         ("at_edge", _strings),  # settings of which some fold's chosen value lies at an end of its range
         ("metric", pa.string()),
-        ("value", pa.float64()),  # over the test samples of all folds; null when the final failed, see `reason`
+        ("value", pa.float64()),  # over all test samples; of a further test set: mean over folds; null: see `reason`
         ("objects", pa.string()),  # how a predicted mask became objects; empty where the metric is not of objects
         ("reason", pa.string()),  # why there is no value; empty otherwise
         ("classes", _strings),

@@ -59,28 +59,36 @@ def segmentation(seed: int, *, units: int, images: int, skill: float) -> pa.Tabl
     )  # fmt: skip
 
 
-def write_cell(home: Storage, cell: CellRef, tables: list, *, pretrainings: int = 1, search: str = "each") -> None:
-    """The files of a cell, a finished repeat for each table; where a table is a string, that is why it has no value."""
+def write_cell(
+    home: Storage, cell: CellRef, tables: list, *, pretrainings: int = 1, search: str = "each",
+    further: dict[str, list] | None = None,
+) -> None:  # fmt: skip
+    """The files of a cell, a finished repeat for each table; where a table is a string, that is why it has no value.
+
+    further: the tables of further test sets by name.
+    """
     classes = CLASSES if cell.kind == "classification" else ["background", "gland"]
-    for repeat, table in zip(cell.repeats, tables, strict=True):
-        failed = isinstance(table, str)
-        file = "" if failed else f"predictions/{cell.task}.parquet"
-        if not failed:
-            repeat.folder.write_table(table, *file.split("/"))
-        rows = [
-            {"study": "test", "checkpoint": cell.checkpoint, "pretraining_seed": repeat.number % pretrainings,
-             "task": cell.task, "kind": cell.kind, "test_set": cell.task, "n_folds": 1, "protocol": cell.protocol,
-             "fraction": cell.fraction, "repeat": repeat.number, "search": search,
-             "n_images": round(240 * cell.fraction), "n_units": max(2, round(40 * cell.fraction)),
-             "n_val_images": round(48 * cell.fraction), "n_val_units": max(1, round(8 * cell.fraction)),
-             "n_test_images": None if failed else table.num_rows,
-             "n_test_units": None if failed else len(set(table["unit"].to_pylist())), "params": ['{"lr": 0.001}'],
-             "metric": metric, "value": None if failed else score(table, metric, cell.kind),
-             "reason": table if failed else "", "classes": classes,
-             "per_class": None if failed else per_class(table, cell.kind, metric), "predictions": file,
-             "folder": repeat.path, "versions": VERSIONS, "search_seconds": 61.0, "train_seconds": 6.5}
-            for metric in cell.metrics
-        ]  # fmt: skip
+    for number, (repeat, own) in enumerate(zip(cell.repeats, tables, strict=True)):
+        rows = []
+        for test_set, table in {cell.task: own, **{n: t[number] for n, t in (further or {}).items()}}.items():
+            failed = isinstance(table, str)
+            file = "" if failed else f"predictions/{test_set}.parquet"
+            if not failed:
+                repeat.folder.write_table(table, *file.split("/"))
+            rows += [
+                {"study": "test", "checkpoint": cell.checkpoint, "pretraining_seed": repeat.number % pretrainings,
+                 "task": cell.task, "kind": cell.kind, "test_set": test_set, "n_folds": 1, "protocol": cell.protocol,
+                 "fraction": cell.fraction, "repeat": repeat.number, "search": search,
+                 "n_images": round(240 * cell.fraction), "n_units": max(2, round(40 * cell.fraction)),
+                 "n_val_images": round(48 * cell.fraction), "n_val_units": max(1, round(8 * cell.fraction)),
+                 "n_test_images": None if failed else table.num_rows,
+                 "n_test_units": None if failed else len(set(table["unit"].to_pylist())), "params": ['{"lr": 0.001}'],
+                 "metric": metric, "value": None if failed else score(table, metric, cell.kind),
+                 "reason": table if failed else "", "classes": classes,
+                 "per_class": None if failed else per_class(table, cell.kind, metric), "predictions": file,
+                 "folder": repeat.path, "versions": VERSIONS, "search_seconds": 61.0, "train_seconds": 6.5}
+                for metric in cell.metrics
+            ]  # fmt: skip
         repeat.folder.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), "final.parquet")
         status = ["done", "done", "pruned", "failed"]
         trials = {"status": status, "reason": [None, None, None, "the loss is nan"],
@@ -92,13 +100,13 @@ def write_cell(home: Storage, cell: CellRef, tables: list, *, pretrainings: int 
 def make_cell(
     home: Storage, checkpoint: str, task: str, kind: str, protocol: str, fraction: float, *, repeats: int = 3,
     status: str = "done", reason: str = "", unit: str | None = None, metrics: tuple[str, ...] = (),
-    seen: tuple[Seen, ...] = (),
+    seen: tuple[Seen, ...] = (), further: tuple[tuple[str, str | None], ...] = (),
 ) -> CellRef:  # fmt: skip
     path = f"cells/{checkpoint}/{task}/{protocol}/{fraction:g}"
     own = ("dice",) if kind == "segmentation" else ("balanced_accuracy",)
     refs = [RepeatRef(i, home.at(f"{path}/0a1b2c3d/{i}"), f"{path}/0a1b2c3d/{i}", status, reason)
             for i in range(repeats)]  # fmt: skip
-    return CellRef(path, checkpoint, task, kind, protocol, fraction, metrics or own, tuple(refs), unit, seen)
+    return CellRef(path, checkpoint, task, kind, protocol, fraction, metrics or own, tuple(refs), unit, seen, further)
 
 
 def with_status(cell: CellRef, status: str, reason: str = "") -> CellRef:

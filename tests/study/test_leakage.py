@@ -220,7 +220,7 @@ def test_a_file_that_says_nothing_is_unknown_once(study: Study) -> None:
     assert leakage_notes(both) == [
         "d on b: images seen unlabelled (x)",
         f"c: unknown what it has seen ({seen.reason})",
-        "none found of test units among what was seen: 1 of 4 pairs of checkpoint and task",
+        "none found of test units among what was seen: 1 of 4 pairs of checkpoint and test set",
     ]
 
 
@@ -260,7 +260,7 @@ def test_plan_tells_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.slides([("one", study.test[0]), ("two", "P2")])
     _, _, notes = plan_rows(load_study(study.write(checkpoints={"c": _SIMCLR})))
     assert f"c on demo-tissue: images seen unlabelled (1 of {len(study.test)} test patients is in slides: " in notes[-2]
-    assert notes[-1].endswith("1 of 2 pairs of checkpoint and task")
+    assert notes[-1].endswith("1 of 2 pairs of checkpoint and test set")
     _, rows, _ = plan_rows(load_study(study.write(checkpoints={"c": _SIMCLR}, patches={"exclude": "tasks"})))
     assert rows[0][3].startswith("1 slides (1 more are left out for the tasks)")
 

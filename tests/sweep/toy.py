@@ -79,8 +79,8 @@ class ToyRun(Run):
     def predict(self, indices, images=None) -> pa.Table:
         if self.settings.final_fails and self.job.checkpoint.root[-1] in self.settings.final_fails:
             raise Diverged("the loss is nan")
-        task = Task.load(self.job.task, self.job.data)
-        rng = generator(self.job.seed, "predict")
+        task = Task.load(self.job.task, self.job.data) if images is None else images.task
+        rng = generator(self.job.seed, "predict", task.card.name)
         rows = []
         for index in indices:
             sample = task.samples[index]
@@ -153,16 +153,16 @@ def toy_search(
         run.TransferTrial = real  # type: ignore[misc]
 
 
-def toy_task(folder: Path, *, folds: int = 1, n: int = 48) -> Storage:
+def toy_task(folder: Path, *, folds: int = 1, n: int = 48, name: str = "toy-task") -> Storage:
     """A saved task of two classes without files; two images of each patient."""
     card = Card.model_validate(
-        {"name": "toy-task", "kind": "classification", "classes": ["dull", "shiny"], "source": "none",
+        {"name": name, "kind": "classification", "classes": ["dull", "shiny"], "source": "none",
          "licence": {"name": "CC0"}, "root": "none", "layout": {"type": "csv", "file": "none.csv"}, "unit": "patient",
          "splits": {"type": "folds", "k": folds} if folds > 1 else {"type": "holdout"},
          "metrics": ["accuracy", "auroc"]}
     )  # fmt: skip
     samples = [Sample(f"s{i:03d}", f"{i}.png", None, (i // 2) % 2, f"p{i // 2}") for i in range(n)]
-    storage = Storage.open(folder / f"task{folds}")
+    storage = Storage.open(folder / (f"task{folds}" if name == "toy-task" else name))
     Task(card, folder, samples).save(storage)
     return storage
 
@@ -177,16 +177,22 @@ def toy_cells(
     pretraining_seeds: int = 1,
     fraction: float = 1.0,
     n: int = 48,
+    test_sets: tuple[str, ...] = (),
     **space: Any,
 ) -> list[Cell]:
-    """One cell for each letter of `checkpoints`, in a study's folder; `space` replaces settings."""
+    """One cell for each letter of `checkpoints`, in a study's folder; `space` replaces settings.
+
+    test_sets: names of further test sets, of 10 images each.
+    """
     protocols._registry["toy"] = Toy()
     task = toy_task(folder, folds=folds, n=n)
+    further = {other: toy_task(folder, n=10, name=other) for other in test_sets}
     cells = []
     for name in checkpoints:
         home = Storage.open(folder / "toys" / "cells" / name / "toy-task" / "toy" / f"{fraction:g}")
         made = {"task": f"task{folds}", "protocol": "toy", "kind": "classification", "fraction": fraction,
-                    "space": SPACE | space, "seed": seed}  # fmt: skip
+                    "space": SPACE | space, "seed": seed,
+                    "test_sets": {other: f"index of {other}" for other in further}}  # fmt: skip
         repeats = []
         for number in range(transfer.repeats):
             of = number % pretraining_seeds
@@ -194,7 +200,8 @@ def toy_cells(
             inputs = repeat_inputs(transfer, checkpoints=[f"{name}{of}"], searched_on=once, **made)
             weights = (Storage.open(folder / f"seed{of}" / name),)
             repeats.append(Repeat(number, Artefact(home, inputs, str(number)), of, weights))
-        cells.append(Cell(name, "toy-task", task, "toy", "classification", fraction, SPACE | space, tuple(repeats)))
+        cells.append(Cell(name, "toy-task", task, "toy", "classification", fraction, SPACE | space, tuple(repeats),
+                          test_sets=further))  # fmt: skip
     return cells
 
 
