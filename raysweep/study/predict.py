@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _NEAR = 0.1  # part by which scales and sizes may differ and still be called the same
 _BATCH = 64  # patches that are decoded together and scored together
+_DECODERS = 16  # threads at most: each holds a batch
+_VALUES = 2**26  # of masks' probabilities at once
 _ROWS = 2**14  # of a row group of the predictions
 _COLUMNS = ["image.bytes", "slide", "x", "y", "mpp", "source_mpp", "key"]
 
@@ -96,7 +98,7 @@ def predict(
             tiles = stack.enter_context(ScoredTiles(geojson, info.classes))
         stage = stack.enter_context(progress.stage("predict", patch_set.n_patches, "patches"))
         origins = {s.slide: (s.origin_x or 0, s.origin_y or 0) for s in read_outcomes(patch_set.folder)}
-        for batch in ahead(reader.prepare, reader.batches(), threads=threads):
+        for batch in ahead(reader.prepare, reader.batches(), threads=min(threads, _DECODERS)):
             scores = _scores(scorer, batch)
             for row, given in zip(batch, scores, strict=True):
                 table.add(row, given)
@@ -167,13 +169,18 @@ def _scores(model: "TrainedModel", batch: list[_Row]) -> list[np.ndarray | None]
         if shape is None:
             found += [None] * len(rows)
             continue
-        scores = model.predict(np.stack([row.pixels for row in rows if row.pixels is not None]))
-        if model.info.kind == "segmentation":
-            classes = scores.shape[-1]
-            ids = scores.argmax(-1).reshape(len(rows), -1)
-            scores = np.stack([np.bincount(one, minlength=classes) / len(one) for one in ids]).astype(np.float32)
-        found += list(scores)
+        pixels = np.stack([row.pixels for row in rows if row.pixels is not None])
+        found += list(model.predict(pixels) if model.info.kind == "classification" else _areas(model, pixels))
     return found
+
+
+def _areas(model: "TrainedModel", pixels: np.ndarray) -> Iterator[np.ndarray]:
+    """The part of each picture's area that each class has, by the most probable class of each pixel."""
+    classes = len(model.info.classes)
+    at_once = max(1, _VALUES // (pixels.shape[1] * pixels.shape[2] * classes))
+    for start in range(0, len(pixels), at_once):
+        for ids in model.predict(pixels[start : start + at_once]).argmax(-1):
+            yield (np.bincount(ids.ravel(), minlength=classes) / ids.size).astype(np.float32)
 
 
 def _named(info: ModelInfo) -> list[str]:

@@ -35,7 +35,7 @@ class TrainedModel:
     ) -> None:
         """`forward` gives probabilities or features of windows; `score` what is predicted, from their means."""
         self.info = info
-        self._forward, self._score, self._portions = forward, score, Portions(batch)
+        self._forward, self._score, self._portions, self._batch = forward, score, Portions(batch), batch
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities of uint8 (n, h, w, 3): float32 (n, classes), of segmentation (n, h, w, classes).
@@ -49,17 +49,23 @@ class TrainedModel:
         if min(height, width) < px:
             pixels = np.stack([(pad if masks else enlarge)(image, px) for image in pixels])
         origins = window_origins(pixels.shape[1], pixels.shape[2], px)
+        at_once = max(1, self._batch // len(origins))  # pictures: windows of all would be many times as large
+        parts = [self._predict(pixels[i : i + at_once], origins) for i in range(0, len(pixels), at_once)]
+        return np.concatenate(parts)[:, :height, :width] if masks else np.concatenate(parts)
+
+    def _predict(self, pixels: np.ndarray, origins: list[tuple[int, int]]) -> np.ndarray:
+        px = self.info.px
         windows = [pixels[:, y : y + px, x : x + px] for y, x in origins]
         flat = self._forwarded(np.concatenate(windows))
         outputs = flat.reshape(len(windows), len(pixels), *flat.shape[1:])
-        if not masks:
+        if self.info.kind == "classification":
             return self._score(outputs.mean(0, dtype=np.float64).astype(np.float32))
         total = np.zeros((*pixels.shape[:3], outputs.shape[-1]), np.float32)
         count = np.zeros((*pixels.shape[1:3], 1), np.float32)
         for (y, x), output in zip(origins, outputs, strict=True):
             total[:, y : y + px, x : x + px] += output
             count[y : y + px, x : x + px] += 1
-        return (total / count)[:, :height, :width]
+        return total / count
 
     def _forwarded(self, windows: np.ndarray) -> np.ndarray:
         def run(size: int) -> np.ndarray:
