@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,35 @@ def test_a_frozen_protocol_has_a_final_alone_which_shows_its_path(tmp_path: Path
             state = repeat_state(cell.repeats[number].artefact.folder)
             assert (state.status, state.trials, state.finals_done) == ("done", 0, 1)
         assert found[2] != found[5]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind"), [("linear", "classification"), ("finetune", "classification"), ("finetune", "segmentation")]
+)
+def test_a_further_test_set_is_seen_as_the_tasks_own_images(
+    tmp_path: Path, inputs: Inputs, protocol: str, kind: str
+) -> None:
+    transfer = TRANSFER.model_copy(update={"trials": 1, "repeats": 1})
+    cell = _cell(tmp_path, inputs, protocol, kind, transfer)
+    task, further = Task.load(cell.task_folder, inputs.data), Storage.open(tmp_path / "far")
+    far = task.card.model_copy(update={"name": "far", "px": 64, "metrics": METRICS[kind][1:2]})
+    Task(far, task.root, task.samples).save(further)  # the same images under another card
+    repeat = cell.repeats[0]
+    if protocol in FROZEN:
+        stored = Artefact(Storage.open(tmp_path / "features"), features_inputs("c", "far", task.card.px))
+        compute_features(inputs.checkpoint, further, stored, data=str(inputs.data), threads=1, gpu=False,
+                         like=task.card)  # fmt: skip
+        repeat = replace(repeat, test_features={"far": (stored.folder,)})
+    cell = replace(cell, test_sets={"far": further}, repeats=(repeat,))
+    assert simulate([cell], transfer, data=str(inputs.data)) == {}
+    read = lambda name: repeat.artefact.folder.read_table("predictions", f"{name}.parquet").to_pylist()  # noqa: E731
+    own, everything = read(f"tiny-{kind}"), {row["sample"]: row for row in read("far")}
+    assert (len(own), len(everything)) == (6, 24)
+    assert own[0].keys() == everything["00"].keys(), "the task's metrics are counted, whatever the set's card lists"
+    for row in own:
+        other = everything[row["sample"]]
+        for key, value in row.items():
+            assert other[key] == (pytest.approx(value, abs=1e-5) if key == "scores" else value)
 
 
 def _check(cell: Cell, number: int, rows: list[dict], predictions: dict) -> None:
