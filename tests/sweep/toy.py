@@ -5,6 +5,7 @@ Run as a script, it searches the cells that a JSON file describes (see `main`): 
 
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -290,9 +291,19 @@ def outcome(cells: list[Cell]) -> list:
                 continue
             for file in ("trials.parquet", "final.parquet"):
                 table = folder.read_table(file)
-                left.append(table.drop_columns([c for c in table.column_names if c.endswith("_seconds")]).to_pylist())
+                kept = table.drop_columns([c for c in table.column_names if c.endswith("_seconds")]).to_pylist()
+                left.append(_comparable(kept))
             left.append({n: stable_hash(folder.read_bytes("predictions", n)) for n in folder.names("predictions")})
     return left
+
+
+def _comparable(value: Any) -> Any:
+    """With one and the same nan everywhere, which a list then finds equal to itself."""
+    if isinstance(value, dict):
+        return {key: _comparable(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_comparable(part) for part in value]
+    return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
 def events(cell: Cell, repeat: int = 0, fold: int = 0) -> list[Event]:
