@@ -75,6 +75,7 @@ def _readme(info: ModelInfo, rows: list[dict[str, Any]]) -> str:
     scale = f"{info.mpp:g} um per pixel ({info.px * info.mpp:g} um)" if info.mpp else "a scale that is not known"
     head = f"decoder {info.decoder}" if info.decoder else f"protocol {info.protocol}"
     chain = " -> ".join(_step(step) for step in start.lineage())
+    terms = start.licence or ("none, a random start" if start.lineage()[0]["init"] == "random" else "not recorded")
     folds = (f" The model is that of fold {info.fold} of {first['n_folds']}; the scores are those of all of them, each "
              "on the images that it had not seen.") if first["n_folds"] > 1 else ""  # fmt: skip
     scores = "\n".join(
@@ -111,7 +112,7 @@ what repeats say.{folds}
 
 ## Licence
 
-Weights it started from: {start.licence or "not recorded"}. Images it was trained on: {info.data_licence}. Both terms
+Weights it started from: {terms}. Images it was trained on: {info.data_licence}. Both terms
 hold for what is made from them. Not a medical device.
 
 ## Use
