@@ -3,15 +3,14 @@
 import ctypes
 
 # glibc gives large blocks of memory back at once, and a step on CPUs then pays for every page anew, with a third of its
-# time. These let it keep them; other C libraries do not read them. They must be there when the process starts.
-KEEP_MEMORY = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-
-_PARAMETERS = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_MAX_": -4, "MALLOC_TRIM_THRESHOLD_": -1}  # of glibc's malloc.h
+# time. Parameters of its malloc.h, and values with which it keeps them: no mapping, no trimming, one arena.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_KEEP = {_M_ARENA_MAX: 1, _M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1}
 
 
 def keep_memory() -> bool:
-    """The same for this process as it runs, as far as it has not begun otherwise; False where there is no glibc."""
+    """Let this process keep the memory that it frees, as far as it has not begun otherwise; False without glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all(mallopt(_PARAMETERS[name], int(value)) == 1 for name, value in KEEP_MEMORY.items())
+    return all(mallopt(parameter, value) == 1 for parameter, value in _KEEP.items())

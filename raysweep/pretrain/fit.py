@@ -15,7 +15,6 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.memory import KEEP_MEMORY
 from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, Unwritten, train
@@ -155,7 +154,6 @@ def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader
                 controller_failure_limit=_RESTARTS,  # type: ignore[call-arg]
             ),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={} if gpu else {"env_vars": KEEP_MEMORY},
         ),
     )
 

@@ -17,6 +17,7 @@ from torch import nn
 from raysweep.backbones.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from raysweep.backbones.norms import freeze_norms, recalibrate_norms, reset_norms
 from raysweep.errors import WorkError
+from raysweep.memory import keep_memory
 from raysweep.patches.mixture import Mixture
 from raysweep.pretrain.batches import Loader, Painter, ThreadLoader
 from raysweep.pretrain.gauges import Gauges
@@ -81,6 +82,8 @@ def train(
     Raises Diverged on every rank when the loss or the gradient is not finite any more, Unwritten on rank 0 when all
     steps are done and the checkpoint cannot be written.
     """
+    if torch.device(device).type == "cpu":
+        keep_memory()
     _Training(job, rank, world, torch.device(device), loader, gauges).run()
 
 
