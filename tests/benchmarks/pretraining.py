@@ -20,7 +20,7 @@ can be, to see that a case works; its figures mean nothing. `lightly_train` need
 
 Last figures:
 
-Two cores, on a machine with nothing else to do:
+Two cores; the loader's pairs had other work beside them, the rest had none:
 
 | case | figure | target |
 |---|---|---|
@@ -30,8 +30,8 @@ Two cores, on a machine with nothing else to do:
 | step, under Ray | 1.073 times the seconds without (1 pair) | <= 1.05: missed |
 | lightly_train | 1.674 times its images/s (1 pair; 86 and 52) | >= 1.5 |
 | state | 1.003 times the seconds without (1 pair) | <= 1.02 |
-| start, to the first step | 1.463 times the empty loop's seconds (1.451 to 1.475, 2 pairs) | <= 1.2: missed |
-| start, from the last step to the exit | 2.7 s (2 pairs) | <= 4 s |
+| start, to the first step | 1.507 times the empty loop's seconds (1.475 to 1.538, 2 pairs) | <= 1.2: missed |
+| start, from the last step to the exit | 2.8 s (2 pairs) | <= 4 s |
 | threads against Ray Data | 1.373 times its patches/s (1.236 to 1.382, 3 pairs) | >= 1 |
 | resume | no step repeated beyond the state, equal weights | so |
 """
