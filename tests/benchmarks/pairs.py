@@ -1,12 +1,14 @@
-"""Two sides of a comparison, each in processes of its own, in turn; and what their ratios say."""
+"""Two sides of a comparison, each in processes of its own, in turn; what their ratios say; the command around them."""
 
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,48 @@ import psutil
 _ROOT = Path(__file__).parents[2]
 _LOOK_SECONDS = 0.02
 READY = "ready"  # what a side prints when its imports are done: its memory counts from there
+
+
+class Given(argparse.Namespace):
+    """What a benchmark is asked for: pairs, how short, and a folder that is gone when it ends."""
+
+    pairs: int
+    short: bool
+    home: Path
+
+
+def run_cases(
+    doc: str | None,
+    given: Given,
+    cases: Mapping[str, tuple[Callable[[Any], None], int]],
+    sides: Mapping[str, Callable[..., dict[str, Any]]],
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """The command of a benchmark: runs the case, or the side of one, that it is given.
+
+    `cases` are functions of what is given, with their usual number of pairs; `options` further ones of the command,
+    with what their values are called. A side gets its keys as JSON and prints its answer as JSON.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", nargs="?", choices=cases)
+    parser.add_argument("--pairs", type=int)
+    parser.add_argument("--short", action="store_true")
+    for name, value in (options or {}).items():
+        parser.add_argument(name, metavar=value)
+    parser.add_argument("--side", nargs=2, metavar=("SIDE", "KEYS"), help=argparse.SUPPRESS)
+    parser.parse_args(namespace=given)
+    if given.side:
+        name, keys = given.side
+        print(json.dumps(sides[name](**json.loads(keys))))
+        return
+    if not given.case:
+        parser.error("name a case")
+    run, pairs = cases[given.case]
+    given.pairs = given.pairs or (1 if given.short else pairs)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        given.home = Path(home)
+        os.environ["RAY_TMPDIR"] = home  # else a Ray that somebody has started on this machine would be joined
+        run(given)
 
 
 def environment(omp: int) -> dict[str, str]:
@@ -32,11 +76,11 @@ def run_side(name: str, *, omp: int = 1, watch: bool = False, **given: Any) -> d
                        omp=omp, watch=watch)  # fmt: skip
 
 
-def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False) -> dict[str, Any]:
+def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False, mapped: bool = False) -> dict[str, Any]:
     """The JSON in the last line that a command prints; with `watch` its peak memory is added as `mib`.
 
     That is the private and shared memory of all its processes beyond what they had when they were ready (files that
-    are mapped are left out; what processes share is counted once).
+    are mapped are left out, unless `mapped`; what processes share is counted once).
     """
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment(omp), cwd=_ROOT, **pipes)
@@ -45,7 +89,7 @@ def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False) ->
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr))  # type: ignore[arg-type]
     reader.start()
-    peak, last = _Peak(process.pid), "{}"
+    peak, last = _Peak(process.pid, ("Pss:",) if mapped else ("Pss_Anon:", "Pss_Shmem:")), "{}"
     for line in process.stdout:
         if line.strip() == READY:
             if watch:
@@ -60,8 +104,8 @@ def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False) ->
 
 
 class _Peak:
-    def __init__(self, pid: int) -> None:
-        self._pid, self._ended, self.mib = pid, threading.Event(), 0.0
+    def __init__(self, pid: int, counted: tuple[str, ...]) -> None:
+        self._pid, self._counted, self._ended, self.mib = pid, counted, threading.Event(), 0.0
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -86,7 +130,7 @@ class _Peak:
                 with suppress(OSError):
                     lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
                     fields = [line.split() for line in lines]
-                    total += sum(int(f[1]) for f in fields if f[0] in ("Pss_Anon:", "Pss_Shmem:"))
+                    total += sum(int(f[1]) for f in fields if f[0] in self._counted)
         return total / 1024
 
 

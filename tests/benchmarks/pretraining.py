@@ -36,7 +36,6 @@ Two cores; the loader's pairs had other work beside them, the rest had none:
 | resume | no step repeated beyond the state, equal weights | so |
 """
 
-import argparse
 import json
 import os
 import signal
@@ -55,7 +54,7 @@ import yaml
 
 from tests.benchmarks import pretraining_peers as peers
 from tests.benchmarks import pretraining_sides as sides
-from tests.benchmarks.pairs import environment, in_turn, run_command, run_side, tell
+from tests.benchmarks.pairs import Given, environment, in_turn, run_cases, run_command, run_side, tell
 
 _SIDES = {
     name: getattr(module, name)
@@ -67,11 +66,8 @@ _SIDES = {
 }
 
 
-class _Given(argparse.Namespace):
-    pairs: int
-    short: bool
+class _Given(Given):
     lightly_train: str | None
-    home: Path
 
     def patches(self, rows: int) -> str:
         return sides.write_patches(self.home, rows)
@@ -273,33 +269,10 @@ def _gpu_ours(keys: dict[str, Any], cores: int) -> dict[str, Any]:
     return run_side("loop", omp=cores, **keys | {"threads": cores, "device": "cuda"})
 
 
-_CASES: dict[str, Callable[[_Given], None]] = {
-    "loader": _loader, "step": _step, "state": _state, "lightly_train": _lightly_train, "start": _start,
-    "resume": _resume, "ray_data": _ray_data, "gpu": _gpu,
+_CASES: dict[str, tuple[Callable[[_Given], None], int]] = {
+    "loader": (_loader, 7), "step": (_step, 7), "state": (_state, 7), "lightly_train": (_lightly_train, 7),
+    "start": (_start, 7), "resume": (_resume, 3), "ray_data": (_ray_data, 7), "gpu": (_gpu, 3),
 }  # fmt: skip
-_PAIRS = {"loader": 7, "step": 7, "state": 7, "lightly_train": 7, "start": 7, "resume": 3, "ray_data": 7, "gpu": 3}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", nargs="?", choices=_CASES)
-    parser.add_argument("--pairs", type=int)
-    parser.add_argument("--short", action="store_true")
-    parser.add_argument("--lightly-train", metavar="PYTHON")
-    parser.add_argument("--side", nargs=2, metavar=("SIDE", "KEYS"), help=argparse.SUPPRESS)
-    given = parser.parse_args(namespace=_Given())
-    if given.side:
-        name, keys = given.side
-        print(json.dumps(_SIDES[name](**json.loads(keys))))
-        return
-    if not given.case:
-        parser.error("name a case")
-    given.pairs = given.pairs or (1 if given.short else _PAIRS[given.case])
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        given.home = Path(home)
-        os.environ["RAY_TMPDIR"] = home  # else a Ray that somebody has started on this machine would be joined
-        _CASES[given.case](given)
-
 
 if __name__ == "__main__":
-    main()
+    run_cases(__doc__, _Given(), _CASES, _SIDES, {"--lightly-train": "PYTHON"})

@@ -1,45 +1,39 @@
 """The sides of the search's comparisons: each runs in a process of its own and answers with figures."""
 
-import itertools
-import json
-import math
+import importlib
 import os
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from raysweep.progress import Progress
-from raysweep.randomness import generator
-from raysweep.storage import Artefact, Storage
 from raysweep.sweep.board import Board
-from raysweep.sweep.cell import Cell, Repeat, repeat_inputs
+from raysweep.sweep.cell import Cell
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.lane import Lane
-from raysweep.sweep.trial import Bench, TransferTrial
+from raysweep.sweep.trial import Bench
 from raysweep.transfer.spec import TransferSpec
+from tests.benchmarks.search_cells import SPACE, Trainer, tiny_cells
 
 _EVALUATION = {"step": 10, "train_loss": 0.0, "val_loss": 0.1, "val_metric": 0.5}
-SPACE = {
-    "lr": {"type": "float", "low": 1e-5, "high": 1e-1, "log": True, "default": 3e-4},
-    "head_lr_factor": {"type": "float", "low": 1.0, "high": 30.0, "log": True, "default": 5.0},
-    "augment": {"type": "float", "low": 0.0, "high": 1.0, "log": False, "default": 0.5},
-}
-LEVELS = {"lr": 8, "head_lr_factor": 4, "augment": 2}  # of the surface
 
 
 def starts(folder: str, lanes: int, rounds: int) -> dict[str, Any]:
     """Work is given out and done, four places at a time, on a board of so many lanes; nothing trains.
 
     Times are the processor's. What a disk takes to make a journal's lines durable is counted: it has nothing to do with
-    lanes.
+    lanes. So are the libraries that choose settings, which a search imports once.
     """
     from ray import cloudpickle
 
     from raysweep.sweep import run
     from tests.sweep.toy import toy_cells
+
+    began = time.process_time()
+    importlib.import_module("scipy.stats.qmc")
+    importlib.import_module("optuna.samplers").TPESampler(seed=0)
+    imports = time.process_time() - began
 
     transfer = TransferSpec(trials=8, repeats=lanes // 10, steps=10, evaluations=1)
     cells = toy_cells(Path(folder), transfer, checkpoints="abcdefghij")
@@ -84,6 +78,7 @@ def starts(folder: str, lanes: int, rounds: int) -> dict[str, Any]:
         "looked": looked[0] / rounds,
         "opening_ms": opening / len(opened) * 1e3,
         "bench_bytes": len(cloudpickle.dumps(bench)) / len(opened),
+        "imports_s": imports,
         "finals": kinds.count("final"),
     }
 
@@ -129,7 +124,7 @@ def overhead_plain(folder: str, trials: int, steps: int) -> dict[str, Any]:
     cells, transfer = tiny_cells(Path(folder), 1, trials, steps)
     events = Journal(cells[0].repeats[0].artefact.folder.at("journal"), "fold0").read()
     settings = [(e["trial"], e["params"]) for e in events if e["event"] == "asked" and "trial" in e]
-    trainer, ends = Trainer(cells, transfer, folder), []
+    trainer, ends = Trainer(cells, transfer, f"{folder}/data"), []
     for number, params in settings:
         trainer.curve(cells[0].repeats[0], params, number)
         ends.append(time.perf_counter())
@@ -164,7 +159,7 @@ def tuners_peer(folder: str, cells: int, trials: int, steps: int) -> dict[str, A
     for cell in made:
 
         def train(config: dict[str, Any], cell: Cell = cell) -> None:
-            for evaluation in Trainer([cell], transfer, folder).curve(cell.repeats[0], dict(config), 0):
+            for evaluation in Trainer([cell], transfer, f"{folder}/data").curve(cell.repeats[0], dict(config), 0):
                 ray_tune.report(evaluation)
 
         searcher = ConcurrencyLimiter(OptunaSearch(metric="val_metric", mode="max", seed=0), 2)
@@ -175,107 +170,6 @@ def tuners_peer(folder: str, cells: int, trials: int, steps: int) -> dict[str, A
             run_config=ray_tune.RunConfig(storage_path=f"{folder}/peer", verbose=0),
         ).fit()
     return {"seconds": time.perf_counter() - began}
-
-
-def curves(folder: str, settings: int, seeds: int, steps: int) -> dict[str, Any]:
-    """Learning curves of settings by chance, each seed with a draw of its own: [seed][setting] -> evaluations."""
-    from raysweep.sweep.points import uniform
-
-    (cell,), transfer = tiny_cells(Path(folder), 1, settings, steps, repeats=seeds, hard=True)
-    trainer = Trainer([cell], transfer, folder)
-    return {"curves": [[trainer.curve(r, uniform(SPACE, n, (r.number,)), n) for n in range(settings)]
-                       for r in cell.repeats]}  # fmt: skip
-
-
-def surface(folder: str, steps: int) -> dict[str, Any]:
-    """The best value on val of every setting of a grid: [{"levels": of each setting, "value"}]."""
-    from raysweep.sweep.points import at
-
-    (cell,), transfer = tiny_cells(Path(folder), 1, 64, steps, hard=True)
-    trainer, found = Trainer([cell], transfer, folder), []
-    for number, levels in enumerate(itertools.product(*(range(LEVELS[name]) for name in sorted(LEVELS)))):
-        params = at(SPACE, [(i + 0.5) / LEVELS[name] for i, name in zip(levels, sorted(LEVELS), strict=True)])
-        evaluations = trainer.curve(cell.repeats[0], params, number)
-        value = max((e["val_metric"] for e in evaluations if math.isfinite(e["val_metric"])), default=0.0)
-        found.append({"levels": levels, "value": value})
-    return {"surface": found}
-
-
-class Trainer:
-    """Trains settings in this process, as an actor of a search would."""
-
-    def __init__(self, cells: list[Cell], transfer: TransferSpec, folder: str) -> None:
-        repeats = {r.artefact.folder.root: (c, r) for c in cells for r in c.repeats}
-        self._bench = Bench(repeats, transfer, 0, f"{folder}/data", 1, False)
-        self._actor: TransferTrial | None = None
-
-    def curve(self, repeat: Repeat, params: dict[str, Any], number: int) -> list[dict[str, Any]]:
-        config = {"repeat": repeat.artefact.folder.root, "fold": 0, "trial": number, "params": params}
-        if self._actor is None:
-            self._actor = TransferTrial.__new__(TransferTrial)
-            self._actor.setup(config, self._bench)
-        else:
-            self._actor.reset_config(config)
-        found: list[dict[str, Any]] = []
-        while True:
-            said = json.loads(self._actor.step()["said"])
-            if said["lost"] or said["refused"]:
-                raise SystemExit(said["lost"] or said["refused"])
-            if said["evaluation"]:
-                found.append(said["evaluation"])
-            if said["last"]:
-                return found
-
-
-def tiny_cells(
-    folder: Path, n: int, trials: int, steps: int, *, repeats: int = 1, hard: bool = False
-) -> tuple[list[Cell], TransferSpec]:
-    """Cells of fine-tuning a tiny network on pictures of noise, dark or bright; `hard`: hardly so, and many of them."""
-    from raysweep.backbones.checkpoint import CheckpointInfo, save_checkpoint
-    from raysweep.backbones.create import create_backbone
-
-    transfer = TransferSpec(trials=trials, repeats=repeats, steps=steps, evaluations=min(8, steps), batch=16,
-                            early_stopping="none", val=0.4 if hard else 0.2)  # fmt: skip
-    checkpoint = Storage.open(folder / "checkpoint")
-    if not checkpoint.exists("backbone.safetensors"):
-        info = CheckpointInfo(backbone="test_resnet", mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), init="random")
-        save_checkpoint(checkpoint, create_backbone("test_resnet", seed=0).state_dict(), info)
-    task = _pictures(folder, 600 if hard else 64, 8.0 if hard else 70.0)
-    made = repeat_inputs(transfer, checkpoints=["c"], task="t", protocol="finetune", kind="classification",
-                         fraction=1.0, space=SPACE, seed=0)  # fmt: skip
-    cells = []
-    for i in range(n):
-        home = Storage.open(folder / f"study/cells/tiny{i}/pictures/finetune/1")
-        own = tuple(Repeat(r, Artefact(home, made, str(r)), 0, (checkpoint,)) for r in range(repeats))
-        cells.append(Cell(f"tiny{i}", "pictures", task, "finetune", "classification", 1.0, SPACE, own))
-    return cells, transfer
-
-
-def _pictures(folder: Path, n: int, contrast: float) -> Storage:
-    from PIL import Image
-
-    from raysweep.tasks.card import Card
-    from raysweep.tasks.sample import Sample
-    from raysweep.tasks.task import Task
-
-    storage, root = Storage.open(folder / "task"), folder / "data/pictures"
-    if root.exists():
-        return storage
-    root.mkdir(parents=True)
-    rng = generator(0, "pictures")
-    samples = []
-    for i in range(n):
-        level = 110 + contrast * (i % 2) + rng.normal(0, contrast / 2)
-        pixels = rng.normal(level, 25, (32, 32, 3)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(root / f"{i}.png")
-        samples.append(Sample(f"{i:04d}", f"{i}.png", None, i % 2, f"unit{i // 2}"))
-    card = Card.model_validate(
-        {"name": "pictures", "kind": "classification", "classes": ["dark", "bright"], "source": "none",
-         "unit": "patient", "licence": {"name": "CC0"}, "root": "pictures", "layout": {"type": "image_folder"},
-         "px": 32, "metrics": ["balanced_accuracy"]}
-    )  # fmt: skip
-    Task(card, root, samples).save(storage)
-    return storage
 
 
 def _wanted(folder: str) -> dict[str, Any]:
