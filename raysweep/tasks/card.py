@@ -45,7 +45,8 @@ class Splits(Model):
     )  # fmt: skip
     draws: int = Field(1, ge=1, description="shares: so many folds, whose val and test units are all different")
     file: str | None = Field(
-        None, description="file, repeated: a CSV table below the root or beside the card, with a column unit or image"
+        None, description="file, repeated: a CSV table below the root or beside the card, with a column unit or image; "
+        "or a pickle of lists of images, which is read and not run"
     )
     divisions: list[str] = Field([], description="repeated: the table's columns, one for each division: a fold each")
     splits: dict[str, str] = Field({}, description="file, repeated: a word of the table -> train | val | test")
@@ -113,7 +114,9 @@ class Card(Model):
     px: int = Field(224, ge=16, description="edge of what the network sees, pixels; larger images go in windows")
     metrics: list[str] = Field(min_length=1, description="the first is the task's own; the others are reported too")
     objects: Objects = Field(Objects(), description=f"for {', '.join(OBJECT_METRICS)}")
-    n_images: int | None = Field(None, description="what the original holds; a different count is refused")
+    n_images: int | None = Field(
+        None, description="what the original holds, with what `where` leaves out; a different count is refused"
+    )
     notes: str = Field("", description="what a reader of results must know")
     _beside: tuple[Path, ...] = PrivateAttr(())
 

@@ -35,6 +35,12 @@ def files_below(root: Path, below: str = "", *, leftovers: bool = False) -> Iter
     yield from _walk(folder, f"{below}/" if below else "", None, leftovers, frozenset())
 
 
+def files_in(root: Path, folder: str) -> list[str]:
+    """The set's own files below a folder, as `files_below`, under the folder's name on this disk; none without it."""
+    below = Disk(root).find(folder)
+    return [path for path, _ in files_below(root, below)] if (root / below).is_dir() else []
+
+
 def _walk(
     folder: Path, prefix: str, left: str | None, leftovers: bool, above: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, str | None]]:

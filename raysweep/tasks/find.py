@@ -1,5 +1,6 @@
 """The samples that a card's layout finds, under names that are the same on every disk."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.disk import Disk, nfc
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.names import inside
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 
 
 def find_root(card: Card, data: Path) -> Path:
@@ -23,8 +24,28 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
     """Every sample of the layout; no image is opened.
 
     Ids and units are in Unicode's form NFC, `image` and `mask` as the files are called on this disk. Raises
-    RequestError as the layout does, for a count that is not the card's `n_images`, and for two samples of one name.
+    RequestError as the layout does, for a count, with what filters leave out, that is not the card's `n_images`, and
+    for two samples of one name.
     """
+    samples = dict[str, Sample]()
+    for one in _found(card, root):
+        if isinstance(one, LeftOut):
+            continue
+        name = nfc(one.id)
+        if name in samples:
+            raise RequestError(
+                f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
+            )
+        samples[name] = replace(one, id=name, unit=nfc(one.unit))
+    return list(samples.values())
+
+
+def find_left_out(card: Card, root: Path) -> list[LeftOut]:
+    """What the card's filters leave out, under the names of this disk. Raises RequestError as `find_samples`."""
+    return [one for one in _found(card, root) if isinstance(one, LeftOut)]
+
+
+def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:
     layout, options = layout_of(card)
     found = layout.index(options, root, card)
     if card.n_images is not None and len(found) != card.n_images:
@@ -32,16 +53,10 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
             f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
             "complete the download, or correct the card"
         )
-    disk, samples, rows = Disk(root), dict[str, Sample](), layout.reader.containers
-    for sample in found:
-        name = nfc(sample.id)
-        if name in samples:
-            raise RequestError(
-                f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
-            )
-        if rows:  # the layout has opened their files
-            samples[name] = replace(sample, id=name, unit=nfc(sample.unit))
-            continue
-        mask = None if sample.mask is None else disk.find(sample.mask)
-        samples[name] = replace(sample, id=name, unit=nfc(sample.unit), image=disk.find(sample.image), mask=mask)
-    return list(samples.values())
+    disk = Disk(root)
+    for one in found:
+        if layout.reader.containers:  # the layout has opened their files
+            yield one
+        else:
+            mask = None if one.mask is None else disk.find(one.mask)
+            yield replace(one, image=disk.find(one.image), mask=mask)

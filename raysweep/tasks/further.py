@@ -35,12 +35,14 @@ def check_further(further: Card, card: Card) -> None:
 def further_samples(task: Task) -> list[int]:
     """Indices of what is tested when a set is a further test set.
 
-    Of a set that names its own test part (splits `given` and `file`) that part, else all samples.
+    Of a set that names its own test part (splits `given`, `file` and `repeated`) that part, each image once: of
+    repeated divisions what any of them tests, as what none tests was published to be trained on alone. Else all
+    samples.
     """
     every = range(len(task.samples))
-    if task.card.splits.type in ("given", "file"):
-        return [index for index in every if task.samples[index].split == "test"]
-    return list(every)
+    if not task.card.splits.fixed:
+        return list(every)
+    return [index for index in every if "test" in (task.samples[index].split, *task.samples[index].sides)]
 
 
 def tested_like(further: Card, card: Card) -> Card:

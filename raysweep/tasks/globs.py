@@ -25,9 +25,10 @@ def glob_matcher(glob: str) -> Callable[[str], bool]:
 
 
 def literal_folder(glob: str) -> str:
-    """The folders that a glob begins with by name: `a/b` of `a/b/*/c*.png`. Empty when there is none."""
+    """The folders that a glob or a template begins with by name: `a/b` of `a/b/*/c*.png` and of `a/b/{class}/*`. Empty
+    when there is none."""
     parts = PurePosixPath(glob).parts[:-1]
-    end = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
+    end = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[{")), len(parts))
     return "/".join(parts[:end])
 
 

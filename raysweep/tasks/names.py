@@ -60,15 +60,15 @@ def unit_pattern(value: str | None) -> str | None:
     return value
 
 
-def unit_from(pattern: re.Pattern[str] | None, image: str, card: Card) -> str:
+def unit_from(pattern: str | None, image: str, card: Card) -> str:
     """The unit that an image's path names; the image itself when the card's unit is the image.
 
     Raises RequestError when the path does not match, or nothing says what the units are.
     """
     if pattern is not None:
-        match = pattern.search(nfc(image))
+        match = re.search(nfc(pattern), nfc(image))
         if not match or not match.group(1):
-            raise RequestError(f"card {card.name}: layout.unit: {pattern.pattern} finds no unit in {image}")
+            raise RequestError(f"card {card.name}: layout.unit: {pattern} finds no unit in {image}")
         return match.group(1)
     if card.unit != "image":
         raise RequestError(

@@ -8,9 +8,9 @@ from pathlib import Path
 from raysweep.errors import WorkError
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
-from raysweep.tasks.find import find_samples
+from raysweep.tasks.find import find_left_out, find_samples
 from raysweep.tasks.look import look_alikes, resemble
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.task import Task
 
 _SHOWN = 5  # examples of each thing
@@ -22,11 +22,12 @@ class Oddities:
     """Counts, and a few examples as pairs of ids, the earlier one first.
 
     `leftovers` are image files by the folder that makes them one (`.ipynb_checkpoints`), `passed_by` all other files
-    that no sample uses, by suffix. `two_classes`, `two_splits` and `two_units` are pictures of the same bytes, `alike`
-    pairs that only look alike, of different units; of these at most one more than are shown.
+    that no sample uses, by suffix; `left_out` counts images that the card's filters leave out. `two_classes`,
+    `two_splits` and `two_units` are pictures of the same bytes, `alike` pairs that only look alike, of different units; of these at most one more than are shown.
     """
 
     unit: str
+    left_out: int
     leftovers: dict[str, int]
     passed_by: dict[str, int]
     two_classes: list[tuple[str, str]]
@@ -37,6 +38,8 @@ class Oddities:
     def lines(self) -> list[str]:
         """One line for each thing that was found."""
         said = []
+        if self.left_out:
+            said.append(f"left out by the card's filters: {self.left_out} images")
         if self.leftovers:
             said.append(f"left by tools, not images of the set: {_counts(self.leftovers)}")
         if self.passed_by:
@@ -60,7 +63,8 @@ def find_oddities(task: Task) -> Oddities:
 
     Raises RequestError for a folder that cannot be listed.
     """
-    leftovers, passed_by = _unused(task)
+    left_out = find_left_out(task.card, task.root)
+    leftovers, passed_by = _unused(task, left_out)
     groups: dict[str, list[Sample]] = {}
     identities = []
     for sample, identity in task.image_identities():
@@ -72,6 +76,7 @@ def find_oddities(task: Task) -> Oddities:
     alike = look_alikes(looks, [sample.unit for sample in task.samples], identities)
     return Oddities(
         unit=task.card.unit,
+        left_out=len(left_out),
         leftovers=leftovers,
         passed_by=passed_by,
         two_classes=_differing(copies, lambda sample: sample.label),
@@ -81,9 +86,10 @@ def find_oddities(task: Task) -> Oddities:
     )
 
 
-def _unused(task: Task) -> tuple[dict[str, int], dict[str, int]]:
-    """Files that no sample uses: image files that tools left, by the name of the leftover; all others, by suffix."""
-    found = find_samples(task.card, task.root)
+def _unused(task: Task, left_out: list[LeftOut]) -> tuple[dict[str, int], dict[str, int]]:
+    """Files that no sample uses and no filter leaves out: image files that tools left, by the name of the leftover; all
+    others, by suffix."""
+    found: list[Sample | LeftOut] = [*find_samples(task.card, task.root), *left_out]
     used = {task.reader.part(path)[0] for sample in found for path in (sample.image, sample.mask) if path is not None}
     types = {Path(path).suffix.lower() for path in used}
     leftovers, passed_by = Counter[str](), Counter[str]()

@@ -1,4 +1,4 @@
-"""One labelled image of a task."""
+"""One labelled image of a set, and one that a task leaves out."""
 
 from dataclasses import dataclass
 
@@ -25,3 +25,11 @@ class Sample:
     def classes(self) -> tuple[int, ...]:
         """The classes that this sample is an example of."""
         return self.present if self.label is None else (self.label,)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An image that the set has and the task leaves out, as its card says: its files, as in a sample."""
+
+    image: str
+    mask: str | None

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import field_validator
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
+PATH_NAMES = ("image", "folder", "name", "stem")  # what a template may name of an image's path
 
 
 def columns_of(*templates: str) -> list[str]:
@@ -17,6 +19,12 @@ def columns_of(*templates: str) -> list[str]:
 def fill(text: str, values: Mapping[str, str]) -> str:
     """The template with its names replaced by their values."""
     return _FIELD.sub(lambda match: values[match.group(1)], text)
+
+
+def path_names(image: str) -> dict[str, str]:
+    """The values of `PATH_NAMES`: the POSIX path, its folder, its last name, and that without the suffix."""
+    path = PurePosixPath(image)
+    return dict(zip(PATH_NAMES, (image, path.parent.as_posix(), path.name, path.stem), strict=True))
 
 
 def template(field: str, known: tuple[str, ...] = ()) -> Any:

@@ -52,6 +52,13 @@ def test_all_samples_are_tested_unless_the_set_names_its_test_part() -> None:
         assert further_samples(Task(_card(splits=splits), Path("r"), samples)) == tested
 
 
+def test_of_repeated_divisions_what_any_of_them_tests_is_tested_once() -> None:
+    sides = [("train", "test"), ("test", "test"), ("train", "train"), ("", "val"), ("test", "")]
+    samples = [Sample(str(i), f"{i}.png", f"{i}-m.png", None, f"u{i}", sides=of) for i, of in enumerate(sides)]
+    splits = {"type": "repeated", "file": "t.csv", "divisions": ["a", "b"]}
+    assert further_samples(Task(_card(splits=splits), Path("r"), samples)) == [0, 1, 4]
+
+
 def test_it_is_seen_and_scored_as_the_task_and_read_as_it_is() -> None:
     masks = {"type": "image_mask_pairs", "masks": {"values": {3: "nucleus", 0: "background"}}}
     further = Task(_card(px=64, layout=masks), Path("r"), [])

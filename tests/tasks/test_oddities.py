@@ -88,3 +88,15 @@ def test_masks_are_used_files_and_images_left_out_are_not_passed_by(tmp_path, ma
     task = index_task(make_card("segmentation", layout={"type": "image_mask_pairs"}, unit="image"), tmp_path)
     assert len(task.excluded) == 1
     assert find_oddities(task).lines() == ["files passed by: .png 1"]
+
+
+def test_what_filters_leave_out_is_told_and_not_passed_by(tmp_path, make_card, write_image):
+    for number in range(3):
+        write_image(tmp_path / "toy/images" / f"{number}.png", number)
+        write_image(tmp_path / "toy/masks" / f"{number}.png", np.eye(8, dtype=np.uint8))
+    (tmp_path / "toy/t.csv").write_text("image,stain\n0,he\n1,pas\n2,pas\n")
+    table = {"file": "t.csv", "image": "{stem}", "where": {"stain": "he"}}
+    card = make_card("segmentation", layout={"type": "image_mask_pairs", "table": table}, unit="image", n_images=3)
+    assert odd(card, tmp_path / "toy").lines() == [
+        "left out by the card's filters: 2 images", "files passed by: .csv 1"
+    ]  # fmt: skip

@@ -56,6 +56,19 @@ def test_a_table_beside_the_card_names_images(tmp_path, make_card, data):
         assert str(tmp_path) not in task.card.model_dump_json()
 
 
+def test_images_may_be_named_without_their_folders_where_that_tells_them_apart(make_card, data, write_image):
+    for number, folder in enumerate("ab" * 2):
+        write_image(data / f"other/{folder}/x{number}.png", 50)
+    table(data / "other", "image,split", *(f"x{n}.png,{'train' if n < 2 else 'test'}" for n in range(4)))
+    card = make_card(root="other", unit="image", layout={"type": "image_folder"},
+                     splits={"type": "file", "file": "splits.csv"})  # fmt: skip
+    task = index_task(card, data)
+    assert [task.samples[i].image for i in folds(task, 0)[0].test] == ["a/x2.png", "b/x3.png"]
+    (data / "other/a/x2.png").rename(data / "other/a/x3.png")
+    with pytest.raises(RequestError, match=r"splits\.csv names no folder, and 2 images are called x3\.png; write"):
+        index_task(card, data)
+
+
 def test_several_divisions_survive_saving_and_count_in_the_fingerprint(tmp_path, make_card, data):
     table(data / "toy", "unit,d1,d2", "p0,0,0", "p1,0,0", "p2,1,0", "p3,1,1", "p4,1,1", "p5,,1")
     task = indexed(make_card, data, REPEATED)

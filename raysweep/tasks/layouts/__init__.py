@@ -7,7 +7,7 @@ being in this folder.
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.masks import MOST_CLASSES
 from raysweep.tasks.parse import parse
 from raysweep.tasks.reader import Reader
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Layout:
     name: str
     options: type[Model]
     kinds: frozenset[str]
-    index: Callable[[Any, Path, Card], list[Sample]]
+    index: Callable[[Any, Path, Card], Sequence[Sample | LeftOut]]
     reader: type[Reader] = Reader
 
 
@@ -36,14 +36,14 @@ _REGISTRY: dict[str, Layout] = {}
 
 
 def layout(name: str, options: type[Model], kinds: set[str], reader: type[Reader] = Reader) -> Callable:
-    """Register `index(options, root, card) -> list[Sample]` as a layout for tasks of these kinds.
+    """Register `index(options, root, card)` as a layout for tasks of these kinds.
 
-    The function lists what the folder says and opens no image; it raises RequestError for a bad option, a missing
-    table or a class that the card does not know. `reader(options, root)` reads images and masks by the names that it
-    gave them.
+    The function lists what the folder says, samples and what a filter of the card leaves out, and opens no image; it
+    raises RequestError for a bad option, a missing table or a class that the card does not know.
+    `reader(options, root)` reads images and masks by the names that it gave them.
     """
 
-    def register(index: Callable[[Any, Path, Card], list[Sample]]) -> Callable:
+    def register(index: Callable[[Any, Path, Card], Sequence[Sample | LeftOut]]) -> Callable:
         _REGISTRY[name] = Layout(name, options, frozenset(kinds), index, reader)
         return index
 

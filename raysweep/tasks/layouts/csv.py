@@ -10,8 +10,9 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import by_nfc, class_index, inside, read_rows, split_name
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill, template
+from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
 
 
 class Options(Model):
@@ -26,17 +27,19 @@ class Options(Model):
     unit: str | None = Field(None, description="the column that names the unit")
     split: str | None = Field(None, description="the column that names the split")
     splits: dict[str, str] = Field({}, description="value -> train | val | test")
+    where: Where = Field({}, description=ABOUT_WHERE)
 
     _image = template("image")
     _mask = template("mask")
 
 
 @layout("csv", Options, {"classification", "segmentation"})
-def index(options: Options, root: Path, card: Card) -> list[Sample]:
-    """Every row of the table, in its order; a classification task looks at no mask, a segmentation task at no label.
+def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
+    """Every row of the table, in its order; then the images of which `where` leaves out every row. A classification
+    task looks at no mask, a segmentation task at no label.
 
     Raises RequestError for a missing table or column, an unknown class or split, an empty unit, a path that
-    leaves the root, or an image that is listed twice.
+    leaves the root, an image that is listed twice, or filters that leave nothing.
     """
     label_column = options.label if card.kind == "classification" else None
     mask_template = options.mask if card.kind == "segmentation" else None
@@ -46,12 +49,19 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     if options.unit is None and card.unit != "image":
         raise RequestError(f"card {card.name}: layout.unit: name the column that holds the {card.unit}")
     named = [c for c in (label_column, options.unit, options.split) if c]
-    columns = columns_of(options.image, mask_template or "") + named
+    columns = [*columns_of(options.image, mask_template or ""), *named, *options.where]
     file = inside(options.file, f"card {card.name}: layout.file")
+    rows = read_rows(root / file, card, columns)
+    kept = wanted(rows, options.where, card, "layout.where")
     labels = by_nfc(options.labels)
     samples: dict[str, Sample] = {}
-    for number, row in enumerate(read_rows(root / file, card, columns), start=2):
+    left_out: dict[str, LeftOut] = {}
+    for number, (row, keep) in enumerate(zip(rows, kept, strict=True), start=2):
         where = f"{file} row {number}"
+        if not keep:
+            image = fill(options.image, row)
+            left_out[image] = LeftOut(image, fill(mask_template, row) if mask_template else None)
+            continue
         label = None
         if label_column:
             value = row[label_column]
@@ -72,4 +82,4 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
             raise RequestError(f"card {card.name}: {where}: the image {image} is listed twice")
         split = split_name(card, row[options.split], options.splits, where) if options.split else None
         samples[image] = Sample(image, image, mask, label, unit, split)
-    return list(samples.values())
+    return [*samples.values(), *(one for image, one in left_out.items() if image not in samples)]

@@ -1,4 +1,4 @@
-"""Images in HDF5 files, one row each, with labels in a file beside: PCam as it is published (unpacked from .gz)."""
+"""Images in HDF5 files, one row each, with labels or masks in a file beside: PCam as it is published (unpacked)."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,15 @@ from pydantic import Field, model_validator
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
+from raysweep.patches.codec import MAX_PIXELS
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import layout
+from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import class_index, inside, read_rows, split_name
 from raysweep.tasks.reader import Reader
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill
+from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
 
 _STEM = "camelyonpatch_level_2_split_{split}"
 _CHUNKS = 64 * 2**20  # bytes of decompressed chunks that a file keeps: rows are neighbours when a set is indexed
@@ -27,21 +30,27 @@ class Options(Model):
 
     images: str = Field(f"{_STEM}_x.h5", description="the file of images, below the root")
     labels: str = Field(f"{_STEM}_y.h5", description="the file of labels; it may be that of the images")
+    mask: str | None = Field(None, description="segmentation: the file of masks; it may be that of the images")
     splits: dict[str, str] = Field(
         {"train": "train", "valid": "val", "test": "test"},
         description="word for {split} in the file names -> train | val | test; empty: one file without a split",
     )
     image_key: str = Field("x", description="dataset of images: uint8 (rows, h, w, 3) or (rows, h, w)")
     label_key: str = Field("y", description="dataset of labels: whole numbers, one for each row")
+    mask_key: str = Field("mask", description="dataset of masks: whole numbers, (rows, h, w) or (rows, h, w, 1)")
+    masks: MaskOptions = MaskOptions()
     classes: dict[int, str] = Field({}, description="label -> class name; none: they index the card's classes")
     meta: str | None = Field(None, description="CSV table with a row for each row of the images, in their order")
     unit: str | None = Field(None, description="the table's column that names the unit, such as wsi")
+    where: Where = Field({}, description=ABOUT_WHERE)
 
     @model_validator(mode="after")
     def _fits(self) -> "Options":
-        if (self.meta is None) != (self.unit is None):
-            raise ValueError("meta and unit go together: a table, and its column that names the unit")
-        for key in ("images", "labels", "meta"):
+        if (self.meta is None) != (self.unit is None and not self.where):
+            raise ValueError("meta and unit (or where) go together: a table, and its column that names the unit")
+        for key in ("images", "labels", "mask", "meta"):
+            if key == "labels" and self.mask and key not in self.model_fields_set:
+                continue  # of masks only
             names = columns_of(getattr(self, key) or "")
             if getattr(self, key) and names != (["split"] if self.splits else []):
                 raise ValueError(f"{key}: needs {{split}} in it where splits are given, and no other name in braces")
@@ -53,90 +62,140 @@ class _Hdf5Reader(Reader):
 
     def __init__(self, options: Options, root: Path) -> None:
         super().__init__(options, root)
-        self._open: dict[tuple[int, str], h5py.Dataset] = {}
+        self._open: dict[tuple[int, str, str], h5py.Dataset] = {}
 
     def image(self, name: str) -> Image.Image:
         file, row = self.part(name)
-        data = self._images(file)
-        pixels = np.asarray(data[int(row)])
+        pixels = np.asarray(self._dataset(file, "image")[int(row)])
         return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).convert("RGB")
 
     def size(self, name: str) -> tuple[int, int]:
-        shape = self._images(self.part(name)[0]).shape
+        shape = self._dataset(self.part(name)[0], "image").shape
         return shape[2], shape[1]
 
     def data(self, name: str) -> None:
         return None
 
-    def inputs(self) -> dict[str, Any]:
-        return {"image_key": self.options.image_key}
+    def mask(self, sample: Sample) -> np.ndarray:
+        file, row = self.part(str(sample.mask))
+        mask = np.asarray(self._dataset(file, "mask")[int(row)])
+        mask = mask.astype(np.uint8) if mask.dtype == bool else mask
+        if mask.min(initial=0) < 0:
+            raise WorkError(f"{self.options.mask_key} holds numbers below 0 in row {row}")
+        return mask[..., 0] if mask.ndim == 3 else mask
 
-    def _images(self, file: str) -> h5py.Dataset:
-        """The open dataset; a process that was forked opens files of its own."""
-        key = os.getpid(), file
+    def inputs(self) -> dict[str, Any]:
+        keys = {"image_key": self.options.image_key}
+        return keys | {"mask_key": self.options.mask_key} if self.options.mask else keys
+
+    def _dataset(self, file: str, what: str) -> h5py.Dataset:
+        """The open dataset of images or masks; a process that was forked opens files of its own."""
+        key = os.getpid(), file, what
         with self._lock:
             if key not in self._open:
-                self._open[key] = _images_in(self.root / file, self.options.image_key)
+                self._open[key] = _dataset(self.root / file, self.options, what)
             return self._open[key]
 
 
-def _images_in(path: Path, key: str) -> h5py.Dataset:
-    found = _dataset(path, key)
-    if found.dtype != np.uint8 or found.ndim not in (3, 4) or found.shape[3:] not in ((), (1,), (3,)):
-        raise WorkError(f"{key} is {found.dtype} {found.shape}, not 8-bit images")
-    return found
-
-
-def _dataset(path: Path, key: str) -> h5py.Dataset:
+def _dataset(path: Path, options: Options, what: str) -> h5py.Dataset:
+    """The open dataset of images, masks or labels. Raises WorkError where it is none, or nothing of the kind."""
+    key = getattr(options, f"{what}_key")
     file = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
     found = file.get(key)
     if not isinstance(found, h5py.Dataset):
         raise WorkError(f"it has no dataset {key}; it has {', '.join(file) or 'nothing'}")
+    if what == "label":
+        return found
+    whole = found.dtype == np.uint8 if what == "image" else found.dtype.kind in "biu"
+    channels = ((), (1,), (3,)) if what == "image" else ((), (1,))
+    if not whole or found.ndim not in (3, 4) or found.shape[3:] not in channels:
+        wanted = "8-bit images" if what == "image" else "masks of whole numbers"
+        raise WorkError(f"{key} is {found.dtype} {found.shape}, not {wanted}")
+    if not 0 < found.shape[1] * found.shape[2] <= MAX_PIXELS:
+        raise WorkError(f"{key} is of {_size(found)} px, and a row has 1 to {MAX_PIXELS:,} pixels")
     return found
 
 
-@layout("hdf5", Options, {"classification"}, reader=_Hdf5Reader)
-def index(options: Options, root: Path, card: Card) -> list[Sample]:
-    """Every row of the images, in order.
+def _size(dataset: h5py.Dataset) -> str:
+    return f"{dataset.shape[2]} x {dataset.shape[1]}"
 
-    Raises RequestError for a missing file or dataset, a label of no class, or files of different lengths.
+
+@layout("hdf5", Options, {"classification", "segmentation"}, reader=_Hdf5Reader)
+def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
+    """Every row of the images, in order; a classification task looks at no mask, a segmentation task at no label.
+
+    Raises RequestError for a missing file or dataset, a label of no class, files of different lengths, masks of another
+    size than the images, or filters that leave nothing.
     """
     if options.unit is None and card.unit != "image":
         raise RequestError(f"card {card.name}: layout.unit: name the column of meta that holds the {card.unit}")
-    samples = []
+    if card.kind == "segmentation" and options.mask is None:
+        raise RequestError(f"card {card.name}: layout.mask: a segmentation task needs it")
+    meta = _meta(options, root, card)
+    found: list[Sample | LeftOut] = []
     for word in options.splits or [""]:
         split = split_name(card, word, options.splits, "layout.splits") if word else None
-        images, labels = (inside(fill(name, {"split": word}), f"card {card.name}: layout.{key}")
-                          for key, name in (("images", options.images), ("labels", options.labels)))  # fmt: skip
-        n = _opened(root / images, options.image_key, card, "images").shape[0]
-        values = np.asarray(_opened(root / labels, options.label_key, card, "labels")).ravel()
-        _same(card, images, n, labels, len(values))
+        images, pixels = _opened(options, root, card, "image", word)
+        n = len(pixels)
         if n == 0:
             raise RequestError(
                 f"card {card.name}: layout.images: {images} has no rows, so {split or 'the set'} is empty"
             )
-        of_value = {value: _class(card, options, labels, value) for value in np.unique(values).tolist()}
-        units: list[str] | None = None
-        if options.meta and options.unit:
-            meta = inside(fill(options.meta, {"split": word}), f"card {card.name}: layout.meta")
-            units = [row[options.unit] for row in read_rows(root / meta, card, [options.unit])]
-            _same(card, images, n, meta, len(units))
-            if "" in units:
-                raise RequestError(f"card {card.name}: {meta} row {units.index('') + 2} has an empty {options.unit}")
-        for row, value in enumerate(values.tolist()):
-            name = f"{images}#{row}"
-            samples.append(Sample(name, name, None, of_value[value], units[row] if units else name, split))
-    return samples
+        masks: str | None = None
+        labels: list[int | None] = [None] * n
+        if card.kind == "segmentation":
+            masks, values = _opened(options, root, card, "mask", word)
+            _same(card, images, n, masks, len(values))
+            if values.shape[1:3] != pixels.shape[1:3]:
+                raise RequestError(
+                    f"card {card.name}: layout.mask: the images of {images} are {_size(pixels)} px, and the masks of "
+                    f"{masks} {_size(values)}: they do not belong together"
+                )
+        else:
+            file, dataset = _opened(options, root, card, "label", word)
+            values = np.asarray(dataset).ravel()
+            _same(card, images, n, file, len(values))
+            of_value = {value: _class(card, options, file, value) for value in np.unique(values).tolist()}
+            labels = [of_value[value] for value in values.tolist()]
+        file, rows, kept = meta.get(word, ("", [], []))
+        if options.meta:
+            _same(card, images, n, file, len(rows))
+        for row, label in enumerate(labels):
+            name, mask = f"{images}#{row}", f"{masks}#{row}" if masks else None
+            if options.meta and not kept[row]:
+                found.append(LeftOut(name, mask))
+                continue
+            unit = rows[row][options.unit] if options.unit else name
+            if not unit:
+                raise RequestError(f"card {card.name}: {file} row {row + 2} has an empty {options.unit}")
+            found.append(Sample(name, name, mask, label, unit, split))
+    return found
 
 
-def _opened(path: Path, key: str, card: Card, option: str) -> h5py.Dataset:
+def _meta(options: Options, root: Path, card: Card) -> dict[str, tuple[str, list[dict[str, str]], list[bool]]]:
+    """By word for {split}: the table, its rows, and which of them the filters ask for."""
+    if options.meta is None:
+        return {}
+    columns = [column for column in (options.unit, *options.where) if column]
+    files = {word: inside(fill(options.meta, {"split": word}), f"card {card.name}: layout.meta")
+             for word in options.splits or [""]}  # fmt: skip
+    tables = {word: read_rows(root / file, card, columns) for word, file in files.items()}
+    kept = iter(wanted([row for rows in tables.values() for row in rows], options.where, card, "layout.where"))
+    return {word: (files[word], rows, [next(kept) for _ in rows]) for word, rows in tables.items()}
+
+
+def _opened(options: Options, root: Path, card: Card, what: str, word: str) -> tuple[str, h5py.Dataset]:
+    """The file of images, masks or labels for a word, below the root, and its dataset."""
+    option = "mask" if what == "mask" else f"{what}s"
     where = f"card {card.name}: layout.{option}"
+    file = inside(fill(getattr(options, option), {"split": word}), where)
+    path = root / file
     if not path.is_file():
         packed = path.with_name(f"{path.name}.gz")
         hint = f"; unpack {packed.name}" if packed.exists() else ""
         raise RequestError(f"{where}: the file {path} does not exist{hint}")
     try:
-        return (_images_in if option == "images" else _dataset)(path, key)
+        return file, _dataset(path, options, what)
     except (OSError, WorkError) as error:
         raise RequestError(f"{where}: {path} cannot be used: {error}") from error
 

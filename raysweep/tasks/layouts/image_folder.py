@@ -1,6 +1,5 @@
 """Images in one folder per class: `root[/split]/class/**/image`."""
 
-import re
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -34,7 +33,6 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     Raises RequestError for a missing split folder, one without an image, a class folder of no known class, or a path
     without a unit, and where there is no image at all.
     """
-    pattern = re.compile(nfc(options.unit)) if options.unit else None
     tops: list[tuple[Path, str | None]] = [(root, None)]
     if options.splits:
         disk = Disk(root)
@@ -53,7 +51,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
             label = class_index(card, name, f"folder {folder}", "layout.folders")
             for image, _ in files_below(root, folder.relative_to(root).as_posix()):
                 if Path(image).suffix.lower() in IMAGE_SUFFIXES:
-                    unit = unit_from(pattern, image, card)
+                    unit = unit_from(options.unit, image, card)
                     samples.append(Sample(image, image, None, label, unit, split))
     if not samples:
         raise RequestError(

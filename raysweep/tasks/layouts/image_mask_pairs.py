@@ -1,6 +1,5 @@
 """Images and masks in parallel folders; units from the file names or from a table."""
 
-import re
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
@@ -8,20 +7,19 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import Disk, files_below, nfc
+from raysweep.tasks.disk import files_in, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.globs import glob_matcher, literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import inside, read_rows, split_name, unit_from, unit_pattern
-from raysweep.tasks.sample import Sample
-from raysweep.tasks.templates import fill, template
-
-_NAMES = ("image", "folder", "name", "stem")
+from raysweep.tasks.sample import LeftOut, Sample
+from raysweep.tasks.templates import PATH_NAMES, fill, path_names, template
+from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
 
 
 class Table(Model):
-    """A table that names the unit, and the split, of every image."""
+    """A table of every image: its unit, its split, and what filters ask for."""
 
     file: str = Field(description="the table, below the root")
     column: str = Field("image", description="the column that names the image")
@@ -31,8 +29,9 @@ class Table(Model):
     unit: str | None = Field(None, description="the column that names the unit")
     split: str | None = Field(None, description="the column that names the split")
     splits: dict[str, str] = Field({}, description="value -> train | val | test")
+    where: Where = Field({}, description=ABOUT_WHERE)
 
-    _image = template("image", _NAMES)
+    _image = template("image", PATH_NAMES)
 
 
 class Options(Model):
@@ -48,7 +47,7 @@ class Options(Model):
     table: Table | None = None
 
     _unit = field_validator("unit")(unit_pattern)
-    _mask = template("mask", _NAMES)
+    _mask = template("mask", PATH_NAMES)
 
     @model_validator(mode="after")
     def _one_unit(self) -> "Options":
@@ -58,28 +57,31 @@ class Options(Model):
 
 
 @layout("image_mask_pairs", Options, {"segmentation"})
-def index(options: Options, root: Path, card: Card) -> list[Sample]:
-    """Every image that the glob finds, sorted by path, with the mask that the template names.
+def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
+    """Every image that the glob finds, sorted by path, with the mask that the template names, and which of them the
+    table's filters leave out.
 
     What tools leave (`left_by_tools`) is not found, but in folders that the glob names without a wildcard.
     A table may list more images than the glob finds. Raises RequestError for a glob that finds nothing, an image
-    that the table does not list, an unknown split, or an image without a unit.
+    that the table does not list, an unknown split, an image without a unit, or filters that leave none.
     """
     glob = inside(options.images, f"card {card.name}: layout.images")
     images = _find(glob, root, card)
-    pattern = re.compile(nfc(options.unit)) if options.unit else None
     rows = _rows(options.table, root, card)
-    samples = []
+    found: list[Sample | LeftOut] = []
     for image in images:
-        path = Path(image)
-        names = {"image": image, "folder": path.parent.as_posix(), "name": path.name, "stem": path.stem}
+        names = path_names(image)
         mask = inside(fill(options.mask, names), f"card {card.name}: layout.mask")
         unit, split = None, None
         if options.table:
             key = fill(options.table.image, names)
-            row = rows.get(nfc(key))
-            if row is None:
+            listed = rows.get(nfc(key))
+            if listed is None:
                 raise RequestError(f"card {card.name}: {options.table.file} has no row for {key} ({image})")
+            row, kept = listed
+            if not kept:
+                found.append(LeftOut(image, mask))
+                continue
             if options.table.unit:
                 unit = row[options.table.unit]
                 if not unit:
@@ -89,14 +91,16 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
             if options.table.split:
                 where = f"{options.table.file}: {key}"
                 split = split_name(card, row[options.table.split], options.table.splits, where)
-        samples.append(Sample(image, image, mask, None, unit or unit_from(pattern, image, card), split))
-    return samples
+        found.append(Sample(image, image, mask, None, unit or unit_from(options.unit, image, card), split))
+    if all(isinstance(one, LeftOut) for one in found):
+        raise RequestError(f"card {card.name}: layout.table.where: no image of {glob} is in a row with these values")
+    return found
 
 
 def _find(glob: str, root: Path, card: Card) -> list[str]:
     """The images of a glob below the root, sorted."""
-    matches, below = glob_matcher(glob), Disk(root).find(literal_folder(glob))
-    found = [path for path, _ in files_below(root, below) if matches(path)] if (root / below).is_dir() else []
+    matches = glob_matcher(glob)
+    found = [path for path in files_in(root, literal_folder(glob)) if matches(path)]
     images = sorted(path for path in found if Path(path).suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         other = f"; {len(found)} files match, none of a type that is read: {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -106,15 +110,20 @@ def _find(glob: str, root: Path, card: Card) -> list[str]:
     return images
 
 
-def _rows(table: Table | None, root: Path, card: Card) -> dict[str, dict[str, str]]:
+def _rows(table: Table | None, root: Path, card: Card) -> dict[str, tuple[dict[str, str], bool]]:
+    """The row of each image that the table lists, and whether it is wanted."""
     if table is None:
         return {}
     file = inside(table.file, f"card {card.name}: layout.table.file")
-    columns = [column for column in (table.column, table.unit, table.split) if column]
-    rows: dict[str, dict[str, str]] = {}
-    for row in read_rows(root / file, card, columns):
+    columns = [column for column in (table.column, table.unit, table.split, *table.where) if column]
+    listed = read_rows(root / file, card, columns)
+    kept = wanted(listed, table.where, card, "layout.table.where")
+    rows: dict[str, tuple[dict[str, str], bool]] = {}
+    for row, keep in zip(listed, kept, strict=True):
         key = row[table.column]
-        if key in rows:
+        other = key in rows and rows[key][1]
+        if other and keep:
             raise RequestError(f"card {card.name}: {file}: the image {key} is listed twice")
-        rows[key] = row
+        if not other:
+            rows[key] = row, keep
     return rows

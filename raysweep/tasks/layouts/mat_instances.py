@@ -12,7 +12,7 @@ from raysweep.errors import WorkError
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import image_mask_pairs, layout
 from raysweep.tasks.reader import Reader
-from raysweep.tasks.sample import Sample
+from raysweep.tasks.sample import LeftOut, Sample
 
 
 class Options(image_mask_pairs.Options):
@@ -73,6 +73,6 @@ def _load(path: Path, name: str) -> np.ndarray:
 
 
 @layout("mat_instances", Options, {"segmentation"}, reader=_MatReader)
-def index(options: Options, root: Path, card: Card) -> list[Sample]:
+def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
     """As for pairs of images and masks."""
     return image_mask_pairs.index(options, root, card)

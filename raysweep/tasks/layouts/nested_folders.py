@@ -13,13 +13,14 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import Disk, files_below, nfc
+from raysweep.tasks.disk import files_in, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
+from raysweep.tasks.globs import literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import class_index, inside, split_name, unit_from, unit_pattern
+from raysweep.tasks.names import by_nfc, class_index, inside, split_name, unit_from, unit_pattern
 from raysweep.tasks.sample import Sample
-from raysweep.tasks.templates import columns_of, fill, template
+from raysweep.tasks.templates import PATH_NAMES, columns_of, fill, path_names, template
 
 _NAMES = ("split", "class", "unit")
 _TOKENS = re.compile(r"(\{\w+\}|\*)")
@@ -45,7 +46,7 @@ class Options(Model):
 
     _unit = field_validator("unit")(unit_pattern)
     _path = template("path", _NAMES)
-    _mask = template("mask", ("image", "folder", "name", "stem"))
+    _mask = template("mask", PATH_NAMES)
 
     @model_validator(mode="after")
     def _said_once(self) -> "Options":
@@ -73,10 +74,11 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         raise RequestError(f"card {card.name}: layout.mask: a segmentation task needs it")
     path = inside(options.path, f"card {card.name}: layout.path")
     fits = _pattern(nfc(path))
-    folders = {nfc(folder): name for folder, name in options.folders.items()}
-    unit = re.compile(options.unit) if options.unit else None
+    folders = by_nfc(options.folders)
     samples = []
-    for image in _pictures(root, _prefix(path)):
+    for image in sorted(files_in(root, literal_folder(path))):
+        if PurePosixPath(image).suffix.lower() not in IMAGE_SUFFIXES:
+            continue
         match = fits.fullmatch(nfc(image))
         if match is None:
             continue
@@ -90,8 +92,9 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         split = split_name(card, said["split"], options.splits, image) if "split" in said else None
         mask = None
         if card.kind == "segmentation":
-            mask = inside(fill(str(options.mask), _parts(image)), f"card {card.name}: layout.mask")
-        samples.append(Sample(image, image, mask, label, said.get("unit") or unit_from(unit, image, card), split))
+            mask = inside(fill(str(options.mask), path_names(image)), f"card {card.name}: layout.mask")
+        unit = said.get("unit") or unit_from(options.unit, image, card)
+        samples.append(Sample(image, image, mask, label, unit, split))
     masks = {sample.mask for sample in samples}
     samples = [sample for sample in samples if sample.image not in masks]
     if not samples:
@@ -101,11 +104,6 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         if split not in found:
             raise RequestError(f"card {card.name}: layout.splits: {folder} has no image, so {split} is empty")
     return samples
-
-
-def _parts(image: str) -> dict[str, str]:
-    path = PurePosixPath(image)
-    return {"image": image, "folder": path.parent.as_posix(), "name": path.name, "stem": path.stem}
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -125,20 +123,3 @@ def _part(part: str) -> str:
         return f"(?P<{token[1:-1]}>[^/]+)" if token.startswith("{") else re.escape(token)
 
     return "".join(one(token) for token in _TOKENS.split(part))
-
-
-def _prefix(path: str) -> str:
-    """The folders that are the same for all images: others need not be looked into."""
-    plain = []
-    for part in path.split("/")[:-1]:
-        if "*" in part or "{" in part:
-            break
-        plain.append(part)
-    return "/".join(plain)
-
-
-def _pictures(root: Path, prefix: str) -> list[str]:
-    """Paths of pictures below a folder, from the root; what tools leave is no part of a set."""
-    below = Disk(root).find(prefix) if prefix else ""
-    found = [path for path, _ in files_below(root, below)] if (root / below).is_dir() else []
-    return sorted(path for path in found if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES)

@@ -5,6 +5,7 @@ import pytest
 from raysweep.errors import RequestError
 from raysweep.tasks.cards import load_card
 from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.yaml_file import parse_yaml
 
 
@@ -126,3 +127,43 @@ def test_true_and_false_are_no_names_and_the_sentence_says_quotes(make_card, tex
         RequestError, match="true is a value of its own in YAML; where it is a name, write it in quotes"
     ):
         layout_of(written(make_card, f"{text}\n{rest}"))
+
+
+def test_filters_make_several_tasks_of_one_table(tmp_path, make_card):
+    text = "image,label,patient,stain,site\n" + "".join(
+        f"{n}.png,{'ab'[n % 2]},p{n},{('he', 'pas', 'none')[n % 3]},{n // 6}\n" for n in range(12)
+    )
+    table(tmp_path, text.replace("2.png,a,p2", "2.png,junk,").replace("5.png", "0.png"))
+    layout = {"type": "csv", "file": "labels.csv", "label": "label", "unit": "patient"}
+
+    def found(**where):
+        return samples_of(make_card(layout=layout | {"where": where}), tmp_path)
+
+    everything = found(stain="he", site="0")
+    assert [one.image for one in everything if isinstance(one, Sample)] == ["0.png", "3.png"]
+    left = [one.image for one in everything if isinstance(one, LeftOut)]
+    assert left == ["1.png", "2.png", "4.png", *(f"{n}.png" for n in range(6, 12))], "0.png is kept by another row"
+    assert sum(isinstance(one, Sample) for one in found(stain=[" he", "pas"])) == 8
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ({"stains": "he"}, r"has no column 'stains' \(nearest: stain\); it has 'image'"),
+        ({"stain": "hee"}, r"layout\.where: no row has 'hee' in the column 'stain'; there is 'he', \.\.\."),
+        ({"stain": ["he", "x"]}, r"no row has 'x' in the column 'stain'; there is 'he', 'pas'$"),
+        ({"stain": "he", "patient": "q"}, r"no row has all of these values; leave one of them out"),
+        ({"stain": []}, "no row has all of these values"),
+    ],
+)
+def test_filters_that_mean_nothing_are_refused(tmp_path, make_card, where, says):
+    table(tmp_path, "image,label,patient,stain\nx.png,a,p,he\ny.png,b,q,pas\n")
+    layout = {"type": "csv", "file": "labels.csv", "label": "label", "unit": "patient", "where": where}
+    with pytest.raises(RequestError, match=says):
+        samples_of(make_card(layout=layout), tmp_path)
+
+
+def test_a_filter_takes_numbers_as_they_were_written(tmp_path, make_card):
+    table(tmp_path, "image,label,part,fold\nx.png,a,p,007\ny.png,b,q,1e3\n")
+    layout = "layout: {type: csv, file: labels.csv, label: label, where: {fold: [007, 1e3]}}"
+    assert len(samples_of(written(make_card, f"classes: [a, b]\n{layout}"), tmp_path)) == 2

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.tasks.read import read_sample
+from raysweep.tasks.oddities import find_oddities
+from raysweep.tasks.read import read_instances, read_sample
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import index_task
 
@@ -106,7 +107,7 @@ def rewrite(data, word, which, key, values):
         (lambda d: None, {"unit": "slide"}, "has no column 'slide'"),
         (lambda d: None, {"classes": {0: "c", 1: "b"}}, "'c' is none of the classes a, b"),
         (lambda d: None, {"images": "x.h5"}, r"images: needs \{split\} in it"),
-        (lambda d: None, {"meta": None}, "meta and unit go together"),
+        (lambda d: None, {"meta": None}, r"meta and unit \(or where\) go together"),
         (lambda d: None, {"meta": None, "unit": None}, "name the column of meta that holds the slide"),
     ],
 )  # fmt: skip
@@ -114,3 +115,78 @@ def test_files_that_do_not_fit_are_refused(data, make_card, change, layout, says
     change(data)
     with pytest.raises(RequestError, match=says):
         index_task(pcam(make_card, **layout), data)
+
+
+def masked(tmp_path, make_card, masks, **keys):
+    (tmp_path / "toy").mkdir(parents=True)
+    with h5py.File(tmp_path / "toy/all.h5", "w") as file:
+        file["image"] = np.random.default_rng(0).integers(0, 256, (4, 6, 9, 3), dtype=np.uint8)
+        file["mask"] = masks
+    layout = {"type": "hdf5", "images": "all.h5", "mask": "all.h5", "image_key": "image", "splits": {}, **keys}
+    return make_card("segmentation", unit="image", layout=layout)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+@pytest.mark.parametrize("channel", [(), (1,)])
+def test_masks_are_rows_as_well(tmp_path, make_card, dtype, channel):
+    masks = np.random.default_rng(1).integers(0, 2, (4, 6, 9, *channel)).astype(dtype)
+    task = index_task(masked(tmp_path, make_card, masks), tmp_path)
+    assert (task.samples[2].mask, task.samples[2].present) == ("all.h5#2", (0, 1))
+    for row in range(4):
+        image, ids = read_sample(pickle.loads(pickle.dumps(task)), row)
+        assert image.shape == (6, 9, 3)
+        np.testing.assert_array_equal(ids, masks[row].reshape(6, 9))
+
+
+def test_masks_may_number_objects_and_one_with_an_unknown_value_is_left_out(tmp_path, make_card):
+    masks = np.zeros((4, 6, 9), np.int32)
+    masks[:, 1:3, 1:3], masks[:, 4:, 4:] = 1, 70_000
+    task = index_task(masked(tmp_path, make_card, masks, masks={"instances": True}), tmp_path)
+    np.testing.assert_array_equal(read_instances(task, 3), masks[3])
+    assert read_sample(task, 3)[1].sum() == 14
+    masks[:] = masks > 0
+    masks[1], masks[2, 0, 0] = -1, 7
+    reasons = dict(index_task(masked(tmp_path / "2", make_card, masks), tmp_path / "2").excluded)
+    assert "mask holds numbers below 0 in row 1" in reasons["all.h5#1"]
+    assert "pixel value 7 is no class" in reasons["all.h5#2"]
+
+
+@pytest.mark.parametrize(
+    ("masks", "layout", "says"),
+    [
+        (np.zeros((3, 6, 9), np.uint8), {}, "all.h5 has 4 rows and all.h5 has 3: they do not belong together"),
+        (np.zeros((4, 9, 6), np.uint8), {}, r"layout\.mask: the images of all\.h5 are 9 x 6 px, and .* 6 x 9"),
+        (np.zeros((4, 6, 9)), {}, r"layout\.mask: .*mask is float64 \(4, 6, 9\), not masks of whole numbers"),
+        (np.zeros((4, 6, 9, 2), np.uint8), {}, "not masks of whole numbers"),
+        (np.zeros((4, 6, 9), np.uint8), {"mask": None, "labels": "all.h5"}, r"layout\.mask: a segmentation task needs it"),
+        (np.zeros((4, 6, 9), np.uint8), {"mask_key": "masks"}, "it has no dataset masks; it has image, mask"),
+        (np.zeros((4, 6, 9), np.uint8), {"image_key": "huge"}, "100000 x 1000 px, and a row has 1 to 67,108,864 p"),
+        (np.zeros((4, 6, 9), np.uint8), {"image_key": "none"}, "none is of 0 x 6 px"),
+    ],
+)  # fmt: skip
+def test_masks_that_do_not_fit_are_refused(tmp_path, make_card, masks, layout, says):
+    card = masked(tmp_path, make_card, masks, **layout)
+    with h5py.File(tmp_path / "toy/all.h5", "a") as file:
+        if "image_key" in layout:  # nothing of it is written
+            shape = (4, 1000, 100_000, 3) if layout["image_key"] == "huge" else (4, 6, 0, 3)
+            file.create_dataset(layout["image_key"], shape, np.uint8)
+    with pytest.raises(RequestError, match=says):
+        index_task(card, tmp_path)
+
+
+def test_filters_on_the_meta_table_leave_rows_out(data, make_card):
+    for word, n in SIZES.items():
+        rows = "".join(f"{i},c{i % 3},camelyon16_{word}_{i // 2}\n" for i in range(n))
+        (data / f"toy/camelyonpatch_level_2_split_{word}_meta.csv").write_text("row,center,wsi\n" + rows)
+    card = pcam(make_card, where={"center": ["c0", "c1"]})
+    task = index_task(card, data)
+    assert [sample.image[-9:] for sample in task.samples] == [
+        f"{word[-5:]}_x.h5#{i}"[-9:] for word, n in SIZES.items() for i in range(n) if i % 3 < 2
+    ]
+    assert find_oddities(task).left_out == 4
+    (fold,) = folds(task, 0)
+    assert [len(fold.train), len(fold.val), len(fold.test)] == [4, 2, 3]
+    with pytest.raises(RequestError, match=r"layout\.where: no row has 'c3' in the column 'center'; there is 'c"):
+        index_task(pcam(make_card, where={"center": "c3"}), data)
+    with pytest.raises(RequestError, match=r"meta and unit \(or where\) go together"):
+        index_task(pcam(make_card, by="image", where={"center": "c0"}), data)

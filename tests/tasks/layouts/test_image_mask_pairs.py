@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from raysweep.errors import RequestError
-from raysweep.tasks.find import find_samples
+from raysweep.tasks.find import find_left_out, find_samples
 from raysweep.tasks.layouts import layout_of
 
 
@@ -141,3 +141,22 @@ def test_two_images_of_one_name_in_two_forms_are_refused(tmp_path, make_card):
     touch(tmp_path, *(f"images/{unicodedata.normalize(form, 'ä')}.png" for form in ("NFC", "NFD")))
     with pytest.raises(RequestError, match=r"two images .* called images/ä\.png, in two forms of Unicode"):
         find_samples(make_card("segmentation", layout=pairs(), unit="image"), tmp_path)
+
+
+def test_filters_of_the_table_leave_images_out_and_n_images_counts_them(root, make_card):
+    (root / "t.csv").write_text("image,patient,stain\np1_x,P1,he\np2_y,,pas\nq,Q,van gieson\n")
+    table = {"file": "t.csv", "image": "{stem}", "unit": "patient", "where": {"stain": "he"}}
+    card = make_card("segmentation", layout=pairs(table=table), n_images=2)
+    assert [s.image for s in find_samples(card, root)] == ["images/p1_x.png"]
+    assert [(s.image, s.mask) for s in find_left_out(card, root)] == [("images/p2_y.png", "masks/p2_y.png")]
+    with pytest.raises(RequestError, match=r"table\.where: no image of images/\*\.png is in a row with these values"):
+        find_samples(make_card("segmentation", layout=pairs(table={**table, "where": {"stain": "van gieson"}})), root)
+    with pytest.raises(RequestError, match=r"layout\.table\.where: no row has 'HE' in the column 'stain'"):
+        find_samples(make_card("segmentation", layout=pairs(table={**table, "where": {"stain": "HE"}})), root)
+
+
+def test_an_image_of_several_rows_is_taken_where_one_of_them_is_wanted(root, make_card):
+    (root / "t.csv").write_text("image,who,at\np1_x,A,1\np1_x,B,2\np2_y,B,2\np2_y,A,1\n")
+    table = {"file": "t.csv", "image": "{stem}", "unit": "at", "where": {"who": "B"}}
+    found = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
+    assert [(s.image, s.unit) for s in found] == [("images/p1_x.png", "2"), ("images/p2_y.png", "2")]

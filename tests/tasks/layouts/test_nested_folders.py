@@ -1,5 +1,7 @@
 """The nested_folders layout: a template of folders names split, class and unit."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,13 @@ def test_the_deep_tree_of_breakhis(tmp_path, make_card):
     folders = {"adenosis": "b", "ductal_carcinoma": None}
     samples = samples_of(nested(make_card, path=path, folders=folders, unit=r"-(\d\d-[^-]+)-"), root)
     assert [(s.label, s.unit) for s in samples] == [(1, "14-22549AB")] * 2
+
+
+def test_the_pattern_of_a_unit_fits_in_every_form_of_unicode(tmp_path, make_card):
+    nfd, nfc = (unicodedata.normalize(form, "ä") for form in ("NFD", "NFC"))
+    root = files(tmp_path, f"train/a/{nfd}1.png")
+    (sample,) = samples_of(nested(make_card, path="*/{class}/*", unit=f"({nfd}\\d)"), root)
+    assert sample.unit == f"{nfc}1"
 
 
 def test_masks_beside_the_images_are_no_images(tmp_path, make_card, write_image):

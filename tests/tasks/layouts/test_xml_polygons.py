@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from raysweep.errors import RequestError
+from raysweep.tasks.oddities import find_oddities
 from raysweep.tasks.read import read_instances, read_sample
 from raysweep.tasks.task import index_task
 
@@ -21,6 +22,11 @@ def box(left, top, right, bottom, **keys):
 
 def document(*regions):
     return f"{HEAD}<Annotations MicronsPerPixel='0.25'><Annotation Id='1'><Regions>{''.join(regions)}</Regions></Annotation></Annotations>"  # noqa: E501
+
+
+def annotation(name, *regions):
+    attributes = f'<Attributes><Attribute Name="{name}" Id="0" Value=""/></Attributes>'
+    return f"<Annotation Id='1' Name='Layer'>{attributes}<Regions>{''.join(regions)}</Regions></Annotation>"
 
 
 @pytest.fixture
@@ -76,3 +82,62 @@ def test_files_that_outline_nothing_are_left_out_and_said(indexed, text, says):
 def test_a_set_without_regions_is_refused(indexed):
     with pytest.raises(RequestError, match=r"no image below .* can be used .*it has no Region"):
         indexed(document(), document())
+
+
+MONUSAC = {
+    "type": "xml_polygons", "images": "*/*.tif", "mask": "{folder}/{stem}.xml", "unit": "(TCGA-..-....)",
+    "names": {"Epithelial": 1, "Lymphocyte": 2, "Macrophage": 3, "Neutrophil": 4, "Ambiguous": 255},
+    "masks": {"ignore": 255},
+}  # fmt: skip
+CLASSES = ["background", "epithelial", "lymphocyte", "macrophage", "neutrophil"]
+
+
+@pytest.fixture
+def monusac(tmp_path, make_card, write_image):
+    """A folder per slide, with an SVS that nobody reads, a TIFF and an XML for each image."""
+
+    def index(per_image, classes=CLASSES, **keys):
+        for number, annotations in enumerate(per_image):
+            slide = f"TCGA-5P-A9K{number}-01Z-00-DX1"
+            stem = tmp_path / "toy" / slide / f"{slide}_1"
+            write_image(stem.with_suffix(".tif"), 100, (12, 8))
+            stem.with_suffix(".svs").write_bytes(b"svs")
+            stem.with_suffix(".xml").write_text(f"{HEAD}<Annotations>{''.join(annotations)}</Annotations>")
+        return index_task(make_card("segmentation", classes=classes, layout=MONUSAC | keys), tmp_path)
+
+    return index
+
+
+def test_names_of_annotations_are_classes_and_regions_keep_their_numbers(monusac):
+    mixed = [annotation("Epithelial", box(0, 0, 3, 3), box(4, 0, 7, 3)), annotation("Neutrophil", box(8, 0, 11, 3)),
+             annotation("Ambiguous", box(0, 4, 3, 7)), annotation("Macrophage"),
+             annotation("Lymphocyte", box(4, 4, 7, 7))]  # fmt: skip
+    task = monusac([mixed, [annotation("Macrophage", box(1, 1, 5, 4))]])
+    assert [sample.unit for sample in task.samples] == ["TCGA-5P-A9K0", "TCGA-5P-A9K1"]
+    assert [sample.present for sample in task.samples] == [(0, 1, 2, 4), (0, 3)]
+    ids = read_sample(task, 0)[1]
+    assert [ids[1, 1], ids[1, 5], ids[1, 9], ids[5, 1], ids[5, 5]] == [1, 1, 4, 255, 2]
+    assert np.unique(read_instances(task, 0)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert find_oddities(task).passed_by == {".svs": 2}
+
+
+def test_all_names_may_be_one_class_and_null_leaves_a_name_out(monusac):
+    names = MONUSAC["names"] | dict.fromkeys(("Lymphocyte", "Macrophage", "Neutrophil"), 1) | {"Ambiguous": None}
+    image = [annotation("Epithelial", box(0, 0, 3, 3)), annotation("Lymphocyte", box(4, 0, 7, 3)),
+             annotation("Ambiguous", box(8, 4, 12, 8))]  # fmt: skip
+    task = monusac([image], ["background", "nucleus"], names=names)
+    assert np.bincount(read_sample(task, 0)[1].ravel()).tolist() == [12 * 8 - 18, 18]
+    assert np.unique(read_instances(task, 0)).tolist() == [0, 1, 2]
+    other = monusac([image], ["background", "nucleus"], names=names | {"Ambiguous": 255})
+    assert other.inputs() != task.inputs()
+    again = index_task(other.card, other.root.parent, known=task)
+    assert again.samples == other.samples, "what a name means is no part of the file"
+
+
+def test_a_name_without_a_number_leaves_its_image_out_and_a_bad_number_is_refused(monusac):
+    images = [[annotation(name, box(1, 1, 5, 4))] for name in (*MONUSAC["names"], "Ephitelial") if name != "Ambiguous"]
+    task = monusac(images)
+    [(_, reason)] = task.excluded
+    assert "an annotation is named 'Ephitelial' (nearest: Epithelial); give it a number, or null, in layout" in reason
+    with pytest.raises(RequestError, match="names: Epithelial: 0: pixel values of regions are at least 1"):
+        monusac([[]], names={"Epithelial": 0})
