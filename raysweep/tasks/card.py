@@ -45,8 +45,9 @@ class Splits(Model):
     )  # fmt: skip
     draws: int = Field(1, ge=1, description="shares: so many folds, whose val and test units are all different")
     file: str | None = Field(
-        None, description="file, repeated: a CSV table below the root or beside the card, with a column unit or image; "
-        "or a pickle of lists of images, which is read and not run"
+        None,
+        description="file, repeated: a CSV table below the root or beside the card, with a column unit or image; "
+        "or a pickle of lists of images, which is read and not run",
     )
     divisions: list[str] = Field([], description="repeated: the table's columns, one for each division: a fold each")
     splits: dict[str, str] = Field({}, description="file, repeated: a word of the table -> train | val | test")

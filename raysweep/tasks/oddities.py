@@ -23,7 +23,8 @@ class Oddities:
 
     `leftovers` are image files by the folder that makes them one (`.ipynb_checkpoints`), `passed_by` all other files
     that no sample uses, by suffix; `left_out` counts images that the card's filters leave out. `two_classes`,
-    `two_splits` and `two_units` are pictures of the same bytes, `alike` pairs that only look alike, of different units; of these at most one more than are shown.
+    `two_splits` and `two_units` are pictures of the same bytes, `alike` pairs that only look alike, of different
+    units; of these at most one more than are shown.
     """
 
     unit: str

@@ -117,11 +117,11 @@ def test_files_that_do_not_fit_are_refused(data, make_card, change, layout, says
         index_task(pcam(make_card, **layout), data)
 
 
-def masked(tmp_path, make_card, masks, **keys):
+def masked(tmp_path, make_card, numbers, **keys):
     (tmp_path / "toy").mkdir(parents=True)
     with h5py.File(tmp_path / "toy/all.h5", "w") as file:
         file["image"] = np.random.default_rng(0).integers(0, 256, (4, 6, 9, 3), dtype=np.uint8)
-        file["mask"] = masks
+        file["mask"] = numbers
     layout = {"type": "hdf5", "images": "all.h5", "mask": "all.h5", "image_key": "image", "splits": {}, **keys}
     return make_card("segmentation", unit="image", layout=layout)
 
@@ -158,7 +158,7 @@ def test_masks_may_number_objects_and_one_with_an_unknown_value_is_left_out(tmp_
         (np.zeros((4, 9, 6), np.uint8), {}, r"layout\.mask: the images of all\.h5 are 9 x 6 px, and .* 6 x 9"),
         (np.zeros((4, 6, 9)), {}, r"layout\.mask: .*mask is float64 \(4, 6, 9\), not masks of whole numbers"),
         (np.zeros((4, 6, 9, 2), np.uint8), {}, "not masks of whole numbers"),
-        (np.zeros((4, 6, 9), np.uint8), {"mask": None, "labels": "all.h5"}, r"layout\.mask: a segmentation task needs it"),
+        (np.zeros((4, 6, 9), np.uint8), {"mask": None, "labels": "all.h5"}, r"layout\.mask: a segmentation task nee"),
         (np.zeros((4, 6, 9), np.uint8), {"mask_key": "masks"}, "it has no dataset masks; it has image, mask"),
         (np.zeros((4, 6, 9), np.uint8), {"image_key": "huge"}, "100000 x 1000 px, and a row has 1 to 67,108,864 p"),
         (np.zeros((4, 6, 9), np.uint8), {"image_key": "none"}, "none is of 0 x 6 px"),
