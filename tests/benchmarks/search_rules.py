@@ -101,7 +101,9 @@ def judge_sampler(found: dict[str, Surface], *, short: bool) -> None:
     Twenty seeds are what is judged; what is noise among them is seen beside, from more.
     """
     for (cell, made), select in itertools.product(found.items(), ("val_metric", "val_loss")):
-        values = {tuple(point["levels"]): _value(point["evaluations"], select, made["steps"]) for point in made["points"]}
+        values = {
+            tuple(point["levels"]): _value(point["evaluations"], select, made["steps"]) for point in made["points"]
+        }
         top = max(values.values())
         print(f"{cell} by {select}: values from {min(values.values()):.3f} to {top:.3f}, median "
               f"{statistics.median(values.values()):.3f}, the default's "
