@@ -1,6 +1,7 @@
 """A checkpoint on disk: `backbone.safetensors`, with everything about it in the file's own metadata."""
 
 import json
+import posixpath
 import struct
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -23,12 +24,15 @@ _MAX_HEADER = 100 * 2**20  # bytes; the format's own limit
 
 
 class Reference(Model):
-    """Weights that are not in the file, because their licence forbids to pass them on."""
+    """Weights that are not in the checkpoint's file, because their licence forbids to pass them on."""
 
-    card: str = Field(
-        description="published model; its weights come from the hub's cache, or with the user's own token"
-    )
+    card: str = Field(description="published model that they are of")
     hash: str
+    file: str | None = Field(
+        None, description="where they are, from the checkpoint's folder; none: in the hub's cache, or on the hub, "
+        "to be had with the user's own token",
+    )  # fmt: skip
+    seed: int = Field(0, description="what the file was allowed to lack is drawn from")
 
 
 class CheckpointInfo(Model):
@@ -61,9 +65,16 @@ class CheckpointInfo(Model):
 
 
 def save_checkpoint(folder: Storage, weights: "dict[str, Tensor]", info: CheckpointInfo) -> None:
-    """Write `backbone.safetensors`: weights under timm's names, information as metadata; no weights of a reference."""
+    """Write `backbone.safetensors`: weights under timm's names, information as metadata; no weights of a reference.
+
+    The file of a reference is given by its path on this machine. Raises RequestError when there is no way from the
+    folder to it, which is then on object storage.
+    """
     from safetensors.torch import save
 
+    if info.reference and info.reference.file:
+        reference = _seen_from(folder, info.reference, info.reference.file)
+        info = info.model_copy(update={"reference": reference})
     # one key: the library writes several in an order of chance, and equal checkpoints should be equal files
     metadata = {_METADATA: info.model_dump_json(exclude_none=True)}
     kept = {} if info.reference else weights
@@ -84,7 +95,7 @@ def load_checkpoint(folder: Storage) -> "tuple[nn.Module, CheckpointInfo]":
     info = read_info(folder)
     model = create_backbone(info.backbone, seed=0, arguments=info.arguments, pool=info.pool)
     try:
-        model.load_state_dict(_referenced(info, model) if info.reference else load(folder.read_bytes(FILE)))
+        model.load_state_dict(_referenced(folder, info) if info.reference else load(folder.read_bytes(FILE)))
     except RuntimeError as error:
         raise WorkError(f"{folder.path(FILE)}: does not fit {info.backbone} ({error})") from error
     return model.eval(), info
@@ -99,15 +110,38 @@ def hash_of(weights: "Mapping[str, Tensor]") -> str:
     return digest.hexdigest()
 
 
-def _referenced(info: CheckpointInfo, model: "nn.Module") -> "dict[str, Tensor]":
+def _seen_from(folder: Storage, reference: Reference, file: str) -> Reference:
+    name = posixpath.basename(file)
+    if not folder.is_local:
+        raise RequestError(
+            f"init {name}: the licence of {reference.card} forbids to copy its weights to the storage, and on object "
+            f"storage a checkpoint cannot point to a file of this machine; write init: published:{reference.card}"
+        )
+    return reference.model_copy(update={"file": posixpath.relpath(file, folder.root)})
+
+
+def file_of(folder: Storage, reference: Reference) -> str | None:
+    """Path on this machine of the file that a checkpoint in a folder refers to; None: the hub has it."""
+    return posixpath.normpath(folder.path(reference.file)) if reference.file else None
+
+
+def _referenced(folder: Storage, info: CheckpointInfo) -> "dict[str, Tensor]":
+    from raysweep.backbones.create import create_backbone
     from raysweep.backbones.published import PREFIX, fetch, find_card
     from raysweep.backbones.weight_file import read_weights
 
-    assert info.reference is not None
-    init = f"{PREFIX}{info.reference.card}"
-    path = Path(fetch(find_card(info.reference.card)))
+    reference = info.reference
+    assert reference is not None
+    init = f"{PREFIX}{reference.card}"
+    path = Path(file_of(folder, reference) or fetch(find_card(reference.card)))
+    if not path.exists():
+        raise WorkError(
+            f"checkpoint {folder.root}: it has no weights of its own, because the licence of {reference.card} forbids "
+            f"to copy them, and {path} is gone; put the file back there"
+        )
+    model = create_backbone(info.backbone, seed=reference.seed, arguments=info.arguments, pool=info.pool)
     found = read_weights(path, model, name=info.backbone, init=init, allow_missing=info.allow_missing).weights
-    if hash_of(found) != info.reference.hash:
+    if hash_of(found) != reference.hash:
         raise WorkError(
             f"init {init}: {path.name} is another file now than when the checkpoint was made; make it again"
         )
@@ -142,12 +176,11 @@ def read_metadata(folder: Storage, *parts: str) -> dict[str, str]:
 
 def forbidding(info: CheckpointInfo) -> str | None:
     """The published model whose licence forbids to pass these weights on, or what was trained from them; else None."""
-    from raysweep.backbones.published import PREFIX, list_cards
+    from raysweep.backbones.published import forbids
 
-    forbidden = {card.name for card in list_cards() if card.licence.redistribution == "forbidden"}
-    named = [step.get("init", "").removeprefix(PREFIX).partition(":")[0] for step in info.lineage()
-             if step.get("init", "").startswith(PREFIX)]  # fmt: skip
-    return info.reference.card if info.reference else next((name for name in named if name in forbidden), None)
+    if info.reference:
+        return info.reference.card
+    return next(filter(None, (forbids(step.get("init", "")) for step in info.lineage())), None)
 
 
 def export_checkpoint(folder: Storage, out: Path) -> Path:
@@ -161,16 +194,17 @@ def export_checkpoint(folder: Storage, out: Path) -> Path:
     (`mlp_layer: SwiGLUPacked`) is to be passed to `create_model` as timm.layers has it, and of `pool: token+avg` there
     come all tokens, to be pooled by the reader.
 
-    Raises RequestError when there is no checkpoint in the folder, or its licence forbids to pass it on.
+    Raises RequestError when there is no checkpoint in the folder, or the licence of weights in its lineage forbids to
+    pass it on.
     """
     from raysweep.backbones.arguments import says_layers
     from raysweep.backbones.create import positions_of
 
     info = read_info(folder)
-    if info.reference:
+    if card := forbidding(info):
         raise RequestError(
-            f"checkpoint {folder.root}: the licence of {info.reference.card} forbids to pass its weights on; name it "
-            f"as published:{info.reference.card} where it is needed"
+            f"checkpoint {folder.root}: the licence of {card} forbids to pass on its weights and what was trained from "
+            f"them; give published:{card} and the study's file instead"
         )
     layers = says_layers(info.arguments)
     arguments = {key: value for key, value in info.arguments.items() if key not in layers}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones import published
-from raysweep.backbones.checkpoint import CheckpointInfo, Reference, hash_of, load_checkpoint
+from raysweep.backbones.checkpoint import CheckpointInfo, Reference, file_of, hash_of, load_checkpoint
 from raysweep.backbones.given import Given
 from raysweep.backbones.names import check_backbone, check_tag
 from raysweep.errors import RequestError
@@ -90,6 +90,8 @@ def check_init(init: str, backbone: str | None, given: Given | None = None) -> N
     if init.startswith(HUB):
         if not init.removeprefix(HUB):
             raise RequestError(f"init {init}: name the weights, such as hf-hub:timm/resnet50.a1_in1k")
+        if name := published.forbids(init):  # a card's weights are kept by reference
+            raise RequestError(f"init {init}: its licence forbids to copy these weights; write init: published:{name}")
         return
     if init not in ("random", "timm") and not is_file(init) and card is None:
         raise RequestError(
@@ -151,12 +153,12 @@ def initial_weights(
     info = _said(info, given, licence)
     if init == "random":
         return Initial(model.state_dict(), info)
-    if is_file(init) or card is None:
-        return _from_file(init, Path(init).expanduser(), model, info, given, init_identity(init, backbone, card))
-    found = _from_file(init, Path(published.fetch(card)), model, info, given, init_identity(init, backbone, card))
-    if card.licence.redistribution != "forbidden" or found.missing:
+    path = Path(init).expanduser().absolute() if is_file(init) or card is None else Path(published.fetch(card))
+    found = _from_file(init, path, model, info, given, init_identity(init, backbone, card))
+    if card is None or card.licence.redistribution != "forbidden":
         return found
-    reference = Reference(card=card.name, hash=hash_of(found.weights))
+    file = path.as_posix() if is_file(init) else None
+    reference = Reference(card=card.name, hash=hash_of(found.weights), file=file, seed=seed if found.missing else 0)
     return replace(found, info=found.info.model_copy(update={"reference": reference}))
 
 
@@ -209,6 +211,9 @@ def _from_checkpoint(folder: Storage, backbone: str | None, licence: str | None,
 
         check_arguments(info.backbone, info.arguments, given.pool)
         info = info.model_copy(update={"pool": given.pool})
+    if info.reference:
+        reference = info.reference.model_copy(update={"file": file_of(folder, info.reference)})
+        info = info.model_copy(update={"reference": reference})
     return Initial(model.state_dict(), _said(info, given, licence))
 
 

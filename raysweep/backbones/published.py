@@ -67,6 +67,15 @@ def find_card(name: str) -> Card:
     raise RequestError(f"published model {name}: there is no card of it; {hint} (`raysweep checkpoints list`)")
 
 
+def forbids(identity: str) -> str | None:
+    """The model whose licence forbids to pass on the weights that an init's identity names; else None."""
+    forbidden = [card for card in _cards().values() if card.licence.redistribution == "forbidden"]
+    _, is_card, named = identity.rpartition(PREFIX)  # of a file that has a card it is what ends its identity
+    repository = identity.removeprefix("hf-hub:").partition("@")[0].lower() if identity.startswith("hf-hub:") else None
+    name = named.partition(":")[0] if is_card else None
+    return next((card.name for card in forbidden if card.name == name or card.repository.lower() == repository), None)
+
+
 def fetch(card: Card) -> str:
     """Path of a published model's weights: from the hub's cache, else over the network with the user's own token.
 

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from torch import Tensor, nn
 
 from raysweep.backbones import published
@@ -155,29 +156,91 @@ def test_what_is_said_of_a_model_is_in_its_identity_and_the_rest_is_not():
         assert card.model_copy(update=change).identity != card.identity
 
 
-def test_weights_that_may_not_be_passed_on_are_kept_by_reference(tmp_path, monkeypatch):
-    """The checkpoint has no tensor but their hash; loading takes them from the hub's cache; other ones are refused."""
+@pytest.fixture
+def uni(tmp_path, monkeypatch):
+    """The card of weights that may not be passed on, small; and a file of such weights."""
     card = small(_CARDS["uni2-h"])
     monkeypatch.setitem(published._cards(), card.name, card)
     model = create_backbone(card.backbone, seed=7, arguments=card.model_args, pool=card.pool).eval()
     torch.save(as_published(card, model), tmp_path / "weights.bin")
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(tmp_path / "weights.bin"))
-    initial = initial_weights("published:uni2-h", None, seed=0)
-    folder = Storage.open(tmp_path / "checkpoint")
+    return card, model
+
+
+@pytest.mark.parametrize("by", ["card", "file"])
+def test_weights_that_may_not_be_passed_on_are_kept_by_reference(by, uni, tmp_path):
+    """The checkpoint has no tensor but their hash; loading takes them from where they are; other ones are refused."""
+    card, model = uni
+    file = tmp_path / "weights.bin"
+    init, given = ("published:uni2-h", None) if by == "card" else (str(file), Given(card="uni2-h"))
+    initial = initial_weights(init, None, seed=0, given=given)
+    folder = Storage.open(tmp_path / "study/checkpoint")
     save_checkpoint(folder, initial.weights, initial.info)
     assert folder.size(FILE) < 5000
+    assert tmp_path.as_posix() not in folder.read_bytes(FILE).decode("latin1")
     loaded, info = load_checkpoint(folder)
     assert info.reference is not None
     assert torch.equal(loaded(IMAGES), model(IMAGES))
     child = initial_weights("checkpoint", None, seed=0, parent=folder)
     assert torch.equal(child.weights["norm.weight"], model.state_dict()["norm.weight"])
-    with pytest.raises(RequestError, match=r"the licence of uni2-h forbids to pass its weights on"):
-        export_checkpoint(folder, tmp_path / "out")
+    deeper = folder.at("resume", "start")
+    save_checkpoint(deeper, child.weights, child.info)
+    assert deeper.size(FILE) < 5000
+    assert torch.equal(load_checkpoint(deeper)[0](IMAGES), model(IMAGES))
 
     other = create_backbone(card.backbone, seed=8, arguments=card.model_args, pool=card.pool)
-    torch.save(as_published(card, other), tmp_path / "weights.bin")
+    torch.save(as_published(card, other), file)
     with pytest.raises(WorkError, match=r"init published:uni2-h: weights.bin is another file now"):
         load_checkpoint(folder)
-    free = initial_weights("published:uni2-h", None, seed=0).info.model_copy(update={"reference": None})
-    save_checkpoint(folder, initial.weights, free)  # as after a training
-    assert folder.size(FILE) > 50_000
+    file.unlink()
+    if by == "file":
+        with pytest.raises(WorkError, match=rf"uni2-h forbids to copy them, and {file} is gone; put the file back"):
+            load_checkpoint(folder)
+
+
+def test_what_a_forbidding_file_lacks_is_drawn_again_the_same(uni, tmp_path):
+    weights = torch.load(tmp_path / "weights.bin")
+    del weights["patch_embed.proj.bias"]
+    torch.save(weights, tmp_path / "weights.bin")
+    given = Given(card="uni2-h", allow_missing=["patch_embed.*"])
+    initial = initial_weights(str(tmp_path / "weights.bin"), None, seed=5, given=given)
+    assert initial.missing == ["patch_embed.proj.bias"]
+    folder = Storage.open(tmp_path / "checkpoint")
+    save_checkpoint(folder, initial.weights, initial.info)
+    assert folder.size(FILE) < 5000
+    loaded = load_checkpoint(folder)[0].state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in initial.weights.items())
+
+
+def test_a_checkpoint_on_object_storage_points_to_no_file_of_a_machine(uni, tmp_path):
+    initial = initial_weights(str(tmp_path / "weights.bin"), None, seed=0, given=Given(card="uni2-h"))
+    store = Storage(SubTreeFileSystem(str(tmp_path), LocalFileSystem()), "bucket")
+    with pytest.raises(RequestError, match=r"init weights.bin: the licence of uni2-h forbids .* published:uni2-h$"):
+        save_checkpoint(store, initial.weights, initial.info)
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("by", ["card", "file", "hub"])
+def test_weights_that_may_not_be_passed_on_are_not_exported_whatever_became_of_them(by, uni, tmp_path):
+    """Neither as they are, nor trained, nor trained from those; also of folders that hold them in full."""
+    init, given = ("published:uni2-h", None) if by == "card" else (str(tmp_path / "weights.bin"), Given(card="uni2-h"))
+    initial = initial_weights(init, None, seed=0, given=given)
+    copied = initial.info.model_copy(update={"reference": None})
+    if by == "hub":  # as they were made before
+        copied = copied.model_copy(update={"init": "hf-hub:MahmoodLab/UNI2-h@main"})
+    trained = copied.model_copy(update={"method": "simclr", "patches": "a"})
+    child = copied.model_copy(update={"init": "checkpoint:a", "method": "byol", "parents": trained.lineage()})
+    for number, info in enumerate([*([] if by == "hub" else [initial.info]), copied, trained, child]):
+        folder = Storage.open(tmp_path / f"{number}")
+        save_checkpoint(folder, initial.weights, info)
+        with pytest.raises(RequestError, match=r"the licence of uni2-h forbids to pass on its weights and what was"):
+            export_checkpoint(folder, tmp_path / "out")
+    free = child.model_copy(update={"parents": []})
+    save_checkpoint(folder, initial.weights, free)
+    export_checkpoint(folder, tmp_path / "out")
+
+
+def test_weights_of_the_hub_that_may_not_be_passed_on_are_asked_for_by_their_card():
+    with pytest.raises(RequestError, match=r"init hf-hub:MahmoodLab/UNI2-h: .* write init: published:uni2-h"):
+        check_init("hf-hub:MahmoodLab/UNI2-h", None)
+    check_init("hf-hub:prov-gigapath/prov-gigapath", None)
