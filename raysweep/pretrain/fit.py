@@ -3,10 +3,10 @@
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import ray
@@ -18,11 +18,11 @@ from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, Unwritten, train
+from raysweep.pretrain.room import NodesMissing, Room
 from raysweep.pretrain.states import States
 from raysweep.pretrain.team import Team
 
 _RESTARTS = 3  # of the workers since the last state that was kept
-_WAIT_SECONDS = 15 * 60.0  # for nodes of a cluster that has too few
 _FAILED = ("resume", "failed.json")
 _DEFAULTS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon an end or a death is seen; Ray's own is 2 s
@@ -42,7 +42,8 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
     workers = min(team.workers, int(ray.cluster_resources()["GPU"])) if gpu else team.workers
     least = min(team.least or workers, workers)
     _check_batch(job, range(least, workers + 1))
-    _check_room(least, team.threads, gpu, say)
+    room = Room(least, team.threads, gpu)
+    room.wait(say)
     loader = loader_of(team, workers, gpu)
     for key, value in _DEFAULTS.items():
         os.environ.setdefault(key, value)
@@ -54,18 +55,21 @@ def fit(job: Job, team: Team, *, say: Callable[[str], None]) -> None:
     while True:
         before = _kept(job)
         try:
-            result = _trainer(job, workers, least, team.threads, gpu, loader).fit()
-            _raise_told(result.return_value)  # type: ignore[attr-defined]  # mypy sees Train v1's
+            trainer = _trainer(job, workers, least, team.threads, gpu, loader)
+            if least == workers:
+                _run(trainer)
+            else:
+                _run_elastic(trainer, job, room, say)
         except ray.train.TrainingFailedError as error:
             _raise_failed(job)
             cause = _cause(error)
-            room = _fits(least, team.threads, gpu)  # else a node is gone, and may be replaced
+            whole = room.fits()  # else a node is gone, and may be replaced
             # deaths are counted since the last progress; an error of ours would only come again
-            if isinstance(cause, RequestError | WorkError) or (room and _kept(job) == before):
+            if isinstance(cause, RequestError | WorkError) or (whole and _kept(job) == before):
                 raise WorkError(f"pretraining failed: {reason_of(cause)}") from error
-            if room:
+            if whole:
                 say(f"workers died again ({reason_of(cause)}); going on from step {_kept(job)}")
-            _check_room(least, team.threads, gpu, say)
+            room.wait(say)
             continue
         _raise_failed(job)
         return
@@ -102,37 +106,16 @@ def _check_batch(job: Job, worlds: range) -> None:
             )
 
 
-def _check_room(workers: int, threads: int, gpu: bool, say: Callable[[str], None]) -> None:
-    """On a cluster, wait for nodes that are still to come or to be replaced; on this machine there are none."""
-    if _fits(workers, threads, gpu):
-        return
-    if not os.environ.get("RAY_ADDRESS"):
-        raise RequestError(
-            f"compute.workers: {workers} workers of {threads} CPUs each do not fit the {_has(gpu=False)} that Ray has;"
-            " lower compute.workers or compute.threads"
-        )
-    minutes = f"{_WAIT_SECONDS / 60:.0f} minutes"
-    wanted = f"{workers * threads} CPUs" + (f" and {workers} GPUs" if gpu else "")
-    say(f"waiting up to {minutes} for {wanted}; Ray has {_has(gpu)} now")
-    until = time.monotonic() + _WAIT_SECONDS
-    while not _fits(workers, threads, gpu):
-        if time.monotonic() >= until:
-            raise WorkError(
-                f"compute.workers: {workers} workers need {wanted}, and after {minutes} the cluster has "
-                f"{_has(gpu)}; run again when its nodes are there, or lower compute.workers or "
-                "compute.least_workers"
-            )
-        time.sleep(1)
+def _run(trainer: TorchTrainer) -> None:
+    _raise_told(trainer.fit().return_value)  # type: ignore[attr-defined]  # mypy sees Train v1's
 
 
-def _fits(workers: int, threads: int, gpu: bool) -> bool:
-    found = ray.cluster_resources()
-    return found.get("CPU", 0) >= workers * threads and (not gpu or found.get("GPU", 0) >= workers)
-
-
-def _has(gpu: bool) -> str:
-    found = ray.cluster_resources()
-    return f"{found.get('CPU', 0):g}" + (f" and {found.get('GPU', 0):g}" if gpu else "")
+def _run_elastic(trainer: TorchTrainer, job: Job, room: Room, say: Callable[[str], None]) -> None:
+    try:
+        room.watch(partial(_run, trainer), say)
+    except NodesMissing as error:  # workers that start when nodes are there after all are to end at once
+        job.out.write_json(_told(error), *_FAILED)
+        raise
 
 
 def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader: str) -> TorchTrainer:
@@ -177,13 +160,16 @@ def _work(config: dict[str, Any]) -> dict[str, str] | None:
     try:
         train(job, rank=rank, world=context.get_world_size(), device=get_device(), loader=loader, gauges=gauges)
     except (RequestError, WorkError) as error:
-        told = {"kind": "request" if isinstance(error, RequestError) else "work", "reason": reason_of(error)}
         if isinstance(error, Diverged | Unwritten):
-            return told
+            return _told(error)
         with suppress(WorkError):  # on a full disk the error itself has to tell
-            job.out.write_json(told, *_FAILED)
+            job.out.write_json(_told(error), *_FAILED)
         raise
     return None
+
+
+def _told(error: RequestError | WorkError) -> dict[str, str]:
+    return {"kind": "request" if isinstance(error, RequestError) else "work", "reason": reason_of(error)}
 
 
 def _raise_failed(job: Job) -> None:

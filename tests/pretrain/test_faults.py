@@ -203,7 +203,7 @@ def test_a_training_that_is_stopped_leaves_one_sentence(home, cluster):
 
 @pytest.mark.long
 def test_a_training_goes_on_with_the_nodes_that_are_left(home, cluster):
-    """On a cluster that loses a node for good."""
+    """On a cluster that loses a node for good, and then the other for a while."""
     while len(cluster.worker_nodes) < 2:
         cluster.add_node(num_cpus=1, **NODE)
     run = Command.start(home, "compute.least_workers=1", address=cluster.address, start_timeout=8)
@@ -211,6 +211,10 @@ def test_a_training_goes_on_with_the_nodes_that_are_left(home, cluster):
     end_node(cluster, next(iter(cluster.worker_nodes)))
     print(f"one node less: {run.goes_on():.0f} s")
     assert len(trainers()) == 1
+    end_node(cluster, next(iter(cluster.worker_nodes)))
+    run.until(lambda: run.said().count("waiting up to 15 minutes for 1 CPUs; Ray has 0 now") == 1)
+    cluster.add_node(num_cpus=1, **NODE)
+    print(f"none left, from when one comes: {run.goes_on():.0f} s")
     assert run.end() == 0, run.said()
     assert [line["epoch"] for line in epochs(home)] == list(range(1, _EPOCHS + 1))
     assert all(line["accuracy"] <= 1 for line in epochs(home))  # a mean over the ranks that there were

@@ -203,12 +203,3 @@ def test_workers_that_do_not_fit_are_refused(tmp_path, patch_set, ray_session):
         make(SPEC, artefact, patches=patch_set, workers=8)
     with pytest.raises(RequestError, match="batch: 32 patches cannot be shared by 3 workers"):
         make(SPEC, artefact, patches=patch_set, workers=3)
-
-
-def test_nodes_of_a_cluster_are_waited_for_and_not_for_ever(tmp_path, patch_set, ray_session, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    monkeypatch.setattr("raysweep.pretrain.fit._WAIT_SECONDS", 0.6)
-    out = io.StringIO()
-    with pytest.raises(WorkError, match=r"compute.workers: 8 workers need 8 CPUs, and after .* the cluster has 4; run"):
-        make(SPEC, artefact_of(tmp_path, SPEC), patches=patch_set, workers=8, progress=Progress(Console(file=out)))
-    assert "waiting up to 0 minutes for 8 CPUs; Ray has 4 now" in out.getvalue()
