@@ -25,6 +25,9 @@ def add_adapters(backbone: nn.Module, *, rank: int, scale: float, seed: int, nam
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "adapters"))
         inject_adapter_in_model(config, backbone)
+    for module in backbone.modules():
+        if hasattr(module, "qkv_bias_separate"):  # timm's EVA, BEiT and Swin v2 would read the layer's weight past it
+            module.qkv_bias_separate = True
     for path, parameter in backbone.named_parameters():
         parameter.requires_grad_(".lora_" in path)
 
