@@ -8,8 +8,8 @@ import torch
 from raysweep.backbones.checkpoint import load_checkpoint
 from raysweep.storage import Storage
 from raysweep.transfer.decoder import Maps
-from raysweep.transfer.decoders.deeplabv3 import rates_at
-from raysweep.transfer.decoders.deeplabv3plus import DeepLabV3Plus, DeepLabV3PlusOptions
+from raysweep.transfer.decoders.deeplabv3plus import DeepLabV3Plus
+from raysweep.transfer.dilated import DilatedOptions, rates_at
 from raysweep.transfer.network import build_network
 
 
@@ -38,7 +38,7 @@ def test_features_are_dilated_where_a_backbone_can_be(
 
 
 def test_the_plus_joins_the_deepest_with_those_at_a_quarter() -> None:
-    decoder = DeepLabV3Plus(Maps((3, 4, 5, 6), (2, 4, 8, 16)), 2, DeepLabV3PlusOptions(channels=8)).eval()
+    decoder = DeepLabV3Plus(Maps((3, 4, 5, 6), (2, 4, 8, 16)), 2, DilatedOptions(channels=8)).eval()
     maps = [torch.randn(1, 3 + i, 64 // s, 64 // s) for i, s in enumerate((2, 4, 8, 16))]
     before = decoder(maps, (64, 64))
     used = [not torch.equal(decoder([m + (i == j) for j, m in enumerate(maps)], (64, 64)), before) for i in range(4)]
