@@ -16,13 +16,15 @@ _STEP = 16  # px; small views have a multiple of it as their edge
 def multi_crop(px: int, *, n_small: int, crop: float, colour: float) -> list[Recipe]:
     """The views of DINO (Caron et al. 2021, section 3.1 and their code): two of `px`, then `n_small` small ones.
 
+    The two are those of BYOL, which has no others (Grill et al. 2020, appendix B).
+
     Large views take `crop` to 1 of the patch's area, small ones 0.05 to `crop`. A small view's edge is 96/224 of `px`,
     rounded to a multiple of 16.
 
     Args:
         px: edge of the large views, pixels.
         n_small: number of small views; may be 0.
-        crop: smallest area of a large view as a fraction of the patch, at least 0.05.
+        crop: smallest area of a large view as a fraction of the patch, at least 0.05 where there are small ones.
         colour: strength of the colour jitter; 1 is the paper's.
     """
     edge = max(_STEP, round(px * 96 / 224 / _STEP) * _STEP)

@@ -35,7 +35,7 @@ class Room:
     def wait(self, say: Callable[[str], None], *, until: Callable[[], bool] = lambda: False) -> None:
         """On a cluster, wait for nodes that are still to come or to be replaced, and say so.
 
-        until: ends the wait too. Raises NodesMissing after 15 minutes; RequestError on this machine, to which none comes.
+        until: ends the wait too. Raises NodesMissing after 15 minutes; on one machine, where none comes, RequestError.
         """
         if self.fits():
             return

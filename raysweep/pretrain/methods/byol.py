@@ -14,6 +14,7 @@ from raysweep.model import Model
 from raysweep.patches.recipe import Recipe
 from raysweep.pretrain.method import Method, SourceClasses, TrainingProgress
 from raysweep.pretrain.methods import register
+from raysweep.pretrain.multicrop import multi_crop
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,16 +49,7 @@ class BYOL(Method):
 
     def views(self, px: int) -> list[Recipe]:
         """Two views of different make: the first always blurred, the second seldom, and at times solarised."""
-        c = self.options.colour
-
-        def view(blur: float, solarise: float) -> Recipe:
-            return Recipe(
-                px, scale=(self.options.crop, 1.0), stretch=4 / 3,
-                jitter=0.8, brightness=0.4 * c, contrast=0.4 * c, saturation=0.2 * c, hue=0.1 * c, grey=0.2,
-                blur=blur, solarise=solarise,
-            )  # fmt: skip
-
-        return [view(1.0, 0.0), view(0.1, 0.2)]
+        return multi_crop(px, n_small=0, crop=self.options.crop, colour=self.options.colour)
 
     def module(self, backbone: "nn.Module", sources: Sequence[SourceClasses]) -> "nn.Module":
         from torch import nn
