@@ -27,7 +27,7 @@ def add_adapters(backbone: nn.Module, *, rank: int, scale: float, seed: int, nam
         inject_adapter_in_model(config, backbone)
     for module in backbone.modules():
         if hasattr(module, "qkv_bias_separate"):  # timm's EVA, BEiT and Swin v2 would read the layer's weight past it
-            module.qkv_bias_separate = True
+            module.qkv_bias_separate = True  # type: ignore[assignment]
     for path, parameter in backbone.named_parameters():
         parameter.requires_grad_(".lora_" in path)
 

@@ -1,5 +1,7 @@
 """DeepLabV3+ (Chen et al., ECCV 2018), by segmentation-models-pytorch's decoder."""
 
+from typing import Any
+
 import torch
 from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 from torch import Tensor, nn
@@ -35,7 +37,8 @@ class DeepLabV3Plus(DilatedDecoder):
         return decoder
 
     def forward(self, maps: list[Tensor], size: tuple[int, int]) -> Tensor:
-        fine, parts = maps[self._fine], self.decoder
+        fine = maps[self._fine]
+        parts: Any = self.decoder
         height, width = fine.shape[-2:]
         wide = resized(parts.aspp(maps[-1]), (height, width))
         return resized(self.logits(parts.block2(torch.cat([wide, parts.block1(fine)], dim=1))), size)
