@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from raysweep.backbones.given import Given
 from raysweep.model import Model
 
+Choose = Literal["own_val", "rank_others", "screen"]
+
 
 class ProbeSpec(Model):
     """What a pretraining is watched by: figures on a labelled set, which decide nothing."""
@@ -63,6 +65,11 @@ class CheckpointSpec(Given):
     seeds: int = Field(1, ge=1, description="independent pretrainings; repeats take them in turn")
     licence: str | None = Field(None, description="licence of the weights, when they come from a file")
     grid: dict[str, list[Any]] = Field({}, description="one named checkpoint per point of this grid of keys or options")
+    choose: Choose | None = Field(
+        None,
+        description="which point of the grid is tested, in the grid's one row of the tables: the best on the repeat's "
+        "own val, by average rank on the other tasks, or by transfer.screen before any search; none: every point has a row",
+    )
 
     @property
     def sources(self) -> list[str]:
@@ -81,6 +88,8 @@ class CheckpointSpec(Given):
             raise ValueError("patches are given but no method: name one (supervised, simclr, ...)")
         if (self.leave_out or self.join) and not self.method:
             raise ValueError("leave_out and join say what a method is trained on: name a method")
+        if self.choose and not self.grid:
+            raise ValueError("choose takes one point of a grid: give a grid, or leave choose out")
         if self.epochs and self.steps:
             raise ValueError("epochs and steps are both given; keep one")
         if self.batch % self.accumulate:

@@ -11,7 +11,8 @@ class RepeatRef:
     """One repeat of a cell, finished or not.
 
     folder: the repeat's artefact folder; read only when `status` is "done". path: the same as named below the study's
-    folder. status: done | running | dead | failed | waiting; `reason` says why when it failed.
+    folder. status: done | running | dead | failed | waiting; `reason` says why when it failed. point: of a grid of
+    which one is chosen, the point whose repeat it is.
     """
 
     number: int
@@ -19,6 +20,7 @@ class RepeatRef:
     path: str
     status: str
     reason: str = ""
+    point: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from raysweep.report.blocks import DifferenceBlock, ValueBlock
 from raysweep.report.cells import percent
+from raysweep.report.choices import Choices
 from raysweep.report.compare import Estimate
 from raysweep.report.costs import Costs
 from raysweep.report.family import BETTER, NOT_COMPARED, SAME, UNDECIDED, WORSE
@@ -49,6 +50,7 @@ class Parts:
     matrix: Table
     marks: dict[str, Mark]
     missing: Table
+    choices: Choices
     costs: Costs
     paths: Table
     slides: Slides

@@ -53,7 +53,7 @@ def of_metric(rows: pa.Table, metric: str, test_set: str) -> pa.Table:
 
 def _rows_of(cell: CellRef, repeat: RepeatRef, metrics: list[str]) -> pa.Table:
     table = repeat.folder.read_table("final.parquet").select(RESULT_SCHEMA.names).cast(RESULT_SCHEMA)
-    found = table.to_pylist()
+    found = [row | {"checkpoint": cell.checkpoint} for row in table.to_pylist()]  # a point of a grid has its row's name
     if not found:
         raise IndexError("no rows")
     kept = [row for row in found if row["metric"] in metrics]

@@ -7,6 +7,7 @@ import pyarrow as pa
 from raysweep.report.blocks import difference_blocks, value_blocks
 from raysweep.report.cells import CellRef
 from raysweep.report.checkpoints import checkpoint_table
+from raysweep.report.choices import read_choices
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.page import Parts, render
@@ -39,20 +40,28 @@ def write_report(
     patch_sets: Mapping[str, Storage],
     checkpoints: Mapping[str, Sequence[Storage]],
     cells: Sequence[CellRef],
+    choices: Sequence[Storage] = (),
 ) -> Storage:
-    """Write `results.parquet` and `report/` into the study's folder, from artefact files alone. Returns `report/`.
+    """Write `results.parquet`, `choices.parquet` and `report/` into the study's folder, from artefact files alone.
+
+    Returns `report/`.
 
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
-    one per pretraining. cells: all planned cells, finished or not. The study's `compare.json` says what was to be
-    compared. Equal inputs give equal bytes; `index.html` is written last.
+    one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. The study's
+    `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
     """
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)
     results = pa.concat_tables([table for _, table in sorted(rows.items())] or [RESULT_SCHEMA.empty_table()])
-    results = _with_seen(results, cells)
+    results = _with_points(_with_seen(results, cells), cells)
     keys = ("task", "protocol", "fraction", "checkpoint", "test_set", "metric", "repeat")
     folder.write_table(results.sort_by([(k, "ascending") for k in keys]), "results.parquet")
 
+    chosen = read_choices(choices)
+    if chosen.rows.num_rows:
+        folder.write_table(chosen.rows, "choices.parquet")
+    else:
+        folder.remove("choices.parquet")  # of an earlier study file
     baseline = compare.baseline or (names[0] if names else "")
     compare = compare.model_copy(update={"baseline": baseline})
     changed = changes(folder, compare)
@@ -82,6 +91,7 @@ def write_report(
         estimates=estimates,
         marks=look,
         missing=missing_table(cells),
+        choices=chosen,
         costs=costs,
         paths=paths,
         slides=slides,
@@ -95,6 +105,7 @@ def write_report(
         main_table(tested, findings), results_table(estimates),
         differences_table(findings.comparisons, baseline, bool(changed)), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
+        *([chosen.table] if chosen.table.rows else []),
     ]  # fmt: skip
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
@@ -111,6 +122,14 @@ def _with_seen(results: pa.Table, cells: Sequence[CellRef]) -> pa.Table:
     words = {(cell.checkpoint, cell.task, seen.test_set): seen.word for cell in cells for seen in cell.seen}
     keys = zip(*(results[key].to_pylist() for key in ("checkpoint", "task", "test_set")), strict=True)
     return results.append_column("seen", pa.array([words.get(key, "") for key in keys], pa.string()))
+
+
+def _with_points(results: pa.Table, cells: Sequence[CellRef]) -> pa.Table:
+    """The rows with a column `point`: of a grid of which one is chosen, the checkpoint that it was; else empty."""
+    points = {(cell.checkpoint, cell.task, cell.protocol, cell.fraction, repeat.number): repeat.point
+              for cell in cells for repeat in cell.repeats}  # fmt: skip
+    columns = (results[key].to_pylist() for key in ("checkpoint", "task", "protocol", "fraction", "repeat"))
+    return results.append_column("point", pa.array([points[key] for key in zip(*columns, strict=True)], pa.string()))
 
 
 def _tested(cells: Sequence[CellRef]) -> list[CellRef]:

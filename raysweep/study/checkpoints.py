@@ -1,25 +1,22 @@
 """The checkpoints of a study: where each starts, what it sees, a folder for each pretraining; and making them."""
 
 import difflib
-import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.write import INDEX, contents
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
 from raysweep.pretrain.probe import ProbeInput
 from raysweep.pretrain.source import SourceInput
-from raysweep.pretrain.spec import CheckpointSpec
+from raysweep.pretrain.spec import CheckpointSpec, Choose
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.families import Entry, Pool, pools_of
+from raysweep.study.grids import expand_grids
 from raysweep.study.inits import WORDS, Start, find_starts, inherit
-from raysweep.study.load import explain
 from raysweep.study.model import Study
 from raysweep.study.patch_sets import PatchSetPlan
 from raysweep.study.sources import SourcePlan
@@ -53,6 +50,13 @@ class CheckpointPlan:
     patch_sets: list[str]  # those of this study that it sees
     labelled_sets: list[str]  # that are written as patch sets for it
     probed: Storage | None = None  # the index of the task that it is probed with
+    grid: str = ""  # the one that it is a point of, where `choose` takes one of its points
+    choose: Choose | None = None
+
+    @property
+    def row(self) -> str:
+        """What tables call it: points that are chosen among share a row."""
+        return self.grid or self.name
 
     @property
     def artefacts(self) -> list[Artefact]:
@@ -96,14 +100,15 @@ def plan_checkpoints(
     Raises RequestError for an unknown init, source or method, for a chain with a loop, for repeats that would give
     pretraining seeds unequal weights, and for a checkpoint that would see the images that it is tested on.
     """
-    specs = _expand_grids(study.checkpoints)
+    expanded = expand_grids(study.checkpoints)
+    specs = {name: own.spec for name, own in expanded.items()}
     planner = _Planner(study, home, patch_sets, sources, tasks, folder)
     for name in _in_order(specs):
         try:
             planner.plans[name] = planner.plan(name, specs[name])
         except RequestError as error:
             raise RequestError(f"checkpoints.{name}: {error}") from error
-    return {name: planner.plans[name] for name in specs}
+    return {name: replace(planner.plans[name], grid=own.grid, choose=own.choose) for name, own in expanded.items()}
 
 
 def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progress: Progress) -> None:
@@ -252,27 +257,3 @@ def _in_order(specs: dict[str, CheckpointSpec]) -> Iterable[str]:
                     f"checkpoints.{start}.init: the chain has a loop ({loop}); start it from random or timm"
                 )
         yield from reversed(chain)
-
-
-def _expand_grids(specs: dict[str, CheckpointSpec]) -> dict[str, CheckpointSpec]:
-    expanded: dict[str, CheckpointSpec] = {}
-    for name, spec in specs.items():
-        if not spec.grid:
-            expanded[name] = spec
-            continue
-        for values in itertools.product(*spec.grid.values()):
-            point = dict(zip(spec.grid, values, strict=True))
-            suffix = "-".join(f"{key}{value}" for key, value in point.items())
-            expanded[f"{name}-{suffix}"] = _at_point(name, spec, point)
-    return expanded
-
-
-def _at_point(name: str, spec: CheckpointSpec, point: dict[str, Any]) -> CheckpointSpec:
-    """The spec at one grid point; keys that are not the checkpoint's own are options of its method."""
-    data = spec.model_dump(exclude={"grid"})
-    for key, value in point.items():
-        (data if key in CheckpointSpec.model_fields else data["options"])[key] = value
-    try:
-        return CheckpointSpec.model_validate(data)
-    except ValidationError as error:
-        raise RequestError(f"checkpoints.{name}.grid: {explain(error, CheckpointSpec)}") from error

@@ -11,7 +11,14 @@ from raysweep.storage import Storage
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import StudyFile
 
-_DEPTHS = {"patches": 2, "checkpoints": 2, "tasks": 2, "features": 3, "cells": 6}  # room -> levels to an artefact
+_DEPTHS = {
+    "patches": 2,
+    "checkpoints": 2,
+    "tasks": 2,
+    "features": 3,
+    "cells": 6,
+    "choices": 5,
+}  # room -> levels to an artefact
 
 
 def unused(file: StudyFile) -> list[tuple[str, int]]:

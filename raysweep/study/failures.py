@@ -46,6 +46,7 @@ def failures(graph: Graph) -> list[str]:
             lines += [f"image {sample} of test set {name}: {reason}" for sample, reason in left.excluded]
     for cell in graph.cells:
         lines += _of_cell(cell)
+    lines += [f"{choice.name}: {reason}" for choice in graph.choices if (reason := failure_of(choice.artefact))]
     return lines
 
 

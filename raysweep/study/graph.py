@@ -8,6 +8,7 @@ from raysweep.slides.identity import Identities
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cells import FeaturesPlan, plan_cells
 from raysweep.study.checkpoints import CheckpointPlan, plan_checkpoints
+from raysweep.study.choices import ChoicePlan, check_choices, plan_choices
 from raysweep.study.fits import Fits, check_fits
 from raysweep.study.leakage import Leakage, check_leakage, find_leakage
 from raysweep.study.load import StudyFile
@@ -21,7 +22,7 @@ from raysweep.tasks.card import METRICS, OBJECT_METRICS, Card
 
 @dataclass(frozen=True)
 class Graph:
-    """A study's artefacts, in the order of making: patch sets, tasks, sources, checkpoints, features, cells."""
+    """A study's artefacts in the order of making: patch sets, tasks, sources, checkpoints, features, cells, choices."""
 
     file: StudyFile
     home: Storage  # the study's own folder
@@ -30,7 +31,8 @@ class Graph:
     checkpoints: dict[str, CheckpointPlan]
     tasks: dict[str, TaskPlan]
     features: list[FeaturesPlan]
-    cells: list[Cell]
+    cells: list[Cell]  # all that there may be: of some, choices leave out the finals, or the whole
+    choices: list[ChoicePlan]
     fits: Fits
     identities: Identities  # of the slides' files, remembered
     leakage: Leakage  # as far as it is known before pretraining
@@ -40,9 +42,14 @@ class Graph:
         return self.file.study
 
     @property
+    def rows(self) -> list[str]:
+        """What tables have a row for: checkpoints, and grids of which a point is chosen."""
+        return list(dict.fromkeys(plan.row for plan in self.checkpoints.values()))
+
+    @property
     def compare(self) -> CompareSpec:
         """What is compared, its baseline named."""
-        baseline = self.study.compare.baseline or next(iter(self.checkpoints))
+        baseline = self.study.compare.baseline or self.rows[0]
         return self.study.compare.model_copy(update={"baseline": baseline})
 
     def artefacts(self) -> list[Artefact]:
@@ -55,6 +62,7 @@ class Graph:
             *(f.artefact for t in self.tasks.values() for f in t.further),
             *(f.artefact for f in self.features),
             *(r.artefact for c in self.cells for r in c.repeats),
+            *(c.artefact for c in self.choices),
         ]
         return list({artefact.folder.root: artefact for artefact in found}.values())
 
@@ -82,16 +90,20 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     else:
         patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
     checkpoints = plan_checkpoints(study, home, patch_sets, sources, tasks, file.folder)
-    if study.compare.baseline and study.compare.baseline not in checkpoints:
+    rows = dict.fromkeys(plan.row for plan in checkpoints.values())
+    if study.compare.baseline and study.compare.baseline not in rows:
         raise RequestError(
-            f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; "
-            f"they are {', '.join(checkpoints)}"
+            f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; they are {', '.join(rows)}"
         )
+    check_choices(study, checkpoints, tasks)
     leakage = find_leakage(file, checkpoints, patch_sets, sources, tasks)
     check_leakage(leakage, study.allow_leakage)
     fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
     cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
-    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, fits, identities, leakage)
+    choices = plan_choices(study, home, checkpoints, tasks, cells)
+    return Graph(
+        file, home, patch_sets, sources, checkpoints, tasks, features, cells, choices, fits, identities, leakage
+    )
 
 
 def study_folder(study: Study) -> Storage:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from raysweep.pretrain.inputs import settings
 from raysweep.storage import MANIFEST, Artefact
 from raysweep.study.checkpoints import CheckpointPlan
+from raysweep.study.fates import OUT, Fates
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
@@ -49,9 +50,16 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
             rows.append(["pretrain", label, state, work])
     rows += _features(graph)
     rows += _cells(graph, totals)
+    rows += [["tune", c.name, _state(c.artefact), f"{c.keep} of {len(c.ballots) - bool(c.baseline)}, by {c.rule}"]
+             for c in graph.choices]  # fmt: skip
     notes = [
         *_fits(graph),
         *_further(graph),
+        *(
+            ["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
+            if any(not c.artefact.done() for c in graph.choices)
+            else []
+        ),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
@@ -150,15 +158,21 @@ def _count(n: int, noun: str) -> str:
 def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
     transfer, rows = graph.study.transfer, []
     trained = {name: len(folds(plan.task, graph.study.seed)[0].train) for name, plan in graph.tasks.items()}
+    fates, first = (
+        Fates(graph.choices, graph.checkpoints),
+        {c.row: c.name for c in reversed(graph.checkpoints.values())},
+    )
     for cell in graph.cells:
-        todo = [r for r in cell.repeats if not r.artefact.done()]
+        of = {r.number: fates.of(cell, r.number) for r in cell.repeats}
+        todo = [r for r in cell.repeats if not r.artefact.done() and of[r.number] not in OUT]
+        tested = [r for r in todo if of[r.number] != "search" or cell.checkpoint in first.values()]  # one of the points
         work = ""
         if todo:
             plan = graph.tasks[cell.task]
             searches = len(todo) if transfer.search == "each" else sum(r.number == 0 for r in todo)
             each = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
             trials = each * searches * plan.n_folds
-            finals = len(todo) * plan.n_folds
+            finals = len(tested) * plan.n_folds
             totals.trials += trials
             totals.finals += finals
             if not cell.frozen:
@@ -170,6 +184,7 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
             tried = "no trials (a path, cross-validated)" if cell.frozen else _count(trials, "trial")
             work = f"{_count(len(todo), 'repeat')}: {tried}, {_count(finals, 'final')}"
             work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
-        state = _states([r.artefact for r in cell.repeats])
+        wanted = [r.artefact for r in cell.repeats if of[r.number] not in OUT or r.artefact.done()]
+        state = _states(wanted) if wanted else of[0]
         rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work])
     return rows

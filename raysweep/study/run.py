@@ -14,7 +14,9 @@ from raysweep.report.registration import record
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.cells import note_failure, search_cells
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining, make_checkpoint
+from raysweep.study.decide import make_choices
 from raysweep.study.failures import failures
+from raysweep.study.fates import Fates
 from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import make_patch_set, to_tile
@@ -177,24 +179,50 @@ class _Work:
             )
 
     def tune(self) -> None:
-        todo = []
-        for cell in self._cells():
-            missing = [
-                r for r in cell.repeats if not r.artefact.done() and not all(w.exists(MANIFEST) for w in r.weights)
-            ]
-            if missing and self.some_stages:
-                raise RequestError(
-                    f"checkpoint {cell.checkpoint} is not there yet; run `raysweep pretrain` for this study first"
-                )
-            for repeat in missing:
-                note_failure(repeat.artefact, f"its checkpoint {cell.checkpoint} could not be made")
-            todo.append(replace(cell, repeats=tuple(r for r in cell.repeats if r not in missing)))
-        if any(not r.artefact.done() for cell in todo for r in cell.repeats):
+        """Search in rounds: what a choice waits for, then what it chose; one round where there is nothing to choose."""
+        tried: set[tuple[str, bool]] = set()  # folders of repeats, and whether a final was wanted
+        while True:
+            make_choices(self.graph.choices)
+            todo = self._to_search(tried)
+            if all(r.artefact.done() for cell in todo for r in cell.repeats):
+                break
+            tried |= {(r.artefact.folder.root, r.final) for cell in todo for r in cell.repeats}
             self._ray()
             record(self.graph.home, self.graph.compare)
             self.left = search_cells(todo, self.graph.features, self.graph.study, self.progress)
+            if self.left:
+                break
+        fates = Fates(self.graph.choices, self.graph.checkpoints)
         for cell in self._cells():
-            _point(cell.repeats[0].artefact.home, [r.artefact for r in cell.repeats])
+            if used := [r.artefact for r in cell.repeats if fates.of(cell, r.number) != "screened out"]:
+                _point(used[0].home, used)
+        homes: dict[str, list[Artefact]] = {}
+        for choice in self.graph.choices:
+            homes.setdefault(choice.artefact.home.root, []).append(choice.artefact)
+        for made in homes.values():
+            _point(made[0].home, made)
+
+    def _to_search(self, tried: set[tuple[str, bool]]) -> list[Cell]:
+        """The cells with those of their repeats that can be worked on, as the choices stand, or are done."""
+        fates, todo = Fates(self.graph.choices, self.graph.checkpoints), []
+        for cell in self._cells():
+            kept = []
+            for repeat in cell.repeats:
+                fate, done = fates.of(cell, repeat.number), repeat.artefact.done()
+                wanted = replace(repeat, final=fate == "all")
+                again = not done and (repeat.artefact.folder.root, wanted.final) in tried
+                if again or fate not in ("all", "search"):
+                    continue
+                if done or all(w.exists(MANIFEST) for w in repeat.weights):
+                    kept.append(wanted)
+                elif self.some_stages:
+                    raise RequestError(
+                        f"checkpoint {cell.checkpoint} is not there yet; run `raysweep pretrain` for this study first"
+                    )
+                else:
+                    note_failure(repeat.artefact, f"its checkpoint {cell.checkpoint} could not be made")
+            todo.append(replace(cell, repeats=tuple(kept)))
+        return todo
 
     def report(self) -> None:
         self.report_folder = make_report(self.graph)

@@ -4,6 +4,7 @@ from raysweep.lease import holder
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.failures import failure_of
+from raysweep.study.fates import OUT, Fates
 from raysweep.study.graph import build_graph
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import read_by_now, to_tile
@@ -15,9 +16,9 @@ Rows = list[list[str]]
 
 def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     """A headline, a header and a row (what, state, details) per patch set and source, slide or image of it that is not
-    done, checkpoint and cell.
+    done, checkpoint, cell and choice.
 
-    State is done, running, dead (begun, and nobody works on it), failed or waiting.
+    State is done, running, dead (begun, and nobody works on it), failed, waiting or left out.
     """
     graph = build_graph(file)
     lease = holder(graph.home)
@@ -43,17 +44,22 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
             rows.append([label, *_worst([_state(a, running) for a in artefacts]), _epochs(artefacts[0])])
-    searched = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running)
+    fates = Fates(graph.choices, graph.checkpoints)
+    searched = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running, fates=fates)
     rows += [[f"cell {cell.name}", cell.state, cell.reason, cell.words()] for cell in searched]
-    done = sum(a.done() for a in graph.artefacts())
+    for choice in graph.choices:
+        state, reason = _state(choice.artefact, running)
+        chosen = ", ".join(choice.artefact.manifest()["config"]["chosen"]) if state == "done" else ""
+        rows.append([choice.name, state, reason, chosen])
+    out = {r.artefact.folder.root for c in graph.cells for r in c.repeats if fates.of(c, r.number) in OUT}
+    wanted = [a for a in graph.artefacts() if a.folder.root not in out]
+    done = sum(a.done() for a in wanted)
     if lease:
         who = f"running: process {lease['pid']} on {lease['host']} since {lease['since']}"
     else:
         who = "nobody is running it"
     headline = "; ".join(
-        filter(
-            None, [f"{graph.home.root}: {done} of {len(graph.artefacts())} artefacts done", who, time_left(searched)]
-        )
+        filter(None, [f"{graph.home.root}: {done} of {len(wanted)} artefacts done", who, time_left(searched)])
     )
     return headline, ["what", "state", "reason", "details"], rows
 

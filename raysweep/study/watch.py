@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from raysweep.lease import holder
+from raysweep.study.fates import Fates
 from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
-from raysweep.study.search_progress import CellProgress, search_progress, time_left
+from raysweep.study.search_progress import ENDED, LEFT_OUT, CellProgress, search_progress, time_left
 
-_FIRST = ("running", "failed", "dead", "waiting", "done")  # what a reader looks for, in the room there is
+_FIRST = ("running", "failed", "dead", "waiting", "done", LEFT_OUT)  # what a reader looks for, in the room there is
 
 
 def watch_study(ref: str, overrides: Sequence[str], console: Console, *, seconds: float = 5.0) -> None:
@@ -27,7 +28,8 @@ def watch_study(ref: str, overrides: Sequence[str], console: Console, *, seconds
     with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
             running = holder(graph.home) is not None
-            found = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running)
+            fates = Fates(graph.choices, graph.checkpoints)  # as they are by now
+            found = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running, fates=fates)
             if live:
                 live.update(_table(found, running, console.height), refresh=True)
             else:
@@ -35,7 +37,7 @@ def watch_study(ref: str, overrides: Sequence[str], console: Console, *, seconds
                 for line in [line for line in lines if line not in before]:
                     console.print(line, markup=False, soft_wrap=True)
                 before = lines
-            if not running or all(cell.state == "done" for cell in found):
+            if not running or all(cell.state in ENDED for cell in found):
                 return
             time.sleep(seconds)
 
@@ -43,7 +45,7 @@ def watch_study(ref: str, overrides: Sequence[str], console: Console, *, seconds
 def _headline(found: Sequence[CellProgress], running: bool) -> str:
     told, planned = (sum(c.trials[i] for c in found) for i in (0, 1))
     parts = [
-        f"{sum(c.state == 'done' for c in found)}/{len(found)} cells",
+        f"{sum(c.state == 'done' for c in found)}/{sum(c.state != LEFT_OUT for c in found)} cells",
         f"{told}/{planned} trials",
         f"{sum(c.failed for c in found)} failed" if any(c.failed for c in found) else "",
         time_left(found),

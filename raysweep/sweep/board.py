@@ -168,9 +168,8 @@ class Board:
         if lane.searched:
             waiting = self._after.get(id(lane), [])
             self._queue.update(*waiting)
-            if lane.best() is None:  # nothing to run a final with: these repeats have no value
-                for other in (lane, *waiting):
-                    self._settle(other)
+            for other in (lane, *waiting):  # those without a setting to run a final with, and those that want none
+                self._settle(other)
         return True
 
     def _final(self, task: _Task, result: dict[str, Any]) -> bool:
@@ -188,7 +187,8 @@ class Board:
         if not lanes or not all(lane.done for lane in lanes):
             return
         try:
-            self._finish(lane.cell, lane.repeat, lanes)
+            if lane.repeat.final:
+                self._finish(lane.cell, lane.repeat, lanes)
         except Exception as error:
             self.fail(lane.cell, lane.repeat, reason_of(error))
         else:

@@ -19,7 +19,8 @@ class Repeat:
     """One repetition of a cell: an artefact with a draw of labels, a search and a final of its own.
 
     `weights` and `features` (of frozen protocols; else none) are folders: one, or one for each fold where the
-    checkpoint differs between folds. So are the `test_features` of each further test set.
+    checkpoint differs between folds. So are the `test_features` of each further test set. Without `final` it is
+    searched alone: it stays unfinished, and another run may give it its final.
     """
 
     number: int
@@ -28,6 +29,7 @@ class Repeat:
     weights: tuple[Storage, ...]
     features: tuple[Storage, ...] = ()
     test_features: Mapping[str, tuple[Storage, ...]] = field(default_factory=dict)
+    final: bool = True
 
     def weights_of(self, fold: int) -> Storage:
         """The folder of the checkpoint that the fold starts from."""

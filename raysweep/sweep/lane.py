@@ -41,7 +41,8 @@ class Lane:
 
     Every event is on disk before it has an effect, and every decision is a function of the events: a lane made
     from the journal of a killed run goes on as that run would have. Trials come one after another
-    (`parallel_per_repeat` at once); the final follows when the last trial is told. A frozen protocol has a final alone.
+    (`parallel_per_repeat` at once); the final follows when the last trial is told, unless the repeat is searched
+    alone. A frozen protocol has a final alone.
     """
 
     def __init__(
@@ -86,15 +87,17 @@ class Lane:
 
     @property
     def done(self) -> bool:
-        """Whether the final is done, or there is none because no setting trained to its end."""
+        """Whether the final is done, or there is none: no setting trained to its end, or none is wanted."""
         return self.searched and (
-            self._final_params() is None or (self.history.final is not None and self.history.final.done)
+            not self.repeat.final
+            or self._final_params() is None
+            or (self.history.final is not None and self.history.final.done)
         )
 
     @property
     def left(self) -> int:
         """Trials and finals that are still to be done, as far as is known."""
-        return self.trials - self.history.n_told + (not self.done)
+        return self.trials - self.history.n_told + (self.repeat.final and not self.done)
 
     def waits_for(self, repeat: Repeat) -> bool:
         """Whether it cannot go on before that repeat's search has ended."""

@@ -17,6 +17,15 @@ EarlyStopping = Literal["asha", "hyperband", "median", "none"]
 VAL_UNITS_FOR_METRIC = 10  # with fewer units in val the metric has too few values to tell settings apart
 
 
+class ScreenSpec(Model):
+    """Which checkpoints are searched at all."""
+
+    protocol: str = Field(
+        "linear", description="frozen protocol by whose cross-validation, inside the draws, checkpoints are ranked"
+    )
+    keep: int = Field(ge=1, description="checkpoints of each task that go on, beside the baseline")
+
+
 class TransferSpec(Model):
     """Protocols, label fractions and the budget of every cell."""
 
@@ -25,6 +34,9 @@ class TransferSpec(Model):
     )
     fractions: list[float] = Field([1.0], description="label fractions, each in (0, 1]")
     fraction_of: Literal["images", "units"] = Field("images", description="what a fraction counts")
+    screen: ScreenSpec | None = Field(
+        None, description="search only the checkpoints that a frozen protocol finds best, for each task"
+    )
     val: float = Field(0.2, gt=0, lt=1, description="part of a fraction held out to choose settings by")
     repeats: int = Field(
         6, ge=1, description="repetitions of every cell, each with its own draw, pretraining seed, search and final"

@@ -76,6 +76,23 @@ def test_a_grid_gives_one_checkpoint_per_point(tmp_path: Path) -> None:
     assert last.lr == 0.2
     assert last.options == {"tau": 0.5}
     assert len({p.artefacts[0].fingerprint for p in plans.values()}) == 4
+    assert {plan.row for plan in plans.values()} == set(plans)
+    assert "epochs" not in last.model_fields_set, "what is not given is left for a preset to fill in"
+
+
+def test_points_that_are_chosen_among_share_a_row_and_no_fingerprint_knows(tmp_path: Path) -> None:
+    def plan(**keys: object) -> dict[str, CheckpointPlan]:
+        return _plan(tmp_path, {"g": {"backbone": "resnet18", **_SIMCLR, "grid": {"lr": [0.1, 0.2]}, **keys}})
+
+    chosen, plain = plan(choose="own_val"), plan()
+    assert [(p.name, p.row, p.choose) for p in chosen.values()] == [
+        ("g-lr0.1", "g", "own_val"), ("g-lr0.2", "g", "own_val")
+    ]  # fmt: skip
+    assert [p.artefacts[0].fingerprint for p in chosen.values()] == [p.artefacts[0].fingerprint for p in plain.values()]
+    with pytest.raises(
+        RequestError, match=r"checkpoints\.g\.grid: there are two checkpoints called g-lr0\.1; rename one"
+    ):
+        _plan(tmp_path, {"g-lr0.1": {"backbone": "resnet18"}, "g": {"backbone": "resnet18", "grid": {"lr": [0.1]}}})
 
 
 @pytest.mark.parametrize(

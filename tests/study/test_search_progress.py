@@ -79,7 +79,9 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list:
         [replace(first, trials=(2, 4)), second],
         [replace(first, state="done", seconds=0.0), replace(second, state="done", failed=1, seconds=0.0)],
     ]
-    graph = SimpleNamespace(home=None, cells=[], tasks={}, study=SimpleNamespace(transfer=TRANSFER))
+    graph = SimpleNamespace(
+        home=None, cells=[], tasks={}, choices=[], checkpoints={}, study=SimpleNamespace(transfer=TRANSFER)
+    )
     monkeypatch.setattr(watch, "load_study", lambda ref, overrides: None)
     monkeypatch.setattr(watch, "build_graph", lambda file: graph)
     monkeypatch.setattr(watch, "holder", lambda home: {})
