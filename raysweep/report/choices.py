@@ -15,6 +15,8 @@ _FILE = "choices.parquet"
 _HEADERS = ("choice", "by", "task", "protocol", "fraction", "repeat", "member", "ranked on", "value", "rank",
             "mean rank", "chosen", "value is")  # fmt: skip
 _NUMBERS = frozenset({"fraction", "repeat", "value", "rank", "mean rank"})
+_FOLDED = (" The task is in folds: what one fold tests, others train on, so this choice has seen labels that are tested, "
+           "and values of what it chose may be somewhat high.")  # fmt: skip
 _NAMED = 12  # checkpoints of one kind that a sentence names
 
 
@@ -64,7 +66,8 @@ def _screened(rows: list[dict[str, Any]]) -> str:
     said = f"{first['task']}: checkpoints were screened by {first['protocol']} at {percent(first['fraction'])} ({how}"
     said += f"{mean}), before any search or test and once for all repeats and fractions. Searched: {_series(kept)}"
     said += f", beside the baseline {_series(base)}" if base else ""
-    return said + (f". Screened out: {_series(out)}." if out else ". Nobody was screened out.")
+    said += f". Screened out: {_series(out)}." if out else ". Nobody was screened out."
+    return said + (_FOLDED if first["n_folds"] > 1 else "")
 
 
 def _series(rows: list[dict[str, Any]]) -> str:
@@ -89,4 +92,6 @@ def _chosen(grid: str, choices: list[list[dict[str, Any]]]) -> str:
         rest = "One choice serves all repeats and fractions, and no other point was searched."
     counts = Counter(name for rows in choices for name in {row["member"] for row in rows if row["chosen"]})
     found = ", ".join(f"{name} ({counts[name]})" for name in names if counts[name])
-    return f"{grid}: of the {len(names)} points of its grid, {how}: {found} of {len(choices)}. {rest}"
+    return f"{grid}: of the {len(names)} points of its grid, {how}: {found} of {len(choices)}. {rest}" + (
+        _FOLDED if any(row["n_folds"] > 1 for rows in choices for row in rows if row["ranked_on"] == row["task"]) else ""
+    )

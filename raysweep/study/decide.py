@@ -26,6 +26,7 @@ _SCHEMA = pa.schema(
         ("ranked_on", pa.string()),  # the task that the value is of
         ("value", pa.float64()),  # larger is better; null: it has none, and comes last
         ("n_repeats", pa.int32()),  # whose mean that is
+        ("n_folds", pa.int32()),  # of the task that the value is of, whose mean each of them is
         ("by", pa.string()),  # what the value is, or why there is none
         ("rank", pa.float64()),  # null: the baseline of a screen, which goes on anyway
         ("mean_rank", pa.float64()),
@@ -102,13 +103,14 @@ def _mean(values: list[Validation]) -> Validation:
     if lacking:
         return lacking[0]
     by = "; ".join(sorted({one.by for one in values}))
-    return Validation(fmean(one.value for one in values if one.value is not None), by)
+    return Validation(fmean(one.value for one in values if one.value is not None), by, values[0].n_folds)
 
 
 def _row(plan: ChoicePlan, member: str, on: str, one: Validation, n: int, ranked: Ranked | None) -> dict[str, Any]:
     return {
         "grid": plan.grid, "rule": plan.rule, "task": plan.task, "protocol": plan.protocol, "fraction": plan.fraction,
-        "repeat": plan.repeat, "member": member, "ranked_on": on, "value": one.value, "n_repeats": n, "by": one.by,
+        "repeat": plan.repeat, "member": member, "ranked_on": on, "value": one.value, "n_repeats": n,
+        "n_folds": one.n_folds, "by": one.by,
         "rank": ranked and ranked.ranks[on], "mean_rank": ranked and ranked.mean_rank,
         "chosen": ranked is None or ranked.chosen,
     }  # fmt: skip

@@ -19,13 +19,14 @@ class Validation:
 
     value: float | None
     by: str
+    n_folds: int
 
 
 def validation_of(cell: Cell, repeat: Repeat) -> Validation | None:
     """The value of a repeat; None until every fold's search has ended, or the frozen protocol has been fitted.
 
     It is read from what precedes the final: the trials on the val part of the draw, or the cross-validation inside the
-    draw of a frozen protocol. No test label is in it. With `search: once` only repeat 0 has one. Raises WorkError when a journal is
+    draw of a frozen protocol. No label that the fold tests is in it; what other folds test is. With `search: once` only repeat 0 has one. Raises WorkError when a journal is
     damaged.
     """
     return _cross_validated(repeat) if cell.frozen else _searched(repeat)
@@ -45,10 +46,10 @@ def _searched(repeat: Repeat) -> Validation | None:
         found = [gain(t.value, select) for t in history.told() if t.status == "done" and t.value is not None]
         if not found:
             reason = next((t.reason for t in history.told() if t.reason), "no trial ran to its end")
-            return Validation(None, f"all {history.n_told} trials failed; the first: {reason}")
+            return Validation(None, f"all {history.n_told} trials failed; the first: {reason}", 1 + len(others))
         values.append(max(found))
         by.append("minus val_loss" if select == "val_loss" else "val_metric")
-    return Validation(fmean(values), " and ".join(sorted(set(by))))
+    return Validation(fmean(values), " and ".join(sorted(set(by))), len(values))
 
 
 def _cross_validated(repeat: Repeat) -> Validation | None:
@@ -62,6 +63,6 @@ def _cross_validated(repeat: Repeat) -> Validation | None:
     for fold in range(row["n_folds"]):
         found = [e["val_metric"] for e in row["evaluations"] if e["fold"] == fold and math.isfinite(e["val_metric"])]
         if not found:
-            return Validation(None, row["reason"] or by)
+            return Validation(None, row["reason"] or by, row["n_folds"])
         values.append(max(found))
-    return Validation(fmean(values), by)
+    return Validation(fmean(values), by, row["n_folds"])

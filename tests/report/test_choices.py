@@ -11,7 +11,7 @@ from raysweep.study.decide import _SCHEMA
 from tests.report.fake_study import make_study
 
 _NO = {"grid": "", "rule": "screen", "task": "tissue", "protocol": "linear", "fraction": 1.0, "repeat": None,
-       "ranked_on": "tissue", "n_repeats": 3, "by": "cross-validation by patient, 5 folds"}  # fmt: skip
+       "ranked_on": "tissue", "n_repeats": 3, "n_folds": 1, "by": "cross-validation by patient, 5 folds"}  # fmt: skip
 
 
 def _choice(folder: Path, name: str, members: list[tuple], **keys: object) -> Storage:
@@ -38,6 +38,8 @@ def test_a_screen_and_each_grid_have_a_sentence(tmp_path: Path) -> None:
         "validation: g-x (1), g-y (1) of 2. Every point was searched under the full budget; only the chosen one's test "
         "is shown."
     ]
+    folded = read_choices([_choice(tmp_path, "f", [("b", 0.8, 1.0, True)], n_folds=4)])
+    assert " Nobody was screened out. The task is in folds: what one fold tests, others train on" in folded.screened[0]
     assert len(found.table.rows) == found.rows.num_rows == 9
     assert found.table.rows[0][:7] == ["screen", "screen", "tissue", "linear", "100 %", "all", "base"]
 
