@@ -68,7 +68,7 @@ class CheckpointSpec(Given):
     choose: Choose | None = Field(
         None,
         description="which point of the grid is tested, in the grid's one row of the tables: the best on the repeat's "
-        "own val, by average rank on the other tasks, or by transfer.screen before any search; none: every point has a row",
+        "own val, by average rank on the other tasks, or by transfer.screen before any search; none: each has a row",
     )
 
     @property

@@ -15,8 +15,8 @@ _FILE = "choices.parquet"
 _HEADERS = ("choice", "by", "task", "protocol", "fraction", "repeat", "member", "ranked on", "value", "rank",
             "mean rank", "chosen", "value is")  # fmt: skip
 _NUMBERS = frozenset({"fraction", "repeat", "value", "rank", "mean rank"})
-_FOLDED = (" The task is in folds: what one fold tests, others train on, so this choice has seen labels that are tested, "
-           "and values of what it chose may be somewhat high.")  # fmt: skip
+_FOLDED = (" The task is in folds: what one fold tests, others train on, so this choice has seen labels that are "
+           "tested, and values of what it chose may be somewhat high.")  # fmt: skip
 _NAMED = 12  # checkpoints of one kind that a sentence names
 
 
@@ -92,6 +92,6 @@ def _chosen(grid: str, choices: list[list[dict[str, Any]]]) -> str:
         rest = "One choice serves all repeats and fractions, and no other point was searched."
     counts = Counter(name for rows in choices for name in {row["member"] for row in rows if row["chosen"]})
     found = ", ".join(f"{name} ({counts[name]})" for name in names if counts[name])
-    return f"{grid}: of the {len(names)} points of its grid, {how}: {found} of {len(choices)}. {rest}" + (
-        _FOLDED if any(row["n_folds"] > 1 for rows in choices for row in rows if row["ranked_on"] == row["task"]) else ""
-    )
+    folded = any(row["n_folds"] > 1 and row["ranked_on"] == row["task"] for rows in choices for row in rows)
+    said = f"{grid}: of the {len(names)} points of its grid, {how}: {found} of {len(choices)}. {rest}"
+    return said + (_FOLDED if folded else "")

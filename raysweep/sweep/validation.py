@@ -26,8 +26,8 @@ def validation_of(cell: Cell, repeat: Repeat) -> Validation | None:
     """The value of a repeat; None until every fold's search has ended, or the frozen protocol has been fitted.
 
     It is read from what precedes the final: the trials on the val part of the draw, or the cross-validation inside the
-    draw of a frozen protocol. No label that the fold tests is in it; what other folds test is. With `search: once` only repeat 0 has one. Raises WorkError when a journal is
-    damaged.
+    draw of a frozen protocol. No label that the fold tests is in it; what other folds test is. With `search: once` only
+    repeat 0 has one. Raises WorkError when a journal is damaged.
     """
     return _cross_validated(repeat) if cell.frozen else _searched(repeat)
 

@@ -114,7 +114,7 @@ def test_equal_inputs_give_equal_bytes(study, written):
 
 def test_results_hold_every_final_in_a_fixed_order(study, written):
     results = study.folder.read_table("results.parquet")
-    assert results.schema.names == [*RESULT_SCHEMA.names, "seen"]
+    assert results.schema.names == [*RESULT_SCHEMA.names, "seen", "point"]
     assert set(results["seen"].to_pylist()) == {""}
     assert results.num_rows == 3 * len(study.cells)
     assert set(results["repeat"].to_pylist()) == {0, 1, 2}

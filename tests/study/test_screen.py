@@ -87,7 +87,9 @@ def test_the_report_has_a_row_for_each_that_was_searched(path: Path, ray_session
     finals = {p.relative_to(home).parts[1] for p in home.glob("cells/*/demo-tissue/finetune/*/*/*/final.parquet")}
     assert out not in finals
     if "g" in searched:
-        assert len(list(home.glob("cells/g-*/demo-tissue/finetune/*/*/*/final.parquet"))) == 1, "of the chosen point alone"
+        assert len(list(home.glob("cells/g-*/demo-tissue/finetune/*/*/*/final.parquet"))) == 1, (
+            "of the chosen point alone"
+        )
         assert len(list(home.glob("cells/g-*/demo-tissue/finetune/*/*/*/journal"))) == 2
     _, _, found = status_rows(file)
     assert {row[1] for row in found} == {"done", "left out"}
