@@ -6,6 +6,7 @@ from typing import Literal
 from raysweep.study.checkpoints import CheckpointPlan
 from raysweep.study.choices import ChoicePlan
 from raysweep.sweep.cell import Cell
+from raysweep.transfer.protocol import get_protocol
 
 Fate = Literal["all", "search", "waits", "screened out", "not chosen"]
 OUT = ("screened out", "not chosen")  # nothing more is made of it
@@ -50,6 +51,14 @@ class Fates:
             return True
         chosen = self._of_grid(plan, cell, number)
         return None if chosen is None else plan.name in chosen
+
+    def needs(self, choice: ChoicePlan) -> bool:
+        """Whether a choice is to be made: not among the points of a grid that is screened out, which has no searches."""
+        key = _key("", "screen", choice.task)
+        if not choice.grid or choice.rule == "screen" or get_protocol(choice.protocol).frozen or key not in self._plans:
+            return True
+        chosen = self._read(self._plans[key])
+        return chosen is None or choice.grid in chosen
 
     def _of_grid(self, plan: CheckpointPlan, cell: Cell, number: int) -> list[str] | None:
         assert plan.choose is not None

@@ -51,13 +51,13 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     rows += _features(graph)
     rows += _cells(graph, totals)
     rows += [["tune", c.name, _state(c.artefact), f"{c.keep} of {len(c.ballots) - bool(c.baseline)}, by {c.rule}"]
-             for c in graph.choices]  # fmt: skip
+             for c in filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices)]  # fmt: skip
     notes = [
         *_fits(graph),
         *_further(graph),
         *(
             ["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
-            if any(not c.artefact.done() for c in graph.choices)
+            if any(not c.artefact.done() for c in filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices))
             else []
         ),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",

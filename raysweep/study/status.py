@@ -47,11 +47,12 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     fates = Fates(graph.choices, graph.checkpoints)
     searched = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running, fates=fates)
     rows += [[f"cell {cell.name}", cell.state, cell.reason, cell.words()] for cell in searched]
-    for choice in graph.choices:
+    for choice in filter(fates.needs, graph.choices):
         state, reason = _state(choice.artefact, running)
         chosen = ", ".join(choice.artefact.manifest()["config"]["chosen"]) if state == "done" else ""
         rows.append([choice.name, state, reason, chosen])
     out = {r.artefact.folder.root for c in graph.cells for r in c.repeats if fates.of(c, r.number) in OUT}
+    out |= {c.artefact.folder.root for c in graph.choices if not fates.needs(c)}
     wanted = [a for a in graph.artefacts() if a.folder.root not in out]
     done = sum(a.done() for a in wanted)
     if lease:

@@ -220,6 +220,8 @@ def test_a_choice_waits_for_all_and_fails_where_nobody_has_a_value(tmp_path: Pat
          "there is only t1; add tasks, or take own_val"),
         ({"grids": {"g": ("abc", "rank_others")}, "tasks": ("t0", "t1", "t2"), "leave_out": [["t0", "t1", "t2"]]},
          "for task t0 under toy there is none"),
+        ({"grids": {"g": ("bc", "rank_others")}, "tasks": ("t0", "t1", "t2"), "baseline": "a",
+          "screen": {"protocol": "probe", "keep": 1}}, r"choose: rank_others needs the grid's searches on every task"),
         ({"grids": {"g": ("abc", "screen")}}, r"checkpoints\.g\.choose: screen needs the key transfer\.screen"),
         ({"screen": {"protocol": "toy", "keep": 1}, "baseline": "a"},
          r"transfer\.screen\.protocol: toy is no frozen protocol; use one of knn, linear, probe, svm"),
