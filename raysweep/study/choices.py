@@ -61,8 +61,8 @@ def check_choices(study: Study, checkpoints: Mapping[str, CheckpointPlan], tasks
         if plan.choose != "rank_others":
             continue
         if study.transfer.screen is not None and plan.grid != study.compare.baseline:
-            raise RequestError(f"{where}: rank_others needs the grid's searches on every task, and transfer.screen may leave "
-                               "them out; take own_val, or leave the screen out")  # fmt: skip
+            raise RequestError(f"{where}: rank_others needs the grid's searches on every task, and transfer.screen may "
+                               "leave them out; take own_val, or leave the screen out")  # fmt: skip
         for task in tasks:
             for protocol in study.transfer.protocols_for(tasks[task].task.card.kind):
                 others = _others(plan, task, protocol, study, tasks)

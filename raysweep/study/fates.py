@@ -53,7 +53,7 @@ class Fates:
         return None if chosen is None else plan.name in chosen
 
     def needs(self, choice: ChoicePlan) -> bool:
-        """Whether a choice is to be made: not among the points of a grid that is screened out, which has no searches."""
+        """Whether a choice is to be made: not among points of a grid that is screened out, as it has no search."""
         key = _key("", "screen", choice.task)
         if not choice.grid or choice.rule == "screen" or get_protocol(choice.protocol).frozen or key not in self._plans:
             return True
