@@ -25,6 +25,7 @@ from raysweep.study.sources import make_source, to_write
 from raysweep.study.tasks import save_index
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
+from raysweep.tasks.thumbnails import save_thumbnails
 
 STAGES = ("tile", "pretrain", "tune", "report")
 
@@ -188,6 +189,7 @@ class _Work:
                 break
             tried |= {(r.artefact.folder.root, r.final) for cell in todo for r in cell.repeats}
             self._ray()
+            self._thumbnails()
             record(self.graph.home, self.graph.compare)
             self.left = search_cells(todo, self.graph.features, self.graph.study, self.progress)
             if self.left:
@@ -223,6 +225,15 @@ class _Work:
                     note_failure(repeat.artefact, f"its checkpoint {cell.checkpoint} could not be made")
             todo.append(replace(cell, repeats=tuple(kept)))
         return todo
+
+    def _thumbnails(self) -> None:
+        """Of the test images whose masks finals will keep. Nothing else depends on them."""
+        for name in dict.fromkeys(cell.task for cell in self._cells() if cell.kind == "segmentation"):
+            plan, seed = self.graph.tasks[name], self.graph.study.seed
+            try:
+                save_thumbnails(plan.task, plan.artefact.folder, seed)
+            except WorkError as error:
+                self.progress.say(f"thumbnails of task {name}: failed ({reason_of(error)})")
 
     def report(self) -> None:
         self.report_folder = make_report(self.graph)

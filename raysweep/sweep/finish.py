@@ -10,7 +10,7 @@ from raysweep.storage import versions
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.edge import at_edge
 from raysweep.sweep.history import TrialRecord
-from raysweep.sweep.lane import PARTS, Lane
+from raysweep.sweep.lane import PARTS, Lane, mask_part
 from raysweep.sweep.objective import best_came_last
 from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.transfer.metrics import per_class, score
@@ -56,7 +56,9 @@ FINAL_SCHEMA = pa.schema(
 def finish_repeat(
     cell: Cell, repeat: Repeat, lanes: Sequence[Lane], card: Card, transfer: TransferSpec, *, study: str
 ) -> None:
-    """Write trials.parquet, final.parquet and predictions/, and commit the repeat. All its lanes are done.
+    """Write trials.parquet, final.parquet, predictions/ and masks/, and commit the repeat. All its lanes are done.
+
+    masks/ holds what finals of repeat 0 kept of their predicted masks: all that a report needs to draw some.
 
     A repeat whose final failed in a fold, or that found no setting to train, has rows without a value and the reason.
     Raises OSError or WorkError when a prediction file cannot be read or a table cannot be written.
@@ -74,6 +76,10 @@ def finish_repeat(
         parts = [folder.read_table(*file.split("/")) for file in files]
         tested[test_set] = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
         folder.write_table(tested[test_set], "predictions", f"{test_set}.parquet")
+    kept = [] if failures else [part for lane in lanes if folder.exists(*(part := mask_part(cell.task, lane.fold)))]
+    if kept:
+        masks = pa.concat_tables([folder.read_table(*part) for part in kept])
+        folder.write_table(masks, "masks", f"{cell.task}.parquet")
     common = {
         "study": study,
         "reason": failures[0] if failures else "",
@@ -144,7 +150,7 @@ def _result(
         "repeat": repeat.number,
         "search": "none" if cell.frozen else transfer.search,
         **{size: mean(size) for size in ("n_images", "n_units", "n_val_images", "n_val_units")},
-        "n_test_images": None if predictions is None else _n_images(predictions, lanes, test_set != cell.task),
+        "n_test_images": None if predictions is None else len(predictions["sample"].unique()),
         "n_test_units": None if predictions is None else len(predictions["unit"].unique()),
         "params": [json.dumps(f.params, sort_keys=True) if f else "" for f in finals],
         "at_edge": sorted(
@@ -163,8 +169,3 @@ def _result(
         "predictions": "" if predictions is None else f"predictions/{test_set}.parquet",
         "folder": "/".join(repeat.artefact.folder.root.split("/")[-7:]),  # cells/<...>/<fp8>/<repeat>
     }
-
-
-def _n_images(predictions: pa.Table, lanes: Sequence[Lane], further: bool) -> int:
-    """Every fold's model is tested on all of a further test set."""
-    return predictions.num_rows // len(lanes) if further else predictions.num_rows

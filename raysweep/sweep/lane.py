@@ -17,6 +17,11 @@ from raysweep.transfer.spec import TransferSpec
 PARTS = "parts"  # folder below the repeat's: predictions of single folds, until the repeat is finished
 
 
+def mask_part(task: str, fold: int) -> tuple[str, str, str]:
+    """Where the masks that a fold's final keeps are until then, below the repeat's folder."""
+    return PARTS, "masks", f"{task}-fold{fold}.parquet"
+
+
 @dataclass(frozen=True)
 class DrawSizes:
     """How many labelled images, and units of them, a repeat's draw holds; and how many of these are for val."""

@@ -15,13 +15,15 @@ from raysweep.memory import keep_memory
 from raysweep.randomness import torch_seed
 from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat
-from raysweep.sweep.lane import PARTS
+from raysweep.sweep.lane import PARTS, mask_part
 from raysweep.tasks.fractions import Draw, Draws, part_of
 from raysweep.tasks.further import further_samples
+from raysweep.tasks.shown import shown_samples
 from raysweep.tasks.splits import Fold, folds
 from raysweep.tasks.task import Task
 from raysweep.transfer.images import open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
+from raysweep.transfer.kept_masks import KeptMasks
 from raysweep.transfer.model_info import save_model
 from raysweep.transfer.protocol import get_protocol
 from raysweep.transfer.spec import TransferSpec
@@ -117,13 +119,23 @@ class TransferTrial(tune.Trainable):
         while (evaluation := run.advance()) is not None:
             self._evaluations.append(_plain(evaluation))
         name = f"{cell.task}-fold{fold}.parquet"
-        self._repeat.artefact.folder.write_table(run.predict(test), PARTS, name)
+        masks, folder = self._masks(), self._repeat.artefact.folder
+        folder.write_table(run.predict(test, masks=masks), PARTS, name)
+        if masks is not None:
+            folder.write_table(masks.table(fold=fold), *mask_part(cell.task, fold))
         if self._bench.transfer.keep_models == "first" and self._repeat.number == 0 and (trained := run.trained()):
-            save_model(self._repeat.artefact.folder, trained)
+            save_model(folder, trained)
         final: dict[str, Any] = {"predictions": f"{PARTS}/{name}", "reason": "", "further": self._further(run)}
         if chosen := run.chosen():
             final |= {"params": chosen.params, "chosen_by": chosen.by, "edge": chosen.edge}
         return {"final": final}
+
+    def _masks(self) -> KeptMasks | None:
+        """What keeps the masks that a final predicts; None where nobody will look at any."""
+        if self._cell.kind != "segmentation" or self._repeat.number != 0:
+            return None
+        task, all_folds = self._task(self._cell.task_folder)
+        return KeptMasks(shown_samples(task, all_folds, self._bench.seed)[self._work["fold"]])
 
     def _further(self, run: Run) -> dict[str, str]:
         """Test what was trained on the further test sets, as it is: the file of each."""

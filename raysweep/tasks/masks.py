@@ -1,8 +1,10 @@
 """What the numbers in a mask file mean."""
 
+import io
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pydantic import Field, field_validator
 
 from raysweep.errors import RequestError, WorkError
@@ -77,6 +79,13 @@ class MaskOptions(Model):
                 "layout.masks: to values, or to ignore if it is no class"
             )
         return ids.astype(np.uint8)
+
+
+def encode_mask(ids: np.ndarray) -> bytes:
+    """Class ids, uint8 (h, w), as a PNG of 8-bit grey; nothing is lost."""
+    out = io.BytesIO()
+    Image.fromarray(ids).save(out, "PNG")
+    return out.getvalue()
 
 
 def _check_instances(mask: np.ndarray) -> None:

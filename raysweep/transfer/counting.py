@@ -19,12 +19,13 @@ from raysweep.transfer.predictions import segmentation_table
 
 
 class MaskCounts:
-    """Collects what `predictions_schema("segmentation", card.metrics)` holds of some samples of a task."""
+    """Collects what `predictions_schema("segmentation", metrics)` holds of some samples of a task."""
 
-    def __init__(self, task: Task, indices: Sequence[int]) -> None:
+    def __init__(self, task: Task, indices: Sequence[int], metrics: Sequence[str]) -> None:
+        """metrics: of the card's, those whose counts are wanted; objects are looked for where one needs them."""
         self._task, self._indices = task, indices
         self._pixels: list[np.ndarray] = []
-        found = [get_metric(name, "segmentation") for name in task.card.metrics if name in OBJECT_METRICS]
+        found = [get_metric(name, "segmentation") for name in metrics if name in OBJECT_METRICS]
         self._metrics = [metric for metric in found if isinstance(metric, ObjectMetric)]
         self._objects: dict[str, list[np.ndarray]] = {metric.name: [] for metric in self._metrics}
 

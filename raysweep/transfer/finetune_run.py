@@ -18,6 +18,7 @@ from raysweep.transfer.counting import MaskCounts
 from raysweep.transfer.groups import freeze_layers, layers_of, parameter_groups
 from raysweep.transfer.images import Images, open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
+from raysweep.transfer.kept_masks import KeptMasks
 from raysweep.transfer.lora import add_adapters, merge_adapters
 from raysweep.transfer.losses import classification_loss, dice_loss, dice_sums, segmentation_loss
 from raysweep.transfer.metrics import score
@@ -65,7 +66,7 @@ class FinetuneRun(Run):
         if not self._ends:
             return None
         train_loss = self._training.until(self._ends.pop(0))
-        predictions, val_loss = self._evaluate(self._job.val)
+        predictions, val_loss = self._evaluate(self._job.val, metrics=[self._card.metric])
         step = self._training.step
         if not math.isfinite(val_loss):
             raise Diverged(f"training diverged at step {step}: the loss on val is {val_loss}")
@@ -74,13 +75,13 @@ class FinetuneRun(Run):
         micro_batch = self._portions.size if self._portions.halved else None
         return Evaluation(step, train_loss, val_loss, metric, micro_batch=micro_batch)
 
-    def predict(self, indices: Sequence[int], images: Images | None = None) -> pa.Table:
+    def predict(self, indices: Sequence[int], images: Images | None = None, masks: KeptMasks | None = None) -> pa.Table:
         if self._kept is None:
-            return self._evaluate(indices, images)[0]
+            return self._evaluate(indices, images, masks=masks)[0]
         newest = _copied(self._network)
         self._network.load_state_dict(self._kept, strict=False)
         try:
-            return self._evaluate(indices, images)[0]
+            return self._evaluate(indices, images, masks=masks)[0]
         finally:
             self._network.load_state_dict(newest, strict=False)
 
@@ -106,11 +107,19 @@ class FinetuneRun(Run):
         if self._best is None or quality > self._best:
             self._best, self._kept = quality, _copied(self._network)
 
-    def _evaluate(self, indices: Sequence[int], images: Images | None = None) -> tuple[pa.Table, float]:
-        """Predictions and loss of the network as it is, for images of the job's own task or others."""
+    def _evaluate(
+        self, indices: Sequence[int], images: Images | None = None, *, metrics: Sequence[str] | None = None,
+        masks: KeptMasks | None = None,
+    ) -> tuple[pa.Table, float]:  # fmt: skip
+        """Predictions and loss of the network as it is, for images of the job's own task or others.
+
+        metrics: those whose counts are wanted, where they have some of their own; default: all that the card lists.
+        """
         self._network.eval()
-        evaluate = self._evaluate_classification if self._card.kind == "classification" else self._evaluate_segmentation
-        return evaluate(images or self._images, indices)
+        images = images or self._images
+        if self._card.kind == "classification":
+            return self._evaluate_classification(images, indices)
+        return self._evaluate_segmentation(images, indices, metrics or images.task.card.metrics, masks)
 
     def _evaluate_classification(self, images: Images, indices: Sequence[int]) -> tuple[pa.Table, float]:
         samples = [images.task.samples[i] for i in indices]
@@ -120,16 +129,21 @@ class FinetuneRun(Run):
         loss = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean()
         return classification_table(samples, scores, fold=self._job.fold), float(loss)
 
-    def _evaluate_segmentation(self, images: Images, indices: Sequence[int]) -> tuple[pa.Table, float]:
+    def _evaluate_segmentation(
+        self, images: Images, indices: Sequence[int], metrics: Sequence[str], masks: KeptMasks | None
+    ) -> tuple[pa.Table, float]:
         classes = len(self._card.classes)
-        counts = MaskCounts(images.task, indices)
+        counts = MaskCounts(images.task, indices, metrics)
         entropy, pixels = 0.0, 0
         overlap, sizes = torch.zeros(classes - 1, dtype=torch.float64), torch.zeros(classes - 1, dtype=torch.float64)
         maps = stitch_windows(images, indices, self._probabilities, batch=self._job.batch)
-        for picture, stitched in maps:
+        for index, (picture, stitched) in zip(indices, maps, strict=True):
             assert picture.mask is not None
             truth = picture.mask[: picture.height, : picture.width]
-            counts.add(stitched.argmax(-1), truth)
+            predicted = stitched.argmax(-1)
+            counts.add(predicted, truth)
+            if masks is not None:
+                masks.offer(index, images.task.samples[index], predicted, truth)
             mask = torch.from_numpy(truth.astype(np.int64))[None]
             probabilities = torch.from_numpy(stitched).movedim(-1, 0)[None]
             log = probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -25,6 +25,7 @@ from raysweep.transfer.protocol import read_path
 
 if TYPE_CHECKING:
     from raysweep.transfer.images import Images
+    from raysweep.transfer.kept_masks import KeptMasks
 
 _KEPT = 4  # sets of features that a process keeps open
 
@@ -65,7 +66,9 @@ class FrozenRun(Run):
         assert self._chosen is not None
         return self._chosen
 
-    def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
+    def predict(
+        self, indices: Sequence[int], images: "Images | None" = None, masks: "KeptMasks | None" = None
+    ) -> pa.Table:
         scorer = self._protocol.scorer(self._final_fit())
         features = self._features(list(indices)) if images is None else self._features_of(images, indices)
         with threadpool_limits(self._job.threads):

@@ -15,6 +15,7 @@ from raysweep.transfer.spec import Adapt, Select
 
 if TYPE_CHECKING:
     from raysweep.transfer.images import Images
+    from raysweep.transfer.kept_masks import KeptMasks
     from raysweep.transfer.model_info import Trained
 
 
@@ -93,11 +94,13 @@ class Run(ABC):
         """
 
     @abstractmethod
-    def predict(self, indices: Sequence[int], images: "Images | None" = None) -> pa.Table:
+    def predict(
+        self, indices: Sequence[int], images: "Images | None" = None, masks: "KeptMasks | None" = None
+    ) -> pa.Table:
         """Rows of `predictions_schema(kind)`, one per index in the order asked, by the weights `select` keeps.
 
         `images` are those of a further test set with the same classes, to be seen as the job's own (`open_images`);
-        default: of the job's own task.
+        default: of the job's own task. `masks` is offered every mask that is predicted on the way.
 
         `val_metric` keeps the weights of the highest metric so far (equal ones: the lower val loss, then the
         earlier), `val_loss` of the lowest loss, `last` the newest. Training can go on afterwards, unchanged.

@@ -46,6 +46,13 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert (home / "checkpoints/supervised" / current / "backbone.safetensors").is_file()
     for row in rows:
         assert (home / row["folder"] / row["predictions"]).is_file()
+    thumbnails = pq.read_table(next((home / "tasks/demo-glands").glob("*/thumbnails-0.parquet")))
+    masks = {str(p.relative_to(home)): p for p in home.glob("cells/**/masks/*.parquet")}
+    assert all("/demo-glands/" in name and name.endswith("/0/masks/demo-glands.parquet") for name in masks)
+    assert len(masks) == 2, "repeat 0 of each checkpoint"
+    for path in masks.values():  # of the same images
+        assert pq.read_table(path)["sample"].to_pylist() == thumbnails["sample"].to_pylist()
+    assert not list((home / "tasks/demo-tissue").glob("*/thumbnails*"))
     inits = {p.read_bytes() for p in (home / "checkpoints/random").rglob("backbone.safetensors")}
     assert len(inits) == 2, "a random init is drawn for each repeat"
     [recorded] = json.loads((home / "compare.json").read_text())

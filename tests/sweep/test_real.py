@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from raysweep.tasks.sample import Sample
 from raysweep.tasks.task import Task
 from raysweep.transfer import images
 from raysweep.transfer.features import compute_features, features_inputs
+from raysweep.transfer.kept_masks import MASKS_SCHEMA
 from raysweep.transfer.spec import TransferSpec
 from tests.sweep.toy import Killed, events, outcome, simulate
 
@@ -176,7 +178,16 @@ def test_a_further_test_set_is_seen_as_the_tasks_own_images(
 
 
 def _check(cell: Cell, number: int, rows: list[dict], predictions: dict) -> None:
-    """What the rows of every repeat say."""
+    """What the rows of every repeat say, and what is kept for the report to draw."""
+    folder = cell.repeats[number].artefact.folder
+    assert folder.names("masks") == ([f"{cell.task}.parquet"] if (cell.kind, number) == ("segmentation", 0) else [])
+    if folder.exists("masks"):
+        masks = folder.read_table("masks", f"{cell.task}.parquet")
+        assert masks.schema.equals(MASKS_SCHEMA)
+        assert masks["sample"].equals(folder.read_table("predictions", f"{cell.task}.parquet")["sample"])
+    for row in rows:
+        assert all(math.isfinite(e["val_metric"]) and e["step"] > 0 for e in row["evaluations"])
+        assert [e["fold"] for e in row["evaluations"]] == [0] * len(row["evaluations"]) != []
     assert len(predictions) == 1
     assert [(row["metric"], row["objects"]) for row in rows] == [
         (name, "8-connected components" if name == "pq" else "") for name in METRICS[cell.kind]

@@ -77,7 +77,7 @@ class ToyRun(Run):
         value = self._skill() * (1 - 0.5**self.done) + noise
         return Evaluation(self.done * self.job.steps // self.job.evaluations, 1 - value, 1 - value, value)
 
-    def predict(self, indices, images=None) -> pa.Table:
+    def predict(self, indices, images=None, masks=None) -> pa.Table:
         if self.settings.final_fails and self.job.checkpoint.root[-1] in self.settings.final_fails:
             raise Diverged("the loss is nan")
         task = Task.load(self.job.task, self.job.data) if images is None else images.task

@@ -39,7 +39,7 @@ def numbered(folder: Path, metrics: list[str], **card: Any) -> Task:
 
 
 def counted(task: Task, *guesses: list[list[int]], ignored: np.ndarray | None = None):
-    counts = MaskCounts(task, [0, 1][: len(guesses)])
+    counts = MaskCounts(task, [0, 1][: len(guesses)], task.card.metrics)
     for index, guess in enumerate(guesses):
         truth = read_sample(task, index)[1]
         assert truth is not None
@@ -65,10 +65,10 @@ def test_a_perfect_mask_at_the_scale_of_the_card(tmp_path: Path) -> None:
 def test_objects_are_counted_only_when_asked(tmp_path: Path) -> None:
     task = numbered(tmp_path, ["dice", "image_dice"])
     (tmp_path / "masks/1.png").rename(tmp_path / "masks/gone.png")
-    counts = MaskCounts(task, [1])
+    counts = MaskCounts(task, [1], task.card.metrics)
     counts.add(np.array(RIGHT[1]), np.array(RIGHT[1]))
     assert counts.table(fold=0).schema.equals(SEGMENTATION_PREDICTIONS)
-    counts = MaskCounts(Task(task.card.model_copy(update={"metrics": ["pq"]}), tmp_path, task.samples), [1])
+    counts = MaskCounts(task, [1], ["pq"])
     with pytest.raises(WorkError, match=r"task numbered: .*masks/1.png cannot be read"):
         counts.add(np.array(RIGHT[1]), np.array(RIGHT[1]))
 

@@ -132,7 +132,7 @@ def test_select_keeps_the_weights_it_says(
     plain = run._evaluate  # type: ignore[attr-defined]
     tables = []
     for loss in losses:
-        monkeypatch.setattr(run, "_evaluate", lambda indices, images=None, loss=loss: (plain(indices)[0], loss))
+        monkeypatch.setattr(run, "_evaluate", lambda indices, loss=loss, **_: (plain(indices)[0], loss))
         assert run.advance() is not None
         tables.append(plain(TEST)[0])
     best = {"val_metric": 2, "val_loss": 2, "last": 3}[select]  # of equal metrics the lower loss
@@ -168,7 +168,7 @@ def test_a_loss_on_val_that_is_no_number_is_divergence_too(
 ) -> None:
     run = start(make_job(checkpoint("test_resnet"), saved_task("classification", SIZES)))
     plain = run._evaluate  # type: ignore[attr-defined]
-    monkeypatch.setattr(run, "_evaluate", lambda indices, images=None: (plain(indices)[0], math.nan))
+    monkeypatch.setattr(run, "_evaluate", lambda indices, **_: (plain(indices)[0], math.nan))
     with pytest.raises(Diverged, match="training diverged at step 4: the loss on val is nan"):
         run.advance()
 
