@@ -274,11 +274,13 @@ def _ships(name: str) -> bool:
 def _finish(outcome: Any) -> None:
     """Print what came of a run: the result table, the failures, where the report is."""
     if outcome.report is not None:
-        from raysweep.report.summary import summary_rows
+        from raysweep.report.summary import summary_legend, summary_rows
 
         header, rows = summary_rows(outcome.home)
         if rows:
             _table("results", header, rows)
+        for line in summary_legend(header, rows):
+            out.print(line, markup=False)
     for line in outcome.lines():
         out.print(line, markup=False)
     if outcome.report is not None:

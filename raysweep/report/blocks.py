@@ -132,8 +132,14 @@ def _caption(found: list[Estimate]) -> str:
     val = "" if first.unit == "image" else f", and in brackets the {_UNITS.get(first.unit, 'units')} they are of"
     return (
         f"Mean of {count} repeat{'s' * (repeats[-1] != 1)} on {tested}; its interval below it. val: the images among "
-        f"the labelled ones that settings were chosen by{val}."
+        f"the labelled ones that settings were chosen by{val}.{_decoder(found)}"
     )
+
+
+def _decoder(found: list[Estimate]) -> str:
+    """A task has one for all its checkpoints."""
+    said = found[0].cell.decoder
+    return f" Decoder of every checkpoint: {said}." if said else ""
 
 
 def _notes(found: list[Estimate]) -> list[str]:

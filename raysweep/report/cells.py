@@ -32,6 +32,7 @@ class CellRef:
     seen: what the checkpoint's weights have seen of each test set; nothing of those that are not named.
     further: the task's further test sets, by name and kind of unit.
     tested_on: the further test set that numbers are of; empty: the task's own test set.
+    decoder: what masks come from, in words; empty where there are none.
     """
 
     path: str
@@ -46,6 +47,7 @@ class CellRef:
     seen: tuple[Seen, ...] = ()
     further: tuple[tuple[str, str | None], ...] = ()
     tested_on: str = ""
+    decoder: str = ""
 
     @property
     def test_set(self) -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
+from raysweep.report.seen import legend
 from raysweep.storage import Storage
 
 _FIXED = ("task", "test set", "protocol", "metric", "checkpoint")
@@ -33,6 +35,12 @@ def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
             own.append("baseline" if row["checkpoint"] == baseline else verdicts.get(key, ""))
         rows.append(own)
     return header, rows
+
+
+def summary_legend(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """What the marks beside the values of `summary_rows` mean: a line for each that occurs."""
+    values = [text for row in rows for name, text in zip(header, row, strict=True) if name not in _FIXED]
+    return legend("".join(values))
 
 
 def _read(folder: Storage, name: str) -> list[dict[str, str]]:

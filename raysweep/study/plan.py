@@ -14,7 +14,8 @@ from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
 from raysweep.tasks.splits import folds
-from raysweep.transfer.decoders import DecoderChoice
+from raysweep.transfer.decoders import decoder_words
+from raysweep.transfer.spec import TransferSpec
 
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
 
@@ -53,6 +54,7 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     rows += [["tune", c.name, _state(c.artefact), f"{c.keep} of {len(c.ballots) - bool(c.baseline)}, by {c.rule}"]
              for c in filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices)]  # fmt: skip
     notes = [
+        *_budget(file.study.transfer),
         *_fits(graph),
         *_further(graph),
         *(
@@ -68,9 +70,20 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
     return ["stage", "what", "state", "work"], rows, notes
 
 
+def _budget(transfer: TransferSpec) -> list[str]:
+    """What a budget that is named by a word amounts to, with the keys that the study gives itself."""
+    if transfer.budget is None:
+        return []
+    steps = f"{transfer.steps} steps" if transfer.epochs is None else f"{transfer.epochs:g} epochs"
+    if transfer.epochs is not None and transfer.steps is not None:
+        steps = f"{transfer.steps} steps or {steps}"
+    searches = f"{_count(transfer.repeats, 'repeat')} of {_count(transfer.trials, 'trial')} of {steps}"
+    return [f"budget {transfer.budget}: {searches}, each with {_count(transfer.evaluations, 'evaluation')}"]
+
+
 def _fits(graph: Graph) -> list[str]:
     """What the dry runs chose: decoders, and sizes that are not the card's."""
-    found = [f"task {task}: decoder {_said(decoder)} for every checkpoint" for task, decoder in
+    found = [f"task {task}: decoder {decoder_words(decoder)} for every checkpoint" for task, decoder in
              graph.fits.decoders.items()]  # fmt: skip
     for (checkpoint, task), px in graph.fits.px.items():
         if px != (asked := graph.tasks[task].task.card.px):
@@ -85,13 +98,6 @@ def _further(graph: Graph) -> list[str]:
         for name, plan in graph.tasks.items()
         for other in plan.further
     ]
-
-
-def _said(decoder: DecoderChoice) -> str:
-    if isinstance(decoder, str):
-        return decoder
-    options = ", ".join(f"{key}: {value}" for key, value in decoder.items() if key != "type")
-    return f"{decoder['type']} ({options})"
 
 
 def _state(artefact: Artefact) -> str:

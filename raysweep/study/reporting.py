@@ -10,6 +10,7 @@ from raysweep.study.graph import Graph
 from raysweep.study.leakage import Leakage, find_leakage
 from raysweep.study.patch_sets import failed_slides
 from raysweep.sweep.cell import Cell
+from raysweep.transfer.decoders import decoder_words
 
 
 def make_report(graph: Graph) -> Storage:
@@ -24,7 +25,8 @@ def make_report(graph: Graph) -> Storage:
         "question": graph.study.question,
         "artefacts": [[a.fingerprint, a.part, a.done()] for a in graph.artefacts()],
         "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
-        "cells": [[r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats]] for r in refs],
+        "cells": [[r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder]
+                  for r in refs],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
@@ -71,6 +73,7 @@ def _cell_ref(graph: Graph, row: str, points: list[Cell], fates: Fates, leakage:
     return CellRef(path=path, checkpoint=row, task=cell.task, kind=cell.kind,
                    protocol=cell.protocol, fraction=cell.fraction, metrics=tuple(card.metrics),
                    repeats=tuple(repeats), unit=card.unit, seen=tuple(seen),
+                   decoder=decoder_words(cell.decoder) if cell.decoder else "",
                    further=tuple((other.name, other.task.card.unit) for other in plan.further))  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.sweep.entry import read_entry
-from raysweep.transfer.protocol import check_space, get_protocol, read_path, space_name
+from raysweep.transfer.protocol import check_space, get_protocol, read_path, read_settings, space_name
 from raysweep.yaml_file import key_lines, load_yaml
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def load_space(
             if fields[key].is_required():
                 raise RequestError(f"{found.at(key)}: {key}: {protocol} always needs it; it cannot have a when")
             space[key] |= {"when": _checked_when(space, key, f"{found.at(key)}: {key}")}
+    plain = default_of(space)
+    for key, entry in space.items():  # a value that the protocol does not take is found now, and not by a trial
+        for value in _ends(entry):
+            read_settings(protocol, kind, {**plain, key: value}, adaptation, where=found.at(key))
     return space
 
 
@@ -112,6 +116,13 @@ def distributions(space: Space) -> dict[str, "BaseDistribution"]:
             kind = IntDistribution if entry["type"] == "int" else FloatDistribution
             found[name] = kind(entry["low"], entry["high"], log=entry["log"])
     return found
+
+
+def _ends(entry: Any) -> list[Any]:
+    """The values that a setting can have; of a range its ends."""
+    if not isinstance(entry, Mapping):
+        return [entry]
+    return entry["values"] if entry["type"] == "categorical" else [entry["low"], entry["high"]]
 
 
 def _in_order(space: Space) -> list[str]:

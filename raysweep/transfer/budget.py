@@ -1,6 +1,14 @@
 """How long a training is, and when it is looked at."""
 
 import math
+from typing import Any
+
+# Of `transfer:`, for keys that the study does not give. light: which of many checkpoints are worth a real study, in a
+# seventh of the steps that the defaults take; full: four times as many steps, for what is to be published
+BUDGETS: dict[str, dict[str, Any]] = {
+    "light": {"repeats": 3, "trials": 4, "steps": 250, "evaluations": 4},
+    "full": {"repeats": 12, "trials": 16, "steps": "auto", "evaluations": 8},
+}
 
 _STEPS, _IMAGES = 500, 5000  # steps for up to so many images
 

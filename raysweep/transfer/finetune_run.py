@@ -27,6 +27,7 @@ from raysweep.transfer.network import Network, build_network
 from raysweep.transfer.portions import Portions
 from raysweep.transfer.predictions import classification_table
 from raysweep.transfer.preprocess import Preprocess
+from raysweep.transfer.probe_head import start_from_probe
 from raysweep.transfer.protocol import read_settings
 from raysweep.transfer.training import Training
 from raysweep.transfer.windows import average_windows, stitch_windows
@@ -52,6 +53,8 @@ class FinetuneRun(Run):
         self._network: Network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._preprocess = Preprocess(info.mean, info.std, self._device)
         self._portions = Portions(job.batch)
+        if getattr(settings, "head", "new") == "probe":
+            self._start_from_probe()
         self._training = Training(
             job, self._network, Batches(self._images, job.train, batch=job.batch, seed=job.seed),
             loss=classification_loss if card.kind == "classification" else segmentation_loss,
@@ -95,6 +98,15 @@ class FinetuneRun(Run):
             own_px=self._network.own_px, decoder=self._job.decoder,
         )  # fmt: skip
         return Trained(weights, info)
+
+    def _start_from_probe(self) -> None:
+        linear = next(module for module in self._network.head.modules() if isinstance(module, nn.Linear))
+        labels = np.array([self._images.task.samples[i].label for i in self._job.train])
+
+        def features() -> np.ndarray:
+            return average_windows(self._images, self._job.train, self._features, batch=self._job.batch)
+
+        start_from_probe(linear, self._job, labels, features)
 
     def _keep(self, metric: float, val_loss: float) -> None:
         """Copy the weights if they are better than those kept so far."""
@@ -158,6 +170,16 @@ class FinetuneRun(Run):
         return self._portions.run(
             lambda size: np.concatenate([self._forward(pixels[i : i + size]) for i in range(0, len(pixels), size)])
         )
+
+    def _features(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (batch, px, px, 3) -> float32 (batch, d), what the head is given."""
+        return self._portions.run(
+            lambda size: np.concatenate([self._embed(pixels[i : i + size]) for i in range(0, len(pixels), size)])
+        )
+
+    @torch.no_grad()
+    def _embed(self, pixels: np.ndarray) -> np.ndarray:
+        return self._network.features(self._preprocess(pixels)).float().cpu().numpy()  # type: ignore[operator]
 
     @torch.inference_mode()
     def _forward(self, pixels: np.ndarray) -> np.ndarray:

@@ -44,8 +44,12 @@ class Classifier(Network):
         nn.init.zeros_(linear.bias)
         self.head = nn.Sequential(nn.Dropout(dropout), linear)
 
+    def features(self, images: Tensor) -> Tensor:
+        """What the head is given (batch, d)."""
+        return self.backbone(seen_at(images, self.px, self.own_px))
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(seen_at(images, self.px, self.own_px)))
+        return self.head(self.features(images))
 
 
 class Segmenter(Network):

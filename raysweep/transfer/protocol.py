@@ -56,7 +56,10 @@ def check_space(name: str, kind: str, keys: Iterable[str], *, where: str, adapta
     keys = list(keys)
     for key in keys:
         if key not in fields:
-            raise RequestError(f"{where}: {name} has no setting {key!r}; {_nearest(key, fields)}")
+            kinds = get_protocol(name).kinds - {kind}
+            others = [other for other in sorted(kinds) if key in _settings(name, other, adaptation).model_fields]
+            only = f" for {kind} tasks: it is one of {others[0]}" if others else ""
+            raise RequestError(f"{where}: {name} has no setting {key!r}{only}; {_nearest(key, fields)}")
     for key, field in fields.items():
         if field.is_required() and key not in keys:
             raise RequestError(f"{where}: the setting {key!r} of {name} is missing; give it a range or a value")

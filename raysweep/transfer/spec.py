@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from raysweep.errors import RequestError
 from raysweep.model import Model
-from raysweep.transfer.budget import auto_steps
+from raysweep.transfer.budget import BUDGETS, auto_steps
 from raysweep.transfer.decoders import DecoderChoice, check_name
 
 Adapt = Literal["auto", "full", "lora"]
@@ -44,6 +44,10 @@ class TransferSpec(Model):
     search: Literal["each", "once"] = Field(
         "each", description="once: repeat 0's search serves all, and results are conditional on that one search"
     )
+    budget: Literal["light", "full"] | None = Field(
+        None, description="a word for repeats, trials, steps and evaluations that are not given: light for a first "
+        "look, full for what is to be published",
+    )  # fmt: skip
     trials: int = Field(8, ge=1, description="settings tried in each repeat (in each fold, for folded tasks)")
     sampler: Sampler = Field(
         "tpe", description="who chooses settings after the first ones, which are the same for all; grid: from the first"
@@ -89,10 +93,13 @@ class TransferSpec(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _epochs_alone(cls, values: Any) -> Any:
-        """Who names epochs and no steps means epochs."""
-        if isinstance(values, dict) and values.get("epochs") is not None and "steps" not in values:
-            return values | {"steps": None}
+    def _filled(cls, values: Any) -> Any:
+        """Who names epochs and no steps means epochs; a budget gives the keys that nobody has."""
+        if isinstance(values, dict):
+            if values.get("epochs") is not None and "steps" not in values:
+                values = values | {"steps": None}
+            if isinstance(budget := values.get("budget"), str):
+                values = BUDGETS.get(budget, {}) | values
         return values
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from raysweep.errors import RequestError
 from raysweep.report.registration import record
 from raysweep.report.seen import COLLECTION, IMAGES, LABELS, NONE, UNKNOWN, Seen
 from raysweep.report.spec import CompareSpec, Primary
-from raysweep.report.summary import summary_rows
+from raysweep.report.summary import summary_legend, summary_rows
 from raysweep.report.write import write_report
 from raysweep.storage import Storage
 from raysweep.transfer.metrics import score
@@ -313,6 +313,8 @@ def test_what_weights_have_seen_is_marked_at_every_number(tmp_path):
     assert "†" in page[page.index('id="differences"') : values]
     assert "†" in page[values : page.index("images seen unlabelled", values)]
     assert "why" in reader.text[reader.text.index("lineage") :]
+    header, rows = summary_rows(study.folder)
+    assert summary_legend(header, rows) == [line.rstrip(".")]
 
 
 def test_a_baseline_that_has_seen_marks_every_difference(tmp_path):
@@ -336,6 +338,17 @@ def test_summary_is_the_main_table_with_verdicts(study, written):
     assert own["tissue", "linear", "simclr"][-1] == ""
     assert re.fullmatch(r"0\.\d{3} \[0\.\d{3}, [01]\.\d{3}\]( \*)?", own["glands", "finetune", "random"][4])
     assert summary_rows(study.folder.at("nothing")) == ([], [])
+    assert summary_legend(header, rows) == summary_legend([], []) == []
+    named = [["§", "finetune", "dice", "†", "0.5 ‡", "", ""]]
+    assert [line[:13] for line in summary_legend(header, named)] == ["‡ labels seen"], "names are no marks"
+
+
+def test_the_decoder_of_a_task_stands_with_its_values(tmp_path):
+    study = make_study(tmp_path, fractions=(1.0,), protocols=("finetune",))
+    said = "deeplabv3 (output_stride: 8)"
+    study.cells = [replace(c, decoder=said if c.kind == "segmentation" else "") for c in study.cells]
+    text = page_of(study)[1].text
+    assert text.count(f"Decoder of every checkpoint: {said}.") == text.count("Decoder of every checkpoint") == 1
 
 
 def test_report_loads_neither_torch_nor_ray(study, written):

@@ -138,7 +138,9 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     _, plan, notes = plan_rows(file)
     assert {row[2] for row in plan} == {"exists"}
     assert any("to search: 0 trials" in note for note in notes)
-    _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3"]))
+    assert not any(note.startswith("budget") for note in notes)
+    _, plan, notes = plan_rows(load_study(mini[0], ["transfer.trials=3", "transfer.budget=full"]))
+    assert "budget full: 2 repeats of 3 trials of 4 steps, each with 2 evaluations" in notes
     finetune = [row for row in plan if row[1].startswith("cell") and "linear" not in row[1]]
     assert {row[2] for row in finetune} == {"to do"}
     assert any("to search: 24 trials" in note for note in notes)

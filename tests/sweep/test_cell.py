@@ -31,6 +31,12 @@ def test_only_the_budget_that_a_protocol_uses_is_part_of_its_repeats() -> None:
     assert all(_changes(name) == set() == get_protocol(name).budget for name in FROZEN)
 
 
+def test_a_budget_that_is_named_by_a_word_is_the_keys_that_it_stands_for() -> None:
+    same = {"trials": 4, "repeats": 3, "steps": 250, "evaluations": 4}
+    assert _fingerprint({"budget": "light"}) == _fingerprint(same) != _fingerprint({})
+    assert _fingerprint({"budget": "full", "trials": 8}) == _fingerprint({}), "repeats are not part of it"
+
+
 def test_adapters_make_other_repeats_and_what_a_protocol_always_does_none() -> None:
     assert _fingerprint({}, adaptation="lora") != _fingerprint({})
     assert _fingerprint({}, adaptation="full") == _fingerprint({}) == _fingerprint({"adapt": "full"})

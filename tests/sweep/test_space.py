@@ -104,8 +104,34 @@ def test_every_range_names_its_default(entry: dict) -> None:
     ],
 )
 def test_defaults_are_of_the_type_of_their_range(entry: object, default: object) -> None:
-    space = load_space("finetune", "classification", {"finetune_classification": {"lr": entry}}, [])
-    assert repr(default_of(space)) == repr({"lr": default})
+    assert repr(default_of({"lr": read_entry(entry, "here")})) == repr({"lr": default})
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("head: choice(new, probed, default=new)", "head='probed': Input should be 'new' or 'probe'"),
+        ("head: linear", "head='linear': Input should be"),
+        ("dropout: uniform(0, 1, default=0.5)", "dropout=1.0: Input should be less than 1"),
+        ("freeze: logint(1, 4, default=2.5)", "freeze: default must be a whole number"),
+        ("batch_norm: 3", "batch_norm=3: Input should be"),
+    ],
+)
+def test_values_that_the_protocol_does_not_take_are_refused_with_their_line(
+    tmp_path: Path, line: str, says: str
+) -> None:
+    (tmp_path / "finetune_classification.yaml").write_text(f"lr: 1e-3\n{line}\n")
+    with pytest.raises(RequestError, match=r"finetune_classification\.yaml, line 2: ") as caught:
+        load_space("finetune", "classification", {}, [tmp_path])
+    assert says in str(caught.value)
+
+
+def test_a_decoder_starts_from_no_probe() -> None:
+    says = r"_segmentation: finetune has no setting 'head' for segmentation tasks: it is one of classification; "
+    with pytest.raises(RequestError, match=says):
+        load_space("finetune", "segmentation", {"finetune_segmentation": {"lr": 1e-3, "head": "probe"}}, [])
+    with pytest.raises(RequestError, match=r"there is no finetune_segmentation-probe\.yaml"):
+        load_space("finetune", "segmentation", {"finetune_segmentation": "probe"}, [])
 
 
 def test_wrong_settings_spaces_and_files_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage
 from raysweep.tasks.task import Task
+from raysweep.transfer import counting
 from raysweep.transfer.finetune_run import FinetuneRun
 from raysweep.transfer.images import open_images
 from raysweep.transfer.job import Diverged, Evaluation, Job, Run
@@ -329,3 +330,27 @@ def test_ignored_pixels_are_in_no_count_and_move_no_loss(checkpoint: Make, tmp_p
     counted = [(height - 3) * (width - 8) for height, width in (SIZES[i] for i in TEST)]
     assert (tp + fn).tolist() == counted, "every labelled pixel, and no other"
     assert (tp + fp).tolist() == counted
+
+
+def test_objects_are_counted_of_finals_alone_unless_they_select(
+    checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, folder = make_task(tmp_path / "data", "segmentation", SIZES), Storage.open(tmp_path / "task")
+    looked: list[int] = []
+    read = counting.read_instances
+    monkeypatch.setattr(counting, "read_instances", lambda task, index: looked.append(index) or read(task, index))
+    found = []
+    for metrics in (["dice", "pq", "aji"], ["pq", "dice"]):
+        layout = {"type": "image_mask_pairs", "masks": {"binarise": True}}
+        card = task.card.model_copy(update={"layout": layout, "metrics": metrics})
+        Task(card, task.root, task.samples).save(folder)
+        evaluations, run = finished(make_job(checkpoint("test_resnet"), folder, select="last"))
+        at_val = len(looked)
+        found.append((at_val, evaluations, run.predict(TEST)))
+        assert len(looked) == at_val + len(TEST)
+        looked.clear()
+    (none, first, table), (some, second, other) = found
+    assert (none, some) == (0, 4), "two evaluations of two images"
+    assert [e.val_loss for e in first] == [e.val_loss for e in second]
+    assert table["pq"].equals(other["pq"])
+    assert table.schema.equals(predictions_schema("segmentation", ["dice", "pq", "aji"]))

@@ -17,6 +17,23 @@ def test_another_rule_that_was_asked_for_stays(select) -> None:
     assert [TransferSpec(select=select).select_by(n) for n in (1, 10)] == [select] * 2
 
 
+def test_a_budget_gives_the_keys_that_nobody_has() -> None:
+    def keys(**given: object) -> tuple:
+        spec = TransferSpec.model_validate(given)
+        return spec.repeats, spec.trials, spec.steps, spec.epochs, spec.evaluations
+
+    assert keys() == (6, 8, "auto", None, 8)
+    assert keys(budget="light") == (3, 4, 250, None, 4)
+    assert keys(budget="full") == (12, 16, "auto", None, 8)
+    assert keys(budget="light", repeats=6, evaluations=2) == (6, 4, 250, None, 2)
+    assert keys(budget="light", epochs=5) == (3, 4, None, 5, 4), "who names epochs means epochs"
+    assert keys(budget="light", epochs=5, steps=40) == (3, 4, 40, 5, 4)
+    spec = TransferSpec(budget="light", trials=7)
+    assert TransferSpec.model_validate(spec.model_dump()) == spec
+    with pytest.raises(ValidationError, match="'light' or 'full'"):
+        TransferSpec.model_validate({"budget": "tiny"})
+
+
 def test_fractions_come_sorted_and_wrong_ones_are_refused() -> None:
     assert TransferSpec(fractions=[1.0, 0.1, 0.5]).fractions == [0.1, 0.5, 1.0]
     for wrong in ([], [0.0], [1.1], [0.5, 0.5]):

@@ -44,6 +44,14 @@ def check_name(choice: DecoderChoice) -> str:
     return str(name)
 
 
+def decoder_words(choice: DecoderChoice) -> str:
+    """A choice as people read it: `unet`, `deeplabv3 (output_stride: 8)`."""
+    if isinstance(choice, str):
+        return choice
+    options = ", ".join(f"{key}: {value}" for key, value in choice.items() if key != "type")
+    return f"{choice['type']} ({options})" if options else str(choice["type"])
+
+
 def find_decoder(choice: DecoderChoice) -> "tuple[type[Decoder], Model]":
     """A decoder and its options. Raises RequestError for an unknown name, or options that it cannot have."""
     name = check_name(choice)

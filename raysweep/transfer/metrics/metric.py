@@ -13,7 +13,6 @@ import numpy as np
 from raysweep.transfer.metrics.rows import Rows
 
 Level = Literal["sample", "unit", "ranking"]
-_CHUNK = 2**22  # weights handled at once by what ranks: bounds its memory
 
 
 class Metric(ABC):
@@ -123,8 +122,9 @@ class Ranking(Metric):
         self.by_unit = by_unit
 
     @abstractmethod
-    def ranked(self, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The value (B,) of scores (n,) for telling positive (n,) rows from others, under weights (B, n)."""
+    def ranked(self, scores: np.ndarray, positive: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The value (B,) of scores (n,) for telling positive (n,) rows from others, under weights (B, n_groups) of the
+        groups (n,) that they are in."""
 
     def many(self, rows: Rows, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
         classes = [rows.n_classes - 1] if rows.n_classes == 2 else list(range(rows.n_classes))
@@ -144,13 +144,11 @@ class Ranking(Metric):
             means = grouped(scores, of_row, len(first)) / n_samples
             scores = means.astype(np.float32)  # as fine as scores are: rounding must not part equal ones
             groups, folds = groups[first], folds[first]
-        step = max(1, _CHUNK // len(groups))
         out = []
         for fold in range(rows.n_folds):
             here = np.flatnonzero(folds == fold)
-            parts = [weights[i : i + step][:, groups[here]] for i in range(0, len(weights), step)]
-            values = [[self.ranked(scores[here, c], labels[here] == c, part) for c in classes] for part in parts]
-            out.append(np.concatenate([np.stack(columns, axis=1) for columns in values]))
+            columns = [self.ranked(scores[here, c], labels[here] == c, groups[here], weights) for c in classes]
+            out.append(np.stack(columns, axis=1))
         return out
 
 

@@ -22,8 +22,12 @@ class _Settings(Model):
     augment: float = Field(0.5, ge=0, le=1, description="strength of the colour jitter; flips and turns are always on")
 
 
-class _Dropout(Model):
+class _Classification(Model):
     dropout: float = Field(0.0, ge=0, lt=1, description="before the new head")
+    head: Literal["new", "probe"] = Field(
+        "new", description="what the new head starts as: new: next to nothing; probe: a logistic regression on the "
+        "backbone's features of the training images (LP-FT)",
+    )  # fmt: skip
 
 
 class FinetuneSettings(_Settings):
@@ -39,7 +43,7 @@ class FinetuneSettings(_Settings):
     )
 
 
-class FinetuneClassificationSettings(_Dropout, FinetuneSettings):
+class FinetuneClassificationSettings(_Classification, FinetuneSettings):
     pass
 
 
@@ -50,7 +54,7 @@ class LoraSettings(_Settings):
     scale: float = Field(2.0, gt=0, description="of what adapters add; alpha / rank")
 
 
-class LoraClassificationSettings(_Dropout, LoraSettings):
+class LoraClassificationSettings(_Classification, LoraSettings):
     pass
 
 

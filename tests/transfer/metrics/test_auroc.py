@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from raysweep.transfer.metrics import per_class, score, score_many
+from raysweep.transfer.metrics import auroc, per_class, score, score_groups, score_many
 from tests.transfer.metrics.tables import classified, random_classified
 
 KIND = "classification"
@@ -19,16 +19,16 @@ KIND = "classification"
 def test_it_is_that_of_the_libraries(seed: int, classes: int) -> None:
     labels, scores, table = random_classified(seed, classes=classes)
     t, s = torch.tensor(labels), torch.tensor(scores)
-    auroc = score(table, "auroc", KIND)
+    found = score(table, "auroc", KIND)
     each = [roc_auc_score(labels == c, scores[:, c]) for c in range(classes)]
     assert per_class(table, KIND, "auroc") == pytest.approx(each)
     if classes == 2:
-        assert auroc == pytest.approx(each[1])
-        assert auroc == pytest.approx(tm.binary_auroc(s[:, 1], t).item())
+        assert found == pytest.approx(each[1])
+        assert found == pytest.approx(tm.binary_auroc(s[:, 1], t).item())
     else:
-        assert auroc == pytest.approx(np.mean(each))
+        assert found == pytest.approx(np.mean(each))
         normalised = s / s.sum(1, keepdim=True)  # torchmetrics takes what does not add up to one for logits
-        assert seed % 2 or auroc == pytest.approx(tm.multiclass_auroc(normalised, t, classes).item(), abs=1e-4)
+        assert seed % 2 or found == pytest.approx(tm.multiclass_auroc(normalised, t, classes).item(), abs=1e-4)
 
 
 def test_a_class_without_samples_or_others_is_left_out() -> None:
@@ -41,12 +41,29 @@ def test_a_class_without_samples_or_others_is_left_out() -> None:
         assert np.isnan(per_class(alone, KIND, metric)).all()
 
 
-def test_it_does_not_depend_on_how_resamples_are_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, _, table = random_classified(2)
-    weights = np.random.default_rng(0).integers(0, 3, (50, 40))
-    whole = score_many(table, "auroc", KIND, weights)
-    monkeypatch.setattr("raysweep.transfer.metrics.metric._CHUNK", 80)
-    np.testing.assert_array_equal(score_many(table, "auroc", KIND, weights), whole)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 60), st.integers(1, 12), st.booleans(), st.integers(1, 200))
+def test_it_is_that_of_all_pairs_however_they_are_counted(
+    seed: int, n: int, n_groups: int, ties: bool, chunk: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels, groups = rng.integers(0, 2, n), rng.integers(0, n_groups, n)
+    scores = rng.integers(0, 5, n) / 8 if ties else rng.random(n)
+    weights = rng.integers(0, 4, (7, n_groups)).astype(float)
+    table = classified(labels, np.stack([1 - scores, scores], axis=1).astype(np.float32))
+    second = np.array(table["scores"].to_pylist())[:, 1]
+    above = (second[:, None] > second) + 0.5 * (second[:, None] == second)
+    pairs = np.outer(labels == 1, labels == 0)
+    expected = []
+    for of_row in weights[:, groups]:
+        each = pairs * np.outer(of_row, of_row)
+        expected.append((each * above).sum() / each.sum() if each.sum() else np.nan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auroc, "_CHUNK", chunk)
+        for most in (0, n_groups):  # row by row, and by the pairs of groups
+            patch.setattr(auroc, "_MOST_GROUPS", most)
+            found = score_groups(table, "auroc", KIND, groups, weights)
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_it_is_computed_within_a_fold_and_averaged() -> None:
