@@ -4,7 +4,6 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pydantic import Field, field_validator
 
 from raysweep.errors import RequestError, WorkError
@@ -83,6 +82,8 @@ class MaskOptions(Model):
 
 def encode_mask(ids: np.ndarray) -> bytes:
     """Class ids, uint8 (h, w), as a PNG of 8-bit grey; nothing is lost."""
+    from PIL import Image  # which few of those that read this module need
+
     out = io.BytesIO()
     Image.fromarray(ids).save(out, "PNG")
     return out.getvalue()

@@ -13,12 +13,15 @@ how many pairs of a positive of group g and another of group h are in order. P i
 scores from the lowest with the others so far of each group, and then serves thousands of resamples.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
 
 from raysweep.transfer.metrics import register
 from raysweep.transfer.metrics.metric import Ranking, divide
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _MOST_GROUPS = 2048  # whose pairs are counted: 32 MB
 _CHUNK = 2**22  # numbers handled at once: bounds the memory
@@ -38,9 +41,11 @@ def _by_pairs(
     place: np.ndarray, n_places: int, positive: np.ndarray, groups: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """By the pairs of groups; `place` (n,) numbers the distinct scores, the lowest first."""
+    from scipy import sparse
+
     n_groups = weights.shape[1]
 
-    def counted(chosen: np.ndarray) -> sparse.csr_array:
+    def counted(chosen: np.ndarray) -> "csr_array":
         """How many of the chosen rows are at each place, by group (n_places, n_groups)."""
         ones = np.ones(int(chosen.sum()))
         return sparse.csr_array((ones, (place[chosen], groups[chosen])), shape=(n_places, n_groups))
