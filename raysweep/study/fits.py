@@ -54,7 +54,7 @@ def check_fits(
 
 class _Fitting:
     def __init__(self, checkpoints: Mapping[str, CheckpointPlan]) -> None:
-        self._built = {name: _architecture(plan, checkpoints) for name, plan in checkpoints.items()}
+        self._built = {name: architecture_of(plan, checkpoints) for name, plan in checkpoints.items()}
         self.remembered = Remembered("dry_runs", _FORMAT)
 
     def of(self, checkpoint: str, kind: str, px: int, decoder: DecoderChoice) -> tuple[int, str]:
@@ -87,13 +87,15 @@ def _decoder(transfer: TransferSpec, fitting: _Fitting, px: int) -> DecoderChoic
     return first if fitting.all_fit("segmentation", px, first) else second
 
 
-def _architecture(plan: CheckpointPlan, known: Mapping[str, CheckpointPlan]) -> tuple[str, dict[str, Any], Pool | None]:
+def architecture_of(
+    plan: CheckpointPlan, known: Mapping[str, CheckpointPlan]
+) -> tuple[str, dict[str, Any], Pool | None]:
     """How timm builds a checkpoint's backbone, as far as it can be said without its weights."""
     spec = plan.spec
     assert spec.backbone is not None  # every checkpoint has one by now
     start = plan.pretrainings[0].init
     if plan.parent is not None:
-        backbone, arguments, pool = _architecture(known[plan.parent], known)
+        backbone, arguments, pool = architecture_of(known[plan.parent], known)
     elif start is not None:
         info = read_info(start)
         backbone, arguments, pool = info.backbone, dict(info.arguments), info.pool

@@ -1,35 +1,10 @@
-"""Small measurements that estimates rest on."""
-
-import functools
-import time
+"""How many patches a slide set is likely to have."""
 
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import is_address
 
 _OPENED, _FETCHED = 20, 2  # slides whose size is read, here and on object storage; the others count as their mean
-_BATCH, _STEPS = 8, 3
-
-
-@functools.cache
-def seconds_per_image(backbone: str, px: int) -> float:
-    """Seconds that a forward and backward pass takes per image of `px` pixels, on one thread of this machine."""
-    import torch
-
-    from raysweep.backbones.create import create_backbone
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        model = create_backbone(backbone, seed=0).train()
-        images = torch.zeros(_BATCH, 3, px, px)
-        model(images).sum().backward()
-        started = time.perf_counter()
-        for _ in range(_STEPS):
-            model(images).sum().backward()
-        return (time.perf_counter() - started) / (_STEPS * _BATCH)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def slide_patches(spec: PatchSetSpec, slides: list[SlideEntry], fetch_bytes: int) -> int:

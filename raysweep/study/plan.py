@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 
+from raysweep.backbones.machine import machine
 from raysweep.pretrain.inputs import settings
+from raysweep.progress import span
 from raysweep.storage import MANIFEST, Artefact
+from raysweep.study.cells import FeaturesPlan
 from raysweep.study.checkpoints import CheckpointPlan
+from raysweep.study.costs import Cost, Costs
 from raysweep.study.fates import OUT, Fates
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
-from raysweep.study.measure import seconds_per_image, slide_patches
+from raysweep.study.measure import slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
-from raysweep.tasks.splits import folds
 from raysweep.transfer.decoders import decoder_words
 from raysweep.transfer.spec import TransferSpec
 
@@ -26,48 +29,74 @@ class _Totals:
     bytes: float = 0.0
     trials: int = 0
     finals: int = 0
-    seconds: float = 0.0
 
 
 def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
-    """A header, a row per artefact (stage, what, state, work) and closing notes with the sums.
+    """A header, a row per artefact (stage, what, state, work, device time, memory) and closing notes with the sums.
 
-    Patches are at most: the grid of the whole slide, or `per_slide`. Times come from a few training steps measured
-    here, on one thread, and stand for a device like this one.
+    Patches are at most: the grid of the whole slide, or `per_slide`. Times come from a few steps measured here, once
+    (see `Speeds`), and stand for a device like this one: a trial's processor threads, or a GPU. Memory is a trial's.
     """
     graph = build_graph(file)
     totals, rows = _Totals(), []
+    costs = Costs(graph)
     patches: dict[str, int] = {}
     for name, plan in graph.patch_sets.items():
         patches[name], work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
-        rows.append(["tile", f"patch set {name}", _state(plan.artefact), work])
+        rows.append(["tile", f"patch set {name}", _state(plan.artefact), work, "", ""])
     for name, source in graph.sources.items():
         patches[name], work = _source(source)
-        rows.append(["pretrain", f"source {name}", _state(source.artefact), work])
+        rows.append(["pretrain", f"source {name}", _state(source.artefact), work, "", ""])
     for checkpoint in graph.checkpoints.values():
         for label, artefacts in checkpoint.labelled():
             state = _states(artefacts)
-            work = "" if state == "exists" else _pretraining(checkpoint, patches, totals)
-            rows.append(["pretrain", label, state, work])
-    rows += _features(graph)
-    rows += _cells(graph, totals)
-    rows += [["tune", c.name, _state(c.artefact), f"{c.keep} of {len(c.ballots) - bool(c.baseline)}, by {c.rule}"]
-             for c in filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices)]  # fmt: skip
+            work, cost = ("", Cost()) if state == "exists" else _pretraining(checkpoint, patches, costs)
+            rows.append(["pretrain", label, state, work, *_cost(cost)])
+    rows += _features(graph, costs)
+    rows += _cells(graph, totals, costs)
+    needed = list(filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices))
+    for choice in needed:
+        among = len(choice.ballots) - bool(choice.baseline)
+        rows.append(
+            ["tune", choice.name, _state(choice.artefact), f"{choice.keep} of {among}, by {choice.rule}", "", ""]
+        )
+    costs.finish()
     notes = [
         *_budget(file.study.transfer),
         *_fits(graph),
         *_further(graph),
-        *(
-            ["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
-            if any(not c.artefact.done() for c in filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices))
-            else []
-        ),
+        *["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
+        * any(not c.artefact.done() for c in needed),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
-        f"about {totals.seconds / 3600:.2g} device-hours on one thread of this machine, tiling apart",
+        *_time(costs),
         *leakage_notes(graph.leakage),
     ]
-    return ["stage", "what", "state", "work"], rows, notes
+    return ["stage", "what", "state", "work", "device", "memory"], rows, notes
+
+
+def _cost(cost: Cost) -> tuple[str, str]:
+    memory = "" if cost.trial_bytes is None else f"{max(0.1, cost.trial_bytes / 1e9):.1f} GB"
+    return ("?" if cost.seconds is None else span(cost.seconds) if cost.seconds else ""), memory
+
+
+def _time(costs: Costs) -> list[str]:
+    """The sums, and what they rest on."""
+    parts = {"pretraining": costs.pretrain, "features": costs.features, "search": costs.tune}
+    said = ", ".join(f"{name} {seconds / 3600:.2g}" for name, seconds in parts.items() if seconds)
+    hours = sum(parts.values()) / 3600
+    threads, found = costs.compute.threads, machine()
+    device = found["gpu"] or f"{threads} thread{'s' * (threads > 1)} of {found['processor']}"
+    notes = [f"about {hours:.2g} device-hours{f' ({said})' * bool(said)}, tiling apart; a device is {device}"]
+    if costs.clock:
+        notes.append(f"about {span(costs.clock)} on this machine, which works on {costs.at_once:g} trials at a time")
+    if costs.speeds.reckoned:
+        notes.append(
+            f"not measured but reckoned from what they compute, within a factor of about two: "
+            f"{', '.join(costs.speeds.reckoned)}"
+        )
+    notes += [f"no time is known for {name}: {reason}" for name, reason in costs.speeds.failed.items()]
+    return notes
 
 
 def _budget(transfer: TransferSpec) -> list[str]:
@@ -125,31 +154,38 @@ def _source(plan: SourcePlan) -> tuple[int, str]:
     return len(plan.task.samples), f"{len(plan.task.samples):,} images"
 
 
-def _pretraining(plan: CheckpointPlan, patches: dict[str, int], totals: _Totals) -> str:
+def _pretraining(plan: CheckpointPlan, patches: dict[str, int], costs: Costs) -> tuple[str, Cost]:
+    """Of one of its pretrainings."""
     if plan.spec.method is None:
-        return "no training" if len(plan.artefacts) == 1 else f"drawn anew for each of {len(plan.artefacts)} repeats"
+        many = len(plan.artefacts)
+        return ("no training" if many == 1 else f"drawn anew for each of {many} repeats"), Cost()
     n = 0
     for source in {name: source for (name, _), source in plan.inputs.items()}.values():
         known = patches.get(source.name)
         n += int(source.folder.read_json(MANIFEST)["counts"]["patches"]) if known is None else known
     chosen = settings(plan.spec)
     assert chosen is not None
-    patches_seen = chosen.steps * chosen.batch if chosen.steps else n * (chosen.epochs or 1)
-    images = patches_seen * 2  # two views, or one forward and its share of the data work
-    px = plan.spec.px or 224
-    totals.seconds += images * seconds_per_image(plan.spec.backbone or "", px)
+    cost = costs.of_pretraining(plan, chosen, n)
     about = "about" if plan.labelled_sets else "at most"
     passes = f"{chosen.steps:,} steps of {chosen.batch}" if chosen.steps else f"{chosen.epochs} epochs"
-    return f"{passes} of {about} {n:,} patches"
+    return f"{passes} of {about} {n:,} patches", cost
 
 
-def _features(graph: Graph) -> list[list[str]]:
+def _features(graph: Graph, costs: Costs) -> list[list[str]]:
     """A row for each task and checkpoint, whatever number of draws or pretrainings it has."""
-    sets: dict[str, list[Artefact]] = {}
+    sets: dict[str, list[FeaturesPlan]] = {}
     for plan in graph.features:
         *_, checkpoint, task, _ = plan.artefact.folder.root.split("/")
-        sets.setdefault(f"features of {task} by {checkpoint}", []).append(plan.artefact)
-    return [["tune", label, _states(found), _count(len(found), "set")] for label, found in sets.items()]
+        sets.setdefault(f"features of {task} by {checkpoint}", []).append(plan)
+    rows = []
+    for label, found in sets.items():
+        made = [costs.of_features(plan) for plan in found if not plan.artefact.done()]
+        unknown = any(cost.seconds is None for cost in made)
+        cost = Cost(None if unknown else sum(cost.seconds or 0.0 for cost in made))
+        rows.append(
+            ["tune", label, _states([plan.artefact for plan in found]), _count(len(found), "set"), *_cost(cost)]
+        )
+    return rows
 
 
 def _states(artefacts: list[Artefact]) -> str:
@@ -161,9 +197,8 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'s' * (n != 1)}"
 
 
-def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
+def _cells(graph: Graph, totals: _Totals, costs: Costs) -> list[list[str]]:
     transfer, rows = graph.study.transfer, []
-    trained = {name: len(folds(plan.task, graph.study.seed)[0].train) for name, plan in graph.tasks.items()}
     fates, first = (
         Fates(graph.choices, graph.checkpoints),
         {c.row: c.name for c in reversed(graph.checkpoints.values())},
@@ -172,25 +207,21 @@ def _cells(graph: Graph, totals: _Totals) -> list[list[str]]:
         of = {r.number: fates.of(cell, r.number) for r in cell.repeats}
         todo = [r for r in cell.repeats if not r.artefact.done() and of[r.number] not in OUT]
         tested = [r for r in todo if of[r.number] != "search" or cell.checkpoint in first.values()]  # one of the points
-        work = ""
+        work, cost = "", Cost()
         if todo:
             plan = graph.tasks[cell.task]
-            searches = len(todo) if transfer.search == "each" else sum(r.number == 0 for r in todo)
+            each_its_own = transfer.search == "each" or cell.frozen
+            searches = len(todo) if each_its_own else sum(r.number == 0 for r in todo)
             each = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
             trials = each * searches * plan.n_folds
             finals = len(tested) * plan.n_folds
             totals.trials += trials
             totals.finals += finals
-            if not cell.frozen:
-                backbone = graph.checkpoints[cell.checkpoint].spec.backbone or ""
-                pool = trained[cell.task]
-                steps = transfer.steps_for(pool, max(1, round(pool * cell.fraction * (1 - transfer.val))))
-                images = (trials + finals) * steps * transfer.batch
-                totals.seconds += images * seconds_per_image(backbone, graph.fits.px[cell.checkpoint, cell.task])
-            tried = "no trials (a path, cross-validated)" if cell.frozen else _count(trials, "trial")
+            cost = costs.of_cell(cell, len(todo), searches)
+            tried = "no trials" if cell.frozen else _count(trials, "trial")
             work = f"{_count(len(todo), 'repeat')}: {tried}, {_count(finals, 'final')}"
-            work += f" in {plan.n_folds} folds" if plan.n_folds > 1 else ""
+            work += f", {plan.n_folds} folds" if plan.n_folds > 1 else ""
         wanted = [r.artefact for r in cell.repeats if of[r.number] not in OUT or r.artefact.done()]
         state = _states(wanted) if wanted else of[0]
-        rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work])
+        rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work, *_cost(cost)])
     return rows

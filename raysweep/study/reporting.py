@@ -25,8 +25,9 @@ def make_report(graph: Graph) -> Storage:
         "question": graph.study.question,
         "artefacts": [[a.fingerprint, a.part, a.done()] for a in graph.artefacts()],
         "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
-        "cells": [[r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder]
-                  for r in refs],
+        "cells": [
+            [r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder] for r in refs
+        ],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")

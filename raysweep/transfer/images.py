@@ -14,7 +14,7 @@ from raysweep.tasks.task import Task
 from raysweep.transfer.node_cache import NodeCache
 
 _FORMAT = 1  # raise it when a Picture of the same file would be another
-_CACHE_BYTES = 4 * 2**30  # of pixels, per task and machine
+HELD_BYTES = 4 * 2**30  # of pixels, per task and machine
 _TASKS = 4  # that a process holds open
 
 
@@ -34,7 +34,7 @@ class Images:
     def __init__(self, task: Task, key: str) -> None:
         """`key` names what and where the task is, in letters and digits."""
         self.task = task
-        self._cache = NodeCache(key, limit=_CACHE_BYTES)
+        self._cache = NodeCache(key, limit=HELD_BYTES)
 
     def get(self, index: int) -> Picture:
         """The sample at an index of `task.samples`; threads may call it.
@@ -45,19 +45,20 @@ class Images:
         if kept is not None:
             values: dict[str, Any] = {f.name: kept.get(f.name) for f in fields(Picture)}
             return Picture(**{name: v.item() if v is not None and not v.ndim else v for name, v in values.items()})
-        picture = self._read(index)
+        picture = read_picture(self.task, index)
         found = {f.name: getattr(picture, f.name) for f in fields(Picture)}
         self._cache.put(index, {name: np.asarray(value) for name, value in found.items() if value is not None})
         return picture
 
-    def _read(self, index: int) -> Picture:
-        card = self.task.card
-        image, mask = read_sample(self.task, index)
-        height, width = image.shape[:2]
-        if card.kind == "classification":
-            image = enlarge(image, card.px)
-            return Picture(image, None, *image.shape[:2])
-        return Picture(pad(image, card.px), None if mask is None else pad(mask, card.px), height, width)
+
+def read_picture(task: Task, index: int) -> Picture:
+    """The sample at an index of `task.samples` as networks see it, read from its file. WorkError when it cannot be."""
+    image, mask = read_sample(task, index)
+    height, width = image.shape[:2]
+    if task.card.kind == "classification":
+        image = enlarge(image, task.card.px)
+        return Picture(image, None, *image.shape[:2])
+    return Picture(pad(image, task.card.px), None if mask is None else pad(mask, task.card.px), height, width)
 
 
 _opened: dict[str, Images] = {}  # by what and where the task is, the last used at the end

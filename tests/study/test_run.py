@@ -147,9 +147,7 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.repeats=3"]))
     assert {row[2] for row in plan if row[1].startswith("cell")} == {"in part"}
     assert any("to search: 8 trials" in note for note in notes)
-    assert [row[3] for row in plan if "/ linear /" in row[1]] == [
-        "1 repeat: no trials (a path, cross-validated), 1 final"
-    ] * 2
+    assert [row[3] for row in plan if "/ linear /" in row[1]] == ["1 repeat: no trials, 1 final"] * 2
     _, plan, notes = plan_rows(load_study(mini[0], ["transfer.steps=5", "transfer.evaluations=1"]))
     assert {row[1].split(" / ")[2]: row[2] for row in plan if row[1].startswith("cell")} == {
         "finetune": "to do",

@@ -73,7 +73,7 @@ def test_sources_are_written_before_the_checkpoints_that_need_them(
     study: Path, made: dict[str, list[SourceInput]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "seconds_per_image", lambda backbone, px: 0.0)  # it would bring torch
-    before = {row[1]: row[2:] for row in plan_rows(load_study(study))[1]}
+    before = {row[1]: row[2:4] for row in plan_rows(load_study(study))[1]}
     assert before["source demo-glands"] == ["to do", "144 images"]
     assert before["checkpoint glands"] == ["to do", "100 epochs of about 144 patches"]
     assert not _pretrain(study, only="glands")
@@ -100,7 +100,7 @@ def test_sources_are_written_before_the_checkpoints_that_need_them(
     assert {row[0]: row[1:] for row in rows}["source demo-glands"] == [
         "done", "", "144 patches of 144 images, 0 failed, 0 skipped",
     ]  # fmt: skip
-    after = {row[1]: row[2:] for row in plan_rows(load_study(study))[1]}
+    after = {row[1]: row[2:4] for row in plan_rows(load_study(study))[1]}
     assert after["source demo-tissue"] == ["exists", "168 patches"]
     assert not unused(load_study(study))
     less = load_study(study, ["checkpoints.glands.patches=demo-tissue"])

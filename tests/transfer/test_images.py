@@ -82,7 +82,7 @@ def test_a_process_holds_a_few_tasks(saved_task: Callable[..., Storage], monkeyp
 def test_beyond_the_bound_samples_are_read_each_time(
     saved_task: Callable[..., Storage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_CACHE_BYTES", 2 * 4096)
+    monkeypatch.setattr(module, "HELD_BYTES", 2 * 4096)
     read = []
     monkeypatch.setattr(module, "read_sample", lambda task, index: read.append(index) or read_sample(task, index))
     images = open_saved(saved_task("classification", [(32, 32)] * 4))

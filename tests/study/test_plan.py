@@ -1,0 +1,79 @@
+"""What `plan` foretells, of a study on GlaS's kind of pictures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysweep.study import speeds
+from raysweep.study.load import load_study
+from raysweep.study.plan import plan_rows
+from tests.study.mini import write_mini
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mini(tmp_path_factory.mktemp("plan"))
+
+
+def test_every_cell_has_a_time_and_finetune_a_memory(study: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(home))
+    header, rows, notes = plan_rows(load_study(study))
+    assert header == ["stage", "what", "state", "work", "device", "memory"]
+    cells = [row for row in rows if row[1].startswith("cell")]
+    assert len(cells) == 6
+    for row in cells:
+        assert row[4], row
+        assert row[5] == ("" if " / linear / " in row[1] else "0.1 GB")
+    assert [bool(row[4]) for row in rows if row[1].startswith("checkpoint")] == [False, True]
+    assert not any("no time is known" in note or "reckoned" in note for note in notes)
+    told = next(note for note in notes if "device-hours" in note)
+    assert all(part in told for part in ("pretraining", "features", "search"))
+
+
+def test_a_second_plan_in_a_new_process_measures_nothing(study: Path, home: Path) -> None:
+    kept = (home / "cache/speeds.json").read_bytes()
+    assert len(json.loads(kept)["answers"]) >= 8
+    code = (
+        "import sys\n"
+        "from raysweep.study.load import load_study\n"
+        "from raysweep.study.plan import plan_rows\n"
+        "plan_rows(load_study(sys.argv[1]))\n"
+        "print(sorted({'torch', 'timm', 'sklearn'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code, str(study)], env={**_env(), "RAYSWEEP_HOME": str(home)},
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    assert found.stdout.strip() == "[]", "nothing was measured, so nothing heavy was imported"
+    assert (home / "cache/speeds.json").read_bytes() == kept
+
+
+def test_more_work_takes_longer(study: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(home))
+    monkeypatch.setattr(speeds, "_MEASURING", 0.0)
+
+    def clock(*changes: str) -> float:
+        from raysweep.study.costs import Costs
+
+        costs: list[Costs] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Costs, "finish", lambda self: costs.append(self))
+            plan_rows(load_study(study, list(changes)))
+        return costs[0].tune
+
+    base = clock()
+    assert clock("transfer.steps=400") > 3 * base
+    assert clock("transfer.trials=8", "transfer.early_stopping=none") > 1.5 * base
+    assert clock("transfer.search=once") < base
+
+
+def _env() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
