@@ -47,9 +47,9 @@ def timed(work: Callable[[], Any], *, threads: int = 1) -> float:
     return min(seconds_of(work, threads=threads) for _ in range(passes))  # the others were disturbed
 
 
-def batch_for(seconds: float) -> int:
-    """How many images to measure with, by what one is likely to take."""
-    most = _GPU_BATCH if machine()["gpu"] else _BATCH
+def batch_for(seconds: float, most: int | None = None) -> int:
+    """How many images to measure with, by what one is likely to take; `most`: as many as are run at a time."""
+    most = most or (_GPU_BATCH if machine()["gpu"] else _BATCH)
     return max(1, min(most, int(MOST_SECONDS / 2 / max(seconds, 1e-9))))
 
 

@@ -65,8 +65,8 @@ class Costs:
         self.speeds = Speeds(self.compute.threads)
         self._sets: dict[str, tuple[Task, str]] = {}
         for plan in self.graph.tasks.values():
-            for other in (*plan.further, plan):
-                self._sets[other.task.card.name] = other.task, other.artefact.fingerprint
+            self._sets |= {other.name: (other.task, other.artefact.fingerprint) for other in plan.further}
+            self._sets[plan.task.card.name] = plan.task, plan.artefact.fingerprint
 
     @property
     def at_once(self) -> float:

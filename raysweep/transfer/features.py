@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 _FILE = "features.npy"  # float32 (n, d): mapped into memory, so that readers on one machine share its pages
 _SAMPLES = "samples.parquet"  # sample: string, the id of each row
-_BATCH = 64
+FEATURES_BATCH = 64
 _COPIED = 2**24  # bytes fetched at once
 
 
@@ -93,7 +93,7 @@ def features_of(
     def forward(pixels: np.ndarray) -> np.ndarray:
         return backbone(seen_at(preprocess(pixels), px, own or px)).float().cpu().numpy()
 
-    return average_windows(images, indices, forward, batch=_BATCH)
+    return average_windows(images, indices, forward, batch=FEATURES_BATCH)
 
 
 def write_features(folder: Storage, samples: Sequence[str], features: np.ndarray) -> None:

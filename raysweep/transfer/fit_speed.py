@@ -27,7 +27,7 @@ def fit_seconds(
     features, labels = _drawn(rows, width, n_classes)
     held = features[: math.ceil(rows / (FOLDS - 1))]
 
-    fitted = {}
+    fitted: dict[str, np.ndarray] = {}
 
     def path() -> None:
         fitted.update(protocol.fitted(features, labels, n_classes=n_classes, values=list(values), seed=0))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from raysweep.backbones.create import create_backbone
 from raysweep.backbones.machine import MOST_SECONDS, batch_for, machine, seconds_of, timed, torch_threads
 from raysweep.memory import keep_memory
+from raysweep.transfer.features import FEATURES_BATCH
 from raysweep.transfer.losses import classification_loss, segmentation_loss
 from raysweep.transfer.network import Network, assemble
 from raysweep.transfer.own_px import output_on_meta, own_px, seen_at
@@ -61,7 +62,7 @@ def measure_features(of: Architecture, *, rate: float, threads: int, quick: bool
     with torch_threads(threads):
         start = seconds_of(build, threads=threads)
         preprocess = Preprocess(_MEAN, _STD, _device())
-        pixels = _pixels(batch_for(plan.inference), of.px)
+        pixels = _pixels(batch_for(plan.inference, FEATURES_BATCH), of.px)
         inference = timed(lambda: forward(pixels), threads=threads) / len(pixels)
     return replace(plan, inference=inference, start=start, measured=True)
 
