@@ -21,8 +21,7 @@ Built = tuple[str, Mapping[str, Any], Pool | None]  # timm's name, arguments and
 _T = TypeVar("_T")
 
 _FORMAT = 1  # raise it when the same is measured in another way
-# seconds of this process that go into measuring in one plan; other networks are reckoned from what they compute
-_MEASURING = 7.0
+_MEASURING = 7.0  # seconds of this process for measuring in one plan; after them networks are reckoned
 _ROUND = 1.25  # numbers of images are asked for in steps of this factor
 
 
