@@ -111,11 +111,7 @@ class Costs:
     def of_cell(self, cell: Cell, repeats: int, searches: int) -> Cost:
         """Of so many repeats that are to be done, `searches` of which have a search of their own."""
         folds_of_task = self.graph.tasks[cell.task].n_folds
-        if cell.frozen:
-            each = self._frozen(cell)
-            trials, final, memory = 0.0, each, None
-        else:
-            trials, final, memory = self._finetuning(cell)
+        trials, final, memory = (0.0, self._frozen(cell), None) if cell.frozen else self._finetuning(cell)
         if final is None or trials is None:
             return Cost(None)
         self._chains += [(trials + final, searches * folds_of_task), (final, (repeats - searches) * folds_of_task)]

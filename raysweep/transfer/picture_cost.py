@@ -30,7 +30,7 @@ def picture_cost(task: Task) -> PictureCost:
     held = sum(p.image.nbytes + (0 if p.mask is None else p.mask.nbytes) for p in read) / n
     return PictureCost(
         decode=seconds / n,
-        windows=sum(len(window_origins(*p.image.shape[:2], task.card.px)) for p in read) / n,
+        windows=sum(len(window_origins(p.image.shape[0], p.image.shape[1], task.card.px)) for p in read) / n,
         megapixels=sum(p.height * p.width for p in read) / n / 1e6,
         held=min(1.0, HELD_BYTES / (held * len(task.samples))),
     )
