@@ -67,6 +67,7 @@ def environment(omp: int) -> dict[str, str]:
     return {
         **os.environ, "OMP_NUM_THREADS": str(omp), "PYTHONPATH": str(_ROOT), "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_worker_niceness": "0",  # Ray's 15 would let whatever else runs slow down its side alone
     }  # fmt: skip
 
 

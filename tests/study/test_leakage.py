@@ -15,12 +15,12 @@ from raysweep.patches.outcomes import read_outcomes
 from raysweep.progress import Progress
 from raysweep.report.seen import COLLECTION, IMAGES, LABELS, NONE, UNKNOWN, Seen
 from raysweep.storage import Storage, shipped
-from raysweep.study import plan
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.leakage import find_leakage, leakage_notes
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
+from raysweep.study.speeds import Speeds
 from tests.report.fake_study import write_checkpoint
 from tests.slides.slidemaker import tissue, write_slide
 
@@ -256,7 +256,7 @@ def test_after_training_the_list_beside_the_weights_counts(study: Study) -> None
 
 
 def test_plan_tells_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "seconds_per_image", lambda backbone, px: 0.0)
+    monkeypatch.setattr(Speeds, "_network", lambda *_: None)
     study.slides([("one", study.test[0]), ("two", "P2")])
     _, _, notes = plan_rows(load_study(study.write(checkpoints={"c": _SIMCLR})))
     assert f"c on demo-tissue: images seen unlabelled (1 of {len(study.test)} test patients is in slides: " in notes[-2]

@@ -51,9 +51,9 @@ def test_a_plan_is_of_all_that_may_be_chosen(path: Path) -> None:
         "choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most" in notes
     )
     assert [row[1:] for row in rows if row[1].startswith(("screen", "choice"))] == [
-        *(["choice of g for task demo-tissue, " + what, "to do", "1 of 2, by own_val"]
+        *(["choice of g for task demo-tissue, " + what, "to do", "1 of 2, by own_val", "", ""]
           for what in (f"{p} at 0.5, repeat 0" for p in ("finetune", "linear"))),
-        ["screen of task demo-tissue", "to do", "1 of 2, by screen"],
+        ["screen of task demo-tissue", "to do", "1 of 2, by screen", "", ""],
     ]  # fmt: skip
     assert build_graph(file).rows == ["base", "g", "other"]
     for wrong, says in (

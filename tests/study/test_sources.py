@@ -13,11 +13,12 @@ from raysweep.patches.write import contents
 from raysweep.pretrain.source import SourceInput
 from raysweep.progress import Progress
 from raysweep.storage import Storage
-from raysweep.study import plan, run
+from raysweep.study import run
 from raysweep.study.clean import unused
 from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
+from raysweep.study.speeds import Speeds
 from raysweep.study.status import status_rows
 
 _QUIET = Progress(quiet=True)
@@ -72,7 +73,7 @@ def _pretrain(study: Path, *overrides: str, only: str | None = None) -> list[str
 def test_sources_are_written_before_the_checkpoints_that_need_them(
     study: Path, made: dict[str, list[SourceInput]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "seconds_per_image", lambda backbone, px: 0.0)  # it would bring torch
+    monkeypatch.setattr(Speeds, "_network", lambda *_: None)  # it would bring torch
     before = {row[1]: row[2:4] for row in plan_rows(load_study(study))[1]}
     assert before["source demo-glands"] == ["to do", "144 images"]
     assert before["checkpoint glands"] == ["to do", "100 epochs of about 144 patches"]

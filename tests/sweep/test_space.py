@@ -114,7 +114,7 @@ def test_defaults_are_of_the_type_of_their_range(entry: object, default: object)
         ("head: linear", "head='linear': Input should be"),
         ("dropout: uniform(0, 1, default=0.5)", "dropout=1.0: Input should be less than 1"),
         ("freeze: logint(1, 4, default=2.5)", "freeze: default must be a whole number"),
-        ("batch_norm: 3", "batch_norm=3: Input should be"),
+        ("batch_norm: 3", "batch_norm='3': Input should be"),
     ],
 )
 def test_values_that_the_protocol_does_not_take_are_refused_with_their_line(
@@ -277,6 +277,6 @@ def test_a_study_may_name_another_space_that_ships_or_stands_beside_it(tmp_path:
     assert space["lr"]["values"] == [1e-3, 1e-4, 1e-5, 1e-6]
     (tmp_path / "finetune_classification-mine.yaml").write_text("lr: 0.5\n")
     assert load_space("finetune", "classification", {"finetune_classification": "mine"}, [tmp_path]) == {"lr": 0.5}
-    says = r"finetune_classification: there is no finetune_classification-x\.yaml .* \(kawai2023, mine, mormont2020\)"
+    says = r": there is no finetune_classification-x\.yaml .* \(kawai2023, mine, mormont2020, probe\)"
     with pytest.raises(RequestError, match=says):
         load_space("finetune", "classification", {"finetune_classification": "x"}, [tmp_path])
