@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from raysweep.randomness import stable_hash
 from raysweep.report import figures
 from raysweep.report.cells import CellRef, percent
-from raysweep.report.compare import Comparison, Estimate, Findings
 from raysweep.report.figures import Point, short
+from raysweep.report.findings import Comparison, Estimate, Findings
+from raysweep.report.sizes import unit_words
 from raysweep.report.style import Mark
 from raysweep.report.tables import metric_words, number, p_value
 
 MOST_SERIES = 12  # checkpoints in one figure
 MOST_LINES = 40  # rows of one figure
-_UNITS = {"patient": "patients", "slide": "slides", "image": "images", "site": "sites"}
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,10 @@ def _labels(found: list[Estimate]) -> tuple[str, str, str]:
         return "", "", ""
     e = found[0]
     images = f"{e.n_images} image{'s' * (e.n_images != 1)}"
-    units = "" if e.unit == "image" else f"{e.n_train_units} {_units(e.unit, e.n_train_units)}"
+    units = "" if e.unit == "image" else f"{e.n_train_units} {unit_words(e.unit, e.n_train_units)}"
     if not e.n_val_images:
         return images, units, "cross-validated"
     return images, units, f"val: {e.n_val_images}" + (f" ({e.n_val_units})" if units else "")
-
-
-def _units(unit: str, count: int) -> str:
-    return _UNITS.get(unit, "units") if count != 1 else unit
 
 
 def _caption(found: list[Estimate]) -> str:
@@ -128,8 +124,8 @@ def _caption(found: list[Estimate]) -> str:
     first = found[0]
     tested = f"{first.n_test_images} test images"
     if first.unit != "image":
-        tested += f" of {units[-1]} {_units(first.unit, units[-1])}"
-    val = "" if first.unit == "image" else f", and in brackets the {_UNITS.get(first.unit, 'units')} they are of"
+        tested += f" of {units[-1]} {unit_words(first.unit, units[-1])}"
+    val = "" if first.unit == "image" else f", and in brackets the {unit_words(first.unit, 2)} they are of"
     return (
         f"Mean of {count} repeat{'s' * (repeats[-1] != 1)} on {tested}; its interval below it. val: the images among "
         f"the labelled ones that settings were chosen by{val}.{_decoder(found)}"
@@ -152,7 +148,9 @@ def _notes(found: list[Estimate]) -> list[str]:
     reasons = dict.fromkeys(e.interval.reason for e in found if e.interval.low is None)
     notes += [f"No interval: {reason}." for reason in reasons if reason]
     if any(e.interval.n_repeats == 1 for e in found):
-        notes.append("One repeat: intervals cover other test units, but no other draw, search or training.")
+        notes.append(
+            "One repeat: intervals cover other test units, but no other draw, search or training; there is no verdict."
+        )
     notes += [
         f"{e.cell.checkpoint} at {percent(e.cell.fraction)} has {e.repeats}. {'; '.join(e.lacking)}."
         for e in found
@@ -180,7 +178,8 @@ def _fewer(series: dict[str, dict[float, Point]], baseline: str) -> tuple[dict[s
 def difference_blocks(
     comparisons: Sequence[Comparison], marks: Mapping[str, Mark], *, baseline: str, margin: float
 ) -> list[DifferenceBlock]:
-    """One block per task, from comparisons of the primary family; checkpoints together, fractions ascending."""
+    """One block per task, from comparisons of the primary family; checkpoints together, fractions ascending, then their
+    mean."""
     groups: dict[str, list[Comparison]] = {}
     for c in comparisons:
         groups.setdefault(c.cell.task, []).append(c)
@@ -191,35 +190,41 @@ def _difference(
     task: str, comparisons: list[Comparison], marks: Mapping[str, Mark], baseline: str, margin: float
 ) -> DifferenceBlock:
     names = list(dict.fromkeys(c.cell.checkpoint for c in comparisons))
-    ordered = sorted(comparisons, key=lambda c: (names.index(c.cell.checkpoint), c.cell.fraction))
+    ordered = sorted(comparisons, key=lambda c: (names.index(c.cell.checkpoint), bool(c.fractions), c.cell.fraction))
     several = len({c.cell.fraction for c in ordered}) > 1
     points: dict[str, list[tuple[str, Point]]] = {}
     drawn = [c for c in ordered if c.difference and c.difference.value == c.difference.value]
     for c in drawn[:MOST_LINES]:
         d = c.difference
         if d:
-            label = percent(c.cell.fraction) if several else ""
-            point = Point(d.value, d.low, d.high, number(d.value, 3, sign=True))
+            label = _label(c) if several else ""
+            low, high = (c.verdict.low, c.verdict.high) if c.verdict else (d.low, d.high)
+            point = Point(d.value, low, high, number(d.value, 3, sign=True))
             points.setdefault(c.cell.checkpoint, []).append((label, point))
     metric = next((c.metric for c in ordered if c.metric), "")
     axis = f"difference in {metric_words(metric)} to {short(baseline)}"
     figure = figures.rows(points, dict(marks), axis, margin) if points else None
     note = f"Drawn: the first {MOST_LINES} of {len(drawn)}." if len(drawn) > MOST_LINES else ""
     rows = [_difference_row(c) for c in ordered]
-    reasons = dict.fromkeys(c.difference.reason for c in ordered if c.difference)
-    notes = [f"No interval: {reason}." for reason in reasons if reason]
+    notes = ["mean: over the fractions, repeat by repeat."] if any(c.fractions for c in ordered) else []
     return DifferenceBlock(task, metric, rows, notes, figure, _file_name(f"differences-{task}"), note)
 
 
 def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
-    """Checkpoint; fraction, difference, interval, p, Holm's p; verdict; why it was not compared."""
+    """Checkpoint; fraction, difference, simultaneous interval, p, corrected p; verdict; why there is none."""
     d, v = c.difference, c.verdict
-    cells = [percent(c.cell.fraction)] + [""] * 4
+    cells = [_label(c)] + [""] * 4
     if d:
-        between = "" if d.low is None else f"{number(d.low, 3, sign=True)} to {number(d.high, 3, sign=True)}"
+        between = ""
+        if v and v.low is not None and v.high is not None:
+            between = f"{number(v.low, 3, sign=True)} to {number(v.high, 3, sign=True)}"
         value = number(d.value, 3, sign=True) + c.mark
-        cells[1:] = [value, between, p_value(d.p), p_value(v.p_holm if v else None)]
-    return c.cell.checkpoint, cells, v.word if v else "", c.reason
+        cells[1:] = [value, between, p_value(d.p), p_value(v.p_corrected if v else None)]
+    return c.cell.checkpoint, cells, v.word if v else "", c.reason or (d.reason if d else "")
+
+
+def _label(c: Comparison) -> str:
+    return "mean" if c.fractions else percent(c.cell.fraction)
 
 
 def _file_name(name: str) -> str:

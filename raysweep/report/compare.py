@@ -2,93 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.report.cells import CellRef
-from raysweep.report.family import BETTER, SAME, UNDECIDED, WORSE, Verdict, judge
-from raysweep.report.intervals import Difference, Interval, Scores, cell_interval, paired_difference
-from raysweep.report.resample import read_scores
+from raysweep.report.findings import Comparison, Estimate, Findings, Pair, TaskFindings
+from raysweep.report.intervals import Interval, Scores, cell_interval, paired_difference
+from raysweep.report.jackknife import read_scores
+from raysweep.report.judging import judge_task
 from raysweep.report.rows import fits, of_metric
 from raysweep.report.spec import CompareSpec
 from raysweep.transfer.schema import RESULT_SCHEMA
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A cell with results: its value over repeats with an interval, and how many labels it was given.
-
-    n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
-    were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
-    started from. lacking: a sentence for each planned repeat that has no value. best: better than every other
-    checkpoint of its column (same task, test set, protocol and fraction). at_edge: settings whose chosen value lies at
-    an end of their range in half of the repeats or more.
-    """
-
-    cell: CellRef
-    metric: str
-    interval: Interval
-    n_images: int
-    n_train_units: int
-    n_val_images: int
-    n_val_units: int
-    n_test_images: int
-    n_folds: int
-    pretrainings: int
-    unit: str
-    lacking: tuple[str, ...] = ()
-    best: bool = False
-    at_edge: tuple[str, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every planned repeat has a value."""
-        return not self.lacking
-
-    @property
-    def repeats(self) -> str:
-        """`5 repeats`, or `4 of 5 repeats`."""
-        planned = len(self.cell.repeats)
-        count = str(planned) if self.complete else f"{planned - len(self.lacking)} of {planned}"
-        return f"{count} repeat{'s' * (planned != 1)}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A checkpoint against the baseline on one task, test set, protocol and fraction.
-
-    verdict: None outside the primary family, where p values are not corrected and nothing is concluded.
-    reason: why `difference` is None, or what the verdict does not allow for: repeats that have no value.
-    lacks: whether the checkpoint, and whether the baseline, lacks the value of a planned repeat.
-    mark: what stands beside the difference, because the one or the other has seen what it is tested on.
-    """
-
-    cell: CellRef
-    metric: str
-    difference: Difference | None
-    verdict: Verdict | None
-    reason: str
-    lacks: tuple[bool, bool] = (False, False)
-    mark: str = ""
-
-    @property
-    def primary(self) -> bool:
-        return self.verdict is not None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Everything the report says about checkpoints.
-
-    estimates: cells with results, by `CellRef.key`. comparisons: in the order of columns, then checkpoints.
-    """
-
-    baseline: str
-    estimates: dict[str, Estimate]
-    comparisons: list[Comparison]
 
 
 def compare_cells(
@@ -104,7 +31,8 @@ def compare_cells(
         columns.setdefault((cell.task, cell.test_set, cell.protocol, cell.fraction), []).append(cell)
     estimates: dict[str, Estimate] = {}
     comparisons: list[Comparison] = []
-    for column in columns.values():
+    families: dict[str, dict[float, dict[str, Scores]]] = {}  # of the primary protocol: by task, fraction, checkpoint
+    for (task, _, protocol, fraction), column in columns.items():
         asked = compare.primary.metric
         metric = asked if asked and fits(asked, column[0].kind) else column[0].metrics[0]
         scores: dict[str, Scores] = {}
@@ -122,11 +50,25 @@ def compare_cells(
                 problems[cell.checkpoint] = reason_of(error)
             found = scores.get(cell.checkpoint)
             estimates[cell.key] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
-        best = _best(column, scores, estimates, compare)
-        if best:
-            estimates[best] = replace(estimates[best], best=True)
         comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
-    return Findings(baseline, estimates, _judged(comparisons, compare))
+        if protocol == compare.primary.protocol and not column[0].tested_on:
+            whole = {cell.checkpoint for cell in column if (e := estimates.get(cell.key)) and e.complete}
+            families.setdefault(task, {})[fraction] = {name: s for name, s in scores.items() if name in whole}
+    tasks, judged = [], {id(c): c for c in comparisons}
+    for task, own in families.items():
+        members = [c for c in comparisons if c.cell.task == task and _primary(c.cell, compare)]
+        if members:
+            members = sorted(members, key=lambda c: c.cell.fraction)
+            tasks.append(judge_task(members, own, compare))
+            judged |= {id(c): verdict for c, verdict in zip(members, tasks[-1].comparisons, strict=True)}
+    for key in _starred(tasks, columns, compare):
+        estimates[key] = replace(estimates[key], best=True)
+    return Findings(baseline, estimates, [judged[id(c)] for c in comparisons], tasks)
+
+
+def _primary(cell: CellRef, compare: CompareSpec) -> bool:
+    """Verdicts are about the tasks' own test sets under one protocol; everything else is exploratory."""
+    return cell.protocol == compare.primary.protocol and not cell.tested_on
 
 
 def _estimate(
@@ -144,7 +86,7 @@ def _estimate(
     else:  # the value stands in the result rows; its interval needs the predictions
         value = float(rows["value"].to_numpy().mean())
         units = int(rows["n_test_units"].to_numpy().max())
-        interval = Interval(value, None, None, units, rows.num_rows, "none", problems[cell.checkpoint])
+        interval = Interval(value, None, None, units, rows.num_rows, problems[cell.checkpoint])
     return Estimate(
         cell=cell,
         metric=metric,
@@ -167,28 +109,26 @@ def _at_edge(rows: pa.Table) -> tuple[str, ...]:
     return tuple(sorted(name for name, n in counts.items() if 2 * n >= rows.num_rows))
 
 
-def _best(
-    column: list[CellRef], scores: dict[str, Scores], estimates: dict[str, Estimate], compare: CompareSpec
-) -> str | None:
-    """Key of the cell that is better than each other one of its column; None when there is none such.
+def _starred(
+    tasks: Sequence[TaskFindings],
+    columns: Mapping[tuple[str, str, str, float], Sequence[CellRef]],
+    compare: CompareSpec,
+) -> list[str]:
+    """Keys of the cells that were found better than each other one of their column, by the p values of all pairs."""
+    out = []
+    for found in tasks:
+        for fraction in found.fractions:
+            pairs = [p for p in found.pairs if p.fraction == fraction]
+            for cell in columns[found.task, found.task, compare.primary.protocol, fraction]:
+                others = len(columns[found.task, found.task, compare.primary.protocol, fraction]) - 1
+                if 0 < others == sum(_wins(pair, cell.checkpoint, compare.alpha) for pair in pairs):
+                    out.append(cell.key)
+    return out
 
-    Every paired difference must be found, at alpha divided by the number of others: whichever checkpoint truly leads,
-    another is called best only if it was found better than that one, and there are that many others.
-    """
-    others = len(column) - 1
-    if others < 1 or len(scores) <= others:
-        return None
-    top = max(column, key=lambda cell: float(scores[cell.checkpoint].values.mean()))
-    if not estimates[top.key].complete:
-        return None
-    for cell in column:
-        if cell is not top:
-            d = paired_difference(
-                scores[top.checkpoint], scores[cell.checkpoint], alpha=compare.alpha, margin=compare.margin
-            )
-            if d.p is None or d.p * others >= compare.alpha:
-                return None
-    return top.key
+
+def _wins(pair: Pair, name: str, alpha: float) -> bool:
+    p, value = pair.verdict.p_corrected, pair.difference.value
+    return p is not None and p < alpha and name == (pair.first if value > 0 else pair.second)
 
 
 def _differences(
@@ -221,27 +161,6 @@ def _differences(
         mark = "".join(dict.fromkeys([cell.mark, marks.get(baseline, "")]))
         out.append(Comparison(cell, metric, difference, None, reason, lacks, mark))
     return out
-
-
-def _judged(comparisons: list[Comparison], compare: CompareSpec) -> list[Comparison]:
-    """The same, with verdicts over the primary family: the tasks' own test sets under one protocol."""
-    family = [i for i, c in enumerate(comparisons) if c.cell.protocol == compare.primary.protocol
-              and not c.cell.tested_on]  # fmt: skip
-    verdicts = judge([comparisons[i].difference for i in family], alpha=compare.alpha, margin=compare.margin)
-    judged = list(comparisons)
-    for i, verdict in zip(family, verdicts, strict=True):
-        judged[i] = replace(comparisons[i], verdict=_allowed(verdict, comparisons[i].lacks))
-    return judged
-
-
-def _allowed(verdict: Verdict, lacks: tuple[bool, bool]) -> Verdict:
-    """What repeats without a value allow to be said: those that are missing may be the bad ones.
-
-    A checkpoint that lacks some is called neither better nor equal; where the baseline does, nobody is called worse.
-    """
-    ours, base = lacks
-    barred = ({BETTER, SAME} if ours else set()) | ({WORSE, SAME} if base else set())
-    return replace(verdict, word=UNDECIDED) if verdict.word in barred else verdict
 
 
 def _lacking(cell: CellRef, rows: pa.Table) -> tuple[str, ...]:

@@ -1,22 +1,33 @@
 """Verdicts over a family of comparisons: nothing counts as found because many things were looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from raysweep.report.chains import chained
 from raysweep.report.intervals import Difference
+from raysweep.report.single_step import Family
 
-BETTER, WORSE = "better", "worse"
-SAME, UNDECIDED, NOT_COMPARED = "no difference that matters", "undecided", "not compared"
-VERDICTS = (BETTER, WORSE, SAME, UNDECIDED, NOT_COMPARED)
+MUCH_BETTER, BETTER = "better by more than the margin", "better"
+MUCH_WORSE, WORSE = "worse by more than the margin", "worse"
+SAME, NOT_WORSE = "no difference that matters", "not worse by the margin"
+UNDECIDED, NOT_ENOUGH, NOT_COMPARED = "undecided", "not enough data", "not compared"
+VERDICTS = (MUCH_BETTER, BETTER, MUCH_WORSE, WORSE, SAME, NOT_WORSE, UNDECIDED, NOT_ENOUGH, NOT_COMPARED)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A comparison's p values after Holm's correction (None when it has none) and what they say in words."""
+    """What a comparison says in words, with p values after correction; None when it has none.
+
+    low, high: simultaneous interval, which agrees with the word and (single-step) with p_corrected. m: comparisons in
+    the family.
+    """
 
     word: str
-    p_holm: float | None
-    p_equal_holm: float | None
+    p_corrected: float | None = None
+    p_equal_corrected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    m: int = 1
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
@@ -33,29 +44,68 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return [None if x is None else float(y) for x, y in zip(p, adjusted, strict=True)]
 
 
-def judge(differences: Sequence[Difference | None], *, alpha: float, margin: float) -> list[Verdict]:
+def judge(
+    differences: Sequence[Difference | None],
+    curves: Sequence[Hashable | None] | None = None,
+    *,
+    alpha: float,
+    margin: float,
+    correction: str = "max-t",
+) -> list[Verdict]:
     """A verdict for each comparison of the family; None stands for one that could not be made.
 
-    - no difference that matters: the interval lies inside ±margin, and so says the equivalence test after Holm.
-      This goes first: a difference may be certain and still too small to matter.
-    - better, worse: Holm's p is below alpha.
-    - undecided: neither.
+    curves: for each comparison the curve (value against labels) that it is a point of, points in ascending order of
+    labels; None for what is no point of a curve. Without it each is a curve of its own.
+    correction: max-t (`single_step`), or holm, whose simultaneous intervals are Bonferroni's since it has none.
+
+    - no difference that matters: equivalence (two one-sided tests) is tested along each curve from the most labels
+      downwards, Holm's method over curves (`chains`); or the simultaneous interval lies inside ±margin. This goes
+      first: a difference may be certain and still too small to matter.
+    - better, worse: the corrected p is below alpha; by more than the margin: the simultaneous interval lies beyond it.
+    - not worse by the margin (non-inferior): the simultaneous interval lies above -margin.
+    - undecided: none of these. not enough data: nothing could be tested, for lack of data. not compared: there was
+      nothing to compare.
     """
-    p = holm([d.p if d else None for d in differences])
-    p_equal = holm([d.p_equal if d else None for d in differences])
-    return [
-        Verdict(_word(d, one, two, alpha, margin), one, two)
-        for d, one, two in zip(differences, p, p_equal, strict=True)
-    ]
+    found = [d if d and d.p is not None else None for d in differences]
+    family = Family([d.contrast if d else None for d in found])
+    raw = [d.p if d else None for d in found]
+    if correction == "holm":
+        p, level = holm(raw), alpha / max(1, len(found))
+    else:
+        p, level = [None if x is None else family.corrected(x) for x in raw], family.level(alpha)
+    p_equal = _equal(found, curves if curves is not None else list(range(len(found))))
+    verdicts = []
+    for d, own, same in zip(differences, p, p_equal, strict=True):
+        if d is None or d.found is None or own is None:
+            verdicts.append(Verdict(NOT_ENOUGH if d and d.lacks else NOT_COMPARED, m=len(found)))
+            continue
+        half = d.found.half(level)
+        low, high = d.value - half, d.value + half
+        equal = (same is not None and same < alpha) or (-margin < low and high < margin)
+        word = _word(d.value, low, high, own, equal, alpha, margin)
+        verdicts.append(Verdict(word, own, same, low, high, len(found)))
+    return verdicts
 
 
-def _word(d: Difference | None, p: float | None, p_equal: float | None, alpha: float, margin: float) -> str:
-    if d is None:
-        return NOT_COMPARED
-    if d.low is None or d.high is None or p is None or p_equal is None:
-        return UNDECIDED
-    if -margin < d.low and d.high < margin and p_equal < alpha:
+def _equal(found: Sequence[Difference | None], curves: Sequence[Hashable | None]) -> list[float | None]:
+    chains: dict[Hashable, list[int]] = {}
+    for i, curve in enumerate(curves):
+        if curve is not None:
+            chains.setdefault(curve, []).insert(0, i)  # from the most labels downwards
+    out: list[float | None] = [None] * len(found)
+    if chains:
+        corrected = chained([[d.p_equal if (d := found[i]) else None for i in own] for own in chains.values()])
+        for own, values in zip(chains.values(), corrected, strict=True):
+            for i, value in zip(own, values, strict=True):
+                out[i] = value
+    return out
+
+
+def _word(value: float, low: float, high: float, p: float, equal: bool, alpha: float, margin: float) -> str:
+    if equal:
         return SAME
     if p < alpha:
-        return BETTER if d.value > 0 else WORSE
-    return UNDECIDED
+        if value > 0:
+            return MUCH_BETTER if low > margin > 0 else BETTER
+        return MUCH_WORSE if high < -margin < 0 else WORSE
+    return NOT_WORSE if margin > 0 and low > -margin else UNDECIDED

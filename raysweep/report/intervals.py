@@ -1,28 +1,17 @@
 """Intervals over test units and repeats: of one cell's value, and of the paired difference of two cells.
 
 The value of a cell is the mean over its repeats (their finals) of a metric on the same test units. Units and repeats
-are two crossed sources of chance, and an interval must cover both: other units, and other repeats (another draw of
-labels, another search, other seeds, and another pretraining where a checkpoint has several). With V_u the variance
-due to units and V_r that due to repeats, the variance of the value is taken as V_u + V_r; what units and repeats
-share is counted in both, so this errs on the wide side (as does every resampling of both: Owen, "The pigeonhole
-bootstrap", Ann. Appl. Stat. 1, 2007; an exact one does not exist: McCullagh, Bernoulli 6, 2000).
-
-V_u: delete-one-unit jackknife of the mean over repeats (Tukey 1958; Efron & Tibshirani, "An Introduction to the
-Bootstrap", 1993, eq. 11.5). For the mean of unit values it is s^2 / n.
-V_r: variance of the mean over repeats, those of one pretraining kept together (with one or as many as repeats it
-is s^2 / n; otherwise the one-way cluster formula with its G / (G - 1) correction: Cameron & Miller, J. Hum. Resour.
-50, 2015).
-Degrees of freedom: Satterthwaite, Biometrics Bull. 2, 1946.
+are two crossed sources of chance, and an interval covers both: other units, and other repeats (another draw of labels,
+another search, other seeds, and another pretraining where a checkpoint has several). `report.crossed` has the formulas.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import stats
 
-FEWEST_UNITS = 6  # below this no interval is honest
-BOOTSTRAP_UNITS = 20  # from here on the shape comes from resampled units
-_ZERO = 1e-12  # a standard error below this is rounding
+from raysweep.report.crossed import Crossed, crossed
+from raysweep.report.enough import FEWEST_PRETRAININGS, lacks_runs
 
 
 @dataclass(frozen=True)
@@ -31,48 +20,56 @@ class Scores:
 
     values: (S,) one value per repeat, on all units.
     without: (S, U) the same without each unit (or block of units) in turn.
-    resampled: (B,) mean over repeats on resampled units; empty when there are fewer than BOOTSTRAP_UNITS.
-    noise: (B,) standard normal numbers that go with `resampled`.
     repeats, pretrainings: per repeat, its number and that of the pretraining it started from.
-    units: names of the units, sorted. blocks: how many columns `without` has; below len(units) when there are so many
-    units that they were dealt to blocks.
+    units: names of the units, sorted. U is below len(units) when there are so many units that they were dealt to blocks.
     unit: patient | slide | image. bounds: the metric's lowest and highest value.
+    lack: why these test data are not enough for an interval or a verdict; empty when they are.
     """
 
     values: np.ndarray
     without: np.ndarray
-    resampled: np.ndarray
-    noise: np.ndarray
     repeats: tuple[int, ...]
     pretrainings: tuple[int, ...]
     units: tuple[str, ...]
     unit: str = "unit"
     bounds: tuple[float, float] = (0.0, 1.0)
-
-    @property
-    def blocks(self) -> int:
-        return self.without.shape[1]
+    lack: str = ""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its interval; `basis` is bootstrap, t or none, and `reason` says why none."""
+    """A value with its interval; `reason` says why there is none."""
 
     value: float
     low: float | None
     high: float | None
     n_units: int
     n_repeats: int
-    basis: str
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A paired difference (this checkpoint minus the baseline).
+class Contrast:
+    """A difference in every run: values (S,), without (S, U) as in Scores; groupings as in `crossed`.
 
-    p: two-sided, of no difference. p_equal: of a difference at least as large as the margin (two one-sided tests,
-    Schuirmann 1987), small when the difference is small. Both None when there is no interval; `reason` says why.
+    over: what of the test set and of the repeats it is about; contrasts with equal `over` have their columns in common.
+    """
+
+    values: np.ndarray
+    without: np.ndarray
+    groupings: tuple[np.ndarray, ...]
+    over: tuple[tuple[str, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference (this checkpoint minus the other one).
+
+    low, high: interval at level 1 - alpha, of this comparison alone. p: two-sided, of no difference. p_equal, p_above:
+    small when the difference is surely smaller than the margin, or surely above it. equal_low, equal_high: the interval
+    at level 1 - 2 alpha that belongs to p_equal. All None when there is no interval; `reason` says why.
+    lacks: it is for lack of data (too few units, repeats, or units of a class).
+    one_checkpoint: one of the two has fewer than FEWEST_PRETRAININGS pretrainings.
     """
 
     value: float
@@ -82,68 +79,56 @@ class Difference:
     high: float | None = None
     p: float | None = None
     p_equal: float | None = None
-    df: float | None = None
+    p_above: float | None = None
+    equal_low: float | None = None
+    equal_high: float | None = None
     reason: str = ""
+    lacks: bool = False
+    one_checkpoint: bool = True
+    found: Crossed | None = None
+    contrast: Contrast | None = field(default=None, repr=False, compare=False)
 
-
-def unit_variance(without: np.ndarray) -> float:
-    """Jackknife variance of a statistic from its values (U,) without each unit."""
-    n = len(without)
-    return float((n - 1) / n * ((without - without.mean()) ** 2).sum())
-
-
-def run_variance(values: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
-    """Variance of the mean of `values` (S,) when those of one group (S,) are not independent; and the number of groups.
-
-    With one group nothing can be said of repeats: variance 0.
-    """
-    names = np.unique(groups)
-    count = len(names)
-    if count < 2:
-        return 0.0, count
-    parts = np.array([(values[groups == name] - values.mean()).sum() for name in names]) / len(values)
-    return float(count / (count - 1) * (parts**2).sum()), count
+    def turned(self) -> "Difference":
+        """The other checkpoint minus this one, without what is one-sided (p_above)."""
+        less = lambda x: None if x is None else -x  # noqa: E731
+        return replace(
+            self, value=-self.value, low=less(self.high), high=less(self.low), p_above=None,
+            equal_low=less(self.equal_high), equal_high=less(self.equal_low),
+            found=self.found and replace(self.found, value=-self.found.value),
+            contrast=self.contrast and replace(self.contrast, values=-self.contrast.values,
+                                               without=-self.contrast.without),
+        )  # fmt: skip
 
 
 def cell_interval(scores: Scores, alpha: float) -> Interval:
-    """The mean over repeats with its interval at level 1 - alpha, inside the metric's bounds.
+    """The mean over repeats with its t interval at level 1 - alpha on the logit scale, inside the metric's bounds.
 
-    From BOOTSTRAP_UNITS units: quantiles of the metric on resampled units, each with a normal deviate of variance V_r
-    added, deviations stretched by sqrt(n / (n - 1)) and by t / z of the degrees of freedom (the small-sample correction
-    of Hesterberg, Am. Stat. 69, 2015, there as "expanded percentile"). Resampling three or five repeats instead would
-    cover far too rarely. From FEWEST_UNITS: value ± t * sqrt(V_u + V_r). Below: none.
+    SE(logit) = SE / (theta (1 - theta)), theta the value's place between the bounds (delta method). On the scale of the
+    metric an accuracy of 0.97 is covered in 81 % (8 units) to 90 % (30 units), on the logit's in 92 %.
+    With a single repeat it covers units alone.
     """
-    value, n = float(scores.values.mean()), len(scores.units)
-    reason = _unusable(scores.values, scores.without, n)
-    if not reason and np.isnan(scores.resampled).sum() > 0.05 * len(scores.resampled):
-        reason = "the metric is undefined on many resamples of the units"
-    groups = _groups(scores.pretrainings, scores.pretrainings)
-    error, df = _error(scores.values, scores.without, groups) if not reason else (0.0, 0.0)
-    if not reason and error < _ZERO:
-        reason = "every unit and repeat agrees: the spread cannot be judged"
-    if reason:
-        return Interval(value, None, None, n, len(scores.repeats), "none", reason)
-    if n >= BOOTSTRAP_UNITS:
-        defined = ~np.isnan(scores.resampled)
-        small = np.sqrt(scores.blocks / (scores.blocks - 1))
-        spread = np.sqrt(run_variance(scores.values, groups)[0])
-        deviations = small * (scores.resampled - value)[defined] + spread * scores.noise[defined]
-        stretch = stats.t.ppf(1 - alpha / 2, df) / stats.norm.ppf(1 - alpha / 2)
-        low, high = value + stretch * np.quantile(deviations, [alpha / 2, 1 - alpha / 2])
-        basis = "bootstrap"
-    else:
-        half = stats.t.ppf(1 - alpha / 2, df) * error
-        low, high, basis = value - half, value + half, "t"
+    value, n, n_repeats = float(scores.values.mean()), len(scores.units), len(scores.repeats)
     least, most = scores.bounds
-    low, high = max(least, min(float(low), value)), min(most, max(float(high), value))
-    return Interval(value, low, high, n, len(scores.repeats), basis)
+    place = (value - least) / (most - least)
+    reason = scores.lack or _undefined(scores.values, scores.without)
+    if not reason:
+        found = crossed(scores.values, scores.without, [np.array(scores.pretrainings)])
+        if not found.spread_known:
+            reason = "every unit and repeat agrees: the spread cannot be judged"
+        elif not 0 < place < 1:
+            reason = f"the value is the metric's {'highest' if place >= 1 else 'lowest'}: its spread cannot be judged"
+    if reason:
+        return Interval(value, None, None, n, n_repeats, reason)
+    half = found.half(alpha) / (most - least) / (place * (1 - place))
+    middle = np.log(place / (1 - place))
+    low, high = least + (most - least) / (1 + np.exp(-(middle + np.array([-half, half]))))
+    return Interval(value, float(low), float(high), n, n_repeats)
 
 
 def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float) -> Difference:
     """Mean over shared repeats of (ours - base) on the same units: t interval at level 1 - alpha and p values.
 
-    Repeat i of one checkpoint is paired with repeat i of the other: the same labels were drawn. For the mean of unit
-    values and one repeat this is the paired t test over units.
+    Repeat i of one checkpoint is paired with repeat i of the other: the same labels were drawn.
     """
     shared = [i for i in ours.repeats if i in base.repeats]
     n = len(ours.units)
@@ -151,45 +136,56 @@ def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float
         return Difference(float("nan"), n, 0, reason="no repeat has a partner")
     a, b = [ours.repeats.index(i) for i in shared], [base.repeats.index(i) for i in shared]
     values = ours.values[a] - base.values[b]
-    value = float(values.mean())
     if ours.units != base.units:
-        return Difference(value, n, len(shared), reason="the two were tested on different units")
-    without = ours.without[a] - base.without[b]
-    reason = _unusable(values, without, n)
-    groups = _groups([ours.pretrainings[i] for i in a], [base.pretrainings[i] for i in b])
-    error, df = _error(values, without, groups) if not reason else (0.0, 0.0)
-    if not reason and error < _ZERO:
-        reason = "the difference is the same in every unit and repeat: its spread cannot be judged"
+        reason = "the two were tested on different units"
+        return Difference(float(values.mean()), n, len(shared), reason=reason)
+    groupings = (np.array([ours.pretrainings[i] for i in a]), np.array([base.pretrainings[i] for i in b]))
+    contrast = Contrast(values, ours.without[a] - base.without[b], groupings, (ours.units, tuple(shared)))
+    return tested(contrast, lack=ours.lack or base.lack, alpha=alpha, margin=margin)
+
+
+def mean_difference(differences: Sequence[Difference], *, alpha: float, margin: float) -> Difference | None:
+    """The mean of paired differences over label fractions, repeat by repeat.
+
+    None where one of them is not there, or they are not of the same units and repeats.
+    """
+    parts = [d.contrast for d in differences if d.contrast]
+    if len(parts) < max(2, len(differences)) or any(p.over != parts[0].over for p in parts):
+        return None
+    mean = Contrast(
+        values=np.mean([p.values for p in parts], axis=0),
+        without=np.mean([p.without for p in parts], axis=0),
+        groupings=parts[0].groupings,
+        over=parts[0].over,
+    )
+    lack = next((d.reason for d in differences if d.lacks), "")
+    return tested(mean, lack=lack, alpha=alpha, margin=margin)
+
+
+def tested(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Difference:
+    """A contrast's mean over runs, tested against 0 and the margin. lack: why its data are not enough, if they are."""
+    value, (units, repeats) = float(contrast.values.mean()), contrast.over
+    n, n_repeats = len(units), len(repeats)
+    one = any(len(set(g.tolist())) < FEWEST_PRETRAININGS for g in contrast.groupings)
+    nothing = Difference(value, n, n_repeats, one_checkpoint=one, contrast=contrast, lacks=True)
+    reason = _undefined(contrast.values, contrast.without) or lack or lacks_runs(n_repeats)
     if reason:
-        return Difference(value, n, len(shared), reason=reason)
-    half = stats.t.ppf(1 - alpha / 2, df) * error
-    p = 2 * stats.t.sf(abs(value) / error, df)
-    p_equal = stats.t.sf((margin - abs(value)) / error, df)
-    return Difference(value, n, len(shared), value - half, value + half, float(p), float(p_equal), df)
+        return replace(nothing, reason=reason)
+    found = crossed(contrast.values, contrast.without, contrast.groupings)
+    if not found.spread_known:
+        return replace(
+            nothing, reason="the difference is the same in every unit and repeat: its spread cannot be judged"
+        )
+    half, narrow = found.half(alpha), found.half(2 * alpha)
+    return Difference(
+        value, n, n_repeats, value - half, value + half, found.p(), found.p_equal(margin), found.p_above(margin),
+        value - narrow, value + narrow, one_checkpoint=one, found=found, contrast=contrast,
+    )  # fmt: skip
 
 
-def _unusable(values: np.ndarray, without: np.ndarray, n_units: int) -> str:
+def _undefined(values: np.ndarray, without: np.ndarray) -> str:
     if np.isnan(values).any():
         return "the metric is undefined on these units"
-    if n_units < FEWEST_UNITS:
-        return f"{n_units} test unit{'s' * (n_units != 1)}: an interval needs at least {FEWEST_UNITS}"
     if np.isnan(without).any():
         return "the metric is undefined without one of the units"
     return ""
-
-
-def _error(values: np.ndarray, without: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """Standard error of the mean over repeats, and its degrees of freedom."""
-    by_unit = unit_variance(without.mean(axis=0))
-    by_run, count = run_variance(values, groups)
-    total = by_unit + by_run
-    if total < _ZERO**2:
-        return 0.0, 1.0
-    spent = by_unit**2 / (without.shape[1] - 1) + (by_run**2 / (count - 1) if count > 1 else 0.0)
-    return float(np.sqrt(total)), float(total**2 / spent)
-
-
-def _groups(ours: tuple[int, ...] | list[int], base: tuple[int, ...] | list[int]) -> np.ndarray:
-    """Which repeats go together: by pretraining, where there are several. If both have several, the fewer."""
-    several = [np.array(p) for p in (ours, base) if len(set(p)) > 1]
-    return min(several, key=lambda p: len(set(p.tolist()))) if several else np.arange(len(ours))

@@ -12,12 +12,22 @@ from markupsafe import Markup
 from raysweep.report.blocks import DifferenceBlock, ValueBlock
 from raysweep.report.cells import percent
 from raysweep.report.choices import Choices
-from raysweep.report.compare import Estimate
 from raysweep.report.costs import Costs
-from raysweep.report.family import BETTER, NOT_COMPARED, SAME, UNDECIDED, WORSE
+from raysweep.report.enough import FEWEST_EFFECTIVE, FEWEST_OF_CLASS, FEWEST_PRETRAININGS, FEWEST_RUNS, FEWEST_UNITS
+from raysweep.report.family import (
+    BETTER,
+    MUCH_BETTER,
+    MUCH_WORSE,
+    NOT_COMPARED,
+    NOT_ENOUGH,
+    NOT_WORSE,
+    SAME,
+    UNDECIDED,
+    WORSE,
+)
 from raysweep.report.figures import inline
-from raysweep.report.intervals import BOOTSTRAP_UNITS, FEWEST_UNITS
-from raysweep.report.resample import MOST_BLOCKS, RESAMPLES
+from raysweep.report.findings import Estimate
+from raysweep.report.jackknife import MOST_BLOCKS
 from raysweep.report.slides import Slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import Mark, variables
@@ -27,7 +37,8 @@ from raysweep.transfer.spec import VAL_UNITS_FOR_METRIC
 
 MOST_ROWS = 60  # rows of a table on the page; the files have all
 MOST_BLOCKS_SHOWN = 30  # tasks times protocols on the page
-_SIGNS = {BETTER: ("▲", "better"), WORSE: ("▼", "worse"), SAME: ("=", "same"), UNDECIDED: ("?", "open"),
+_SIGNS = {MUCH_BETTER: ("▲", "better"), BETTER: ("▲", "better"), MUCH_WORSE: ("▼", "worse"), WORSE: ("▼", "worse"),
+          SAME: ("=", "same"), NOT_WORSE: ("≥", "same"), UNDECIDED: ("?", "open"), NOT_ENOUGH: ("–", "none"),
           NOT_COMPARED: ("–", "none"), "": ("", "none")}  # fmt: skip
 
 
@@ -107,17 +118,17 @@ def _differences(parts: Parts) -> list[tuple[DifferenceBlock, Markup | None, int
 
 def _methods(parts: Parts) -> dict[str, Any]:
     """Numbers that the paragraph on methods names, and which of its sentences apply."""
-    bases = {e.interval.basis for e in parts.estimates}
     return {
         "fewest": FEWEST_UNITS,
-        "bootstrap_from": BOOTSTRAP_UNITS,
-        "resamples": RESAMPLES,
+        "effective": FEWEST_EFFECTIVE,
+        "of_class": FEWEST_OF_CLASS,
+        "runs": FEWEST_RUNS,
+        "pretrainings": FEWEST_PRETRAININGS,
         "blocks": MOST_BLOCKS,
-        "bootstrap": "bootstrap" in bases,
-        "t": "t" in bases,
-        "none": any(e.interval.n_units < FEWEST_UNITS for e in parts.estimates),
         "blocked": any(e.interval.n_units > MOST_BLOCKS for e in parts.estimates),
-        "one_pretraining": sorted({e.cell.checkpoint for e in parts.estimates if e.pretrainings == 1}),
+        "few_pretrainings": sorted(
+            {e.cell.checkpoint for e in parts.estimates if e.pretrainings < FEWEST_PRETRAININGS}
+        ),
         "image": any(e.unit == "image" for e in parts.estimates),
         "single_repeat": any(e.interval.n_repeats == 1 for e in parts.estimates),
         "few_val": any(0 < e.n_val_units < VAL_UNITS_FOR_METRIC for e in parts.estimates),
@@ -125,7 +136,7 @@ def _methods(parts: Parts) -> dict[str, Any]:
         "frozen": any(not e.n_val_images for e in parts.estimates),
         "whole_pool": any(e.cell.fraction == 1 for e in parts.estimates),
         "folded": any(e.n_folds > 1 for e in parts.estimates),
-        "family": sum(len(b.rows) for b in parts.differences),
+        "families": sorted({len(b.rows) for b in parts.differences}),
     }
 
 

@@ -1,5 +1,7 @@
 """What will be compared, fixed before anything runs: the `compare:` key of a study."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from raysweep.model import Model
@@ -18,4 +20,8 @@ class CompareSpec(Model):
     baseline: str | None = Field(None, description="checkpoint that the others are compared with; default: the first")
     primary: Primary = Primary()
     margin: float = Field(0.02, ge=0, description="differences smaller than this do not matter")
-    alpha: float = Field(0.05, gt=0, lt=1, description="level of intervals and tests, over the whole family")
+    alpha: float = Field(0.05, gt=0, lt=1, description="level of intervals and tests, over a task's comparisons")
+    correction: Literal["max-t", "holm"] = Field(
+        "max-t",
+        description="for the many comparisons of a task: max-t uses that they share units, repeats and baseline",
+    )

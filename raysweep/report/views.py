@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from raysweep.report.cells import CellRef, percent
-from raysweep.report.compare import Comparison, Estimate, Findings
+from raysweep.report.findings import Comparison, Estimate, Findings
 from raysweep.report.rows import of_metric
 from raysweep.report.tables import Table, number, p_value, with_interval
 
@@ -13,8 +13,9 @@ _RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", 
             "repeats", "planned repeats", "pretrainings", "labelled images", "labelled units", "val images",
             "val units", "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
 _DIFFERENCES = ("task", "test set", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low",
-                "high", "p", "p Holm", "p equal", "p equal Holm", "df", "repeats", "test units", "family", "verdict",
-                "reason", "seen")  # fmt: skip
+                "high", "p", "simultaneous low", "simultaneous high", "p corrected", "p equal", "p equal corrected",
+                "equal low", "equal high", "SE", "df", "seed sd", "unit sd", "smallest detectable", "repeats",
+                "test units", "comparisons", "family", "verdict", "reason", "seen")  # fmt: skip
 _PER_CLASS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
 _MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
 
@@ -82,7 +83,7 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
         rows.append([
             e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint, e.metric,
             number(i.value),
-            number(i.low), number(i.high), i.reason or i.basis, str(i.n_repeats),
+            number(i.low), number(i.high), i.reason or "t, logit", str(i.n_repeats),
             str(len(e.cell.repeats)), str(e.pretrainings), str(e.n_images), str(e.n_train_units), str(e.n_val_images),
             str(e.n_val_units), str(e.n_test_images), str(i.n_units), e.unit,
             "yes" if e.best else "", _seen(e.cell),
@@ -92,25 +93,42 @@ def results_table(estimates: Sequence[Estimate]) -> Table:
     return Table("results", _RESULTS, rows, numbers)
 
 
-def differences_table(comparisons: Sequence[Comparison], baseline: str, exploratory: bool = False) -> Table:
+def differences_table(
+    comparisons: Sequence[Comparison], baseline: str, *, alpha: float, exploratory: bool = False
+) -> Table:
     """Every comparison with the baseline in long form; p values that were not corrected have no verdict.
 
-    exploratory: the comparison was changed after results were there.
+    seed sd, unit sd: square roots of the variance components of `report.crossed`. alpha: for the smallest difference
+    that is found with a power of 80 %, corrected for the family (Bonferroni). exploratory: the comparison was changed
+    after results were there.
     """
     primary = "exploratory" if exploratory else "primary"
     rows = []
     for c in comparisons:
-        d, v = c.difference, c.verdict
-        found = [number(d.value, sign=True), number(d.low, sign=True), number(d.high, sign=True), p_value(d.p),
-                 p_value(v.p_holm if v else None), p_value(d.p_equal), p_value(v.p_equal_holm if v else None),
-                 number(d.df, 1), str(d.n_repeats), str(d.n_units)] if d else [""] * 10  # fmt: skip
+        v = c.verdict
         rows.append([
-            c.cell.task, c.cell.test_set, c.cell.protocol, f"{c.cell.fraction:g}", c.cell.checkpoint, baseline,
-            c.metric, *found, primary if c.primary else "secondary", v.word if v else "",
-            c.reason or (d.reason if d else ""), _seen(c.cell),
+            c.cell.task, c.cell.test_set, c.cell.protocol, "mean" if c.fractions else f"{c.cell.fraction:g}",
+            c.cell.checkpoint, baseline, c.metric, *_numbers(c, alpha), str(v.m) if v else "",
+            primary if c.primary else "exploratory", v.word if v else "",
+            c.reason or (c.difference.reason if c.difference else ""), _seen(c.cell),
         ])  # fmt: skip
     words = {"task", "test set", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
+
+
+def _numbers(c: Comparison, alpha: float) -> list[str]:
+    """From `difference` to `test units`; empty where nothing was compared."""
+    d, v, found = c.difference, c.verdict, c.difference.found if c.difference else None
+    if d is None:
+        return [""] * 18
+    sd = [found.seed**0.5, found.unit**0.5, found.smallest_detectable(alpha, v.m if v else 1)] if found else [None] * 3
+    return [
+        number(d.value, sign=True), number(d.low, sign=True), number(d.high, sign=True), p_value(d.p),
+        number(v.low if v else None, sign=True), number(v.high if v else None, sign=True),
+        p_value(v.p_corrected if v else None), p_value(d.p_equal), p_value(v.p_equal_corrected if v else None),
+        number(d.equal_low, sign=True), number(d.equal_high, sign=True), number(found.se if found else None),
+        number(found.df if found else None, 1), *(number(x) for x in sd), str(d.n_repeats), str(d.n_units),
+    ]  # fmt: skip
 
 
 def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]) -> Table:

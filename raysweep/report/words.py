@@ -4,15 +4,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raysweep.report.cells import percent
-from raysweep.report.compare import Comparison, Findings
-from raysweep.report.family import BETTER, NOT_COMPARED, SAME, UNDECIDED, VERDICTS, WORSE
+from raysweep.report.family import (
+    BETTER,
+    MUCH_BETTER,
+    MUCH_WORSE,
+    NOT_COMPARED,
+    NOT_ENOUGH,
+    NOT_WORSE,
+    SAME,
+    UNDECIDED,
+    VERDICTS,
+    WORSE,
+)
+from raysweep.report.findings import Comparison, Findings
+from raysweep.report.sentences import task_sentence
+from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import with_interval
 
 _DETAILS = 8  # more comparisons than this of one verdict are counted, not listed
 _LINES = 12  # checkpoints that get a line
 _INTERVALS = 3  # more than this are listed without their intervals
-_TOTALS = {BETTER: "found better", WORSE: "found worse", SAME: "shown to make no difference that matters",
-           UNDECIDED: "undecided", NOT_COMPARED: "not compared"}  # fmt: skip
+_TOTALS = {MUCH_BETTER: "found better by more than the margin", BETTER: "found better",
+           MUCH_WORSE: "found worse by more than the margin", WORSE: "found worse",
+           SAME: "shown to make no difference that matters", NOT_WORSE: "found not worse by the margin",
+           UNDECIDED: "undecided", NOT_ENOUGH: "without enough data", NOT_COMPARED: "not compared"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,9 +40,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Answer:
-    """The headline, a sentence of totals, and a line per checkpoint (`lines_left` more are not shown)."""
+    """The headline, what each task says, totals, and a line per checkpoint (`lines_left` more are not shown)."""
 
     headline: str
+    sentences: list[str]
     totals: str
     lines: list[Line]
     lines_left: int = 0
@@ -36,23 +52,25 @@ class Answer:
 def answer(
     findings: Findings,
     *,
-    protocol: str,
+    compare: CompareSpec,
     checkpoints: Sequence[str],
     finished: int,
     planned: int,
     exploratory: bool = False,
 ) -> Answer:
-    """The report's first words, from the primary family alone.
+    """The report's first words, from the primary families alone.
 
     checkpoints: all of the study, in order. finished, planned: cells. exploratory: what is compared was changed after
     results were there.
     """
     base, family = findings.baseline, [c for c in findings.comparisons if c.verdict]
+    protocol = compare.primary.protocol
     if not finished:
-        return Answer("There is no answer yet: no repeat is finished.", f"{planned} cells are planned.", [])
+        return Answer("There is no answer yet: no repeat is finished.", [], f"{planned} cells are planned.", [])
     if base not in checkpoints:
         return Answer(
             f"There is no verdict: the baseline {base} is not among the checkpoints of this study.",
+            [],
             "The values below stand on their own.",
             [],
         )
@@ -62,7 +80,7 @@ def answer(
             if len(checkpoints) < 2
             else f"no cell uses {protocol}, the protocol that the comparison was fixed for"
         )
-        return Answer(f"There is no verdict: {why}.", "The values below stand on their own.", [])
+        return Answer(f"There is no verdict: {why}.", [], "The values below stand on their own.", [])
     counts = {word: sum(c.verdict.word == word for c in family if c.verdict) for word in VERDICTS}
     parts = [f"{counts[word]} {_TOTALS[word]}" for word in VERDICTS if counts[word]]
     totals = f"{_count(len(family), 'comparison')} with {base} ({protocol}): {', '.join(parts)}."
@@ -70,35 +88,39 @@ def answer(
     lines = [line for line in lines if line.parts]
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
-    headline = _headline(base, family, counts)
+    sentences = [task_sentence(f, findings.estimates, compare, baseline=base) for f in findings.tasks]
+    headline = sentences.pop() if len(sentences) == 1 else _headline(base, family, counts)
     if exploratory:
         headline = f"Exploratory: the comparison was changed after results were there. {headline}"
-    return Answer(headline, totals, lines[:_LINES], max(0, len(lines) - _LINES))
+    return Answer(headline, sentences, totals, lines[:_LINES], max(0, len(lines) - _LINES))
 
 
 def _headline(base: str, family: list[Comparison], counts: dict[str, int]) -> str:
+    """Over several tasks, each of which has a sentence of its own below."""
     if counts[NOT_COMPARED] == len(family):
         return f"There is no verdict: nothing could be compared with the baseline {base}."
-    better, worse = _names(family, BETTER), _names(family, WORSE)
+    if counts[NOT_COMPARED] + counts[NOT_ENOUGH] == len(family):
+        return "Not enough data for a verdict."
+    better, worse = _names(family, (MUCH_BETTER, BETTER)), _names(family, (MUCH_WORSE, WORSE))
     if better:
         first = f"Better than {base}: {_series(better)}."
         return first + (f" Worse: {_series(worse)}." if worse else "")
     if worse:
         return f"Nothing was found better than {base}. Worse: {_series(worse)}."
     if counts[SAME] == len(family):
-        return f"Which checkpoint is taken makes no difference that matters: none differs from {base} by the margin."
-    return f"No checkpoint was found better or worse than {base}."
+        return f"No checkpoint differs from {base} by the margin."
+    return f"No checkpoint was found better or worse than {base}; that is not the same as equal."
 
 
-def _names(family: list[Comparison], word: str) -> list[str]:
-    """`simclr (in 2 of 3 comparisons)` for each checkpoint with the verdict."""
+def _names(family: list[Comparison], words: Sequence[str]) -> list[str]:
+    """`simclr (in 2 of 3 tasks)` for each checkpoint with one of the verdicts somewhere in a task."""
     out = []
+    tasks = len({c.cell.task for c in family})
     for name in dict.fromkeys(c.cell.checkpoint for c in family):
-        own = [c for c in family if c.cell.checkpoint == name and c.verdict]
-        hits = sum(c.verdict.word == word for c in own if c.verdict)
+        hits = len({c.cell.task for c in family
+                    if c.cell.checkpoint == name and c.verdict and c.verdict.word in words})  # fmt: skip
         if hits:
-            part = f"all {len(own)}" if hits == len(own) else f"{hits} of {len(own)}"
-            out.append(name if len(own) == 1 else f"{name} (in {part} comparisons)")
+            out.append(f"{name} (in {hits} of {tasks} tasks)" if tasks > 1 else name)
     return out[:4] + ([f"{len(out) - 4} more"] if len(out) > 4 else [])
 
 
@@ -119,9 +141,9 @@ def _detail(task: str, comparisons: list[Comparison], intervals: bool) -> str:
     """`glands at 10 % (+0.089), 50 % (+0.086)`, numbers kept on one line."""
     where = []
     for c in comparisons:
-        text, d = percent(c.cell.fraction), c.difference
+        text, d, v = percent(c.cell.fraction), c.difference, c.verdict
         if d:
-            shown = with_interval(d.value, *((d.low, d.high) if intervals else (None, None)), sign=True)
+            shown = with_interval(d.value, *((v.low, v.high) if intervals and v else (None, None)), sign=True)
             text += f" ({shown}{c.mark})"
         where.append(text.replace(" ", "\u00a0"))
     return f"{task} at {', '.join(where)}"

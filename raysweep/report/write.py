@@ -10,6 +10,7 @@ from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.choices import read_choices
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
+from raysweep.report.family_views import best_table, crossovers_table, pairs_table
 from raysweep.report.page import Parts, render
 from raysweep.report.paths import paths_table
 from raysweep.report.registration import changes
@@ -73,7 +74,7 @@ def write_report(
     sources, leaks = checkpoint_table(checkpoints, cells)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
-    primary = [c for c in findings.comparisons if c.primary]
+    primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,
         question=question or f"{study}: which pretraining is worth it?",
@@ -81,13 +82,14 @@ def write_report(
         changed=changed,
         once="once" in results["search"].to_pylist(),
         baseline=baseline,
-        answer=answer(findings, protocol=compare.primary.protocol, checkpoints=names,
+        answer=answer(findings, compare=compare, checkpoints=names,
                       finished=sum(c.key in findings.estimates for c in cells), planned=len(cells),
                       exploratory=bool(changed)),
         values=value_blocks(tested, findings, look),
         matrix=matrix,
         differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
-        secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, bool(changed)),
+        secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, alpha=compare.alpha,
+                                    exploratory=bool(changed)),
         estimates=estimates,
         marks=look,
         missing=missing_table(cells),
@@ -103,7 +105,10 @@ def write_report(
     report = folder.at("report")
     tables = [
         main_table(tested, findings), results_table(estimates),
-        differences_table(findings.comparisons, baseline, bool(changed)), per_class_table(estimates, rows),
+        differences_table([*findings.comparisons, *(m for found in findings.tasks for m in found.means)], baseline,
+                          alpha=compare.alpha, exploratory=bool(changed)),
+        best_table(findings.tasks), crossovers_table(findings.tasks, findings.estimates),
+        pairs_table(findings.tasks), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
         *([chosen.table] if chosen.table.rows else []),
     ]  # fmt: skip

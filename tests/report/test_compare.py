@@ -74,7 +74,7 @@ def test_an_unfinished_baseline_leaves_a_reason_and_stays_in_the_count(study):
     assert {c.verdict.word for c in without} == {"not compared"}
     some = next(c for c in findings.comparisons if c.primary and c.difference and c.cell.checkpoint == "twin")
     same = next(c for c in compared(study).comparisons if c.cell == some.cell)
-    assert (some.difference, some.verdict.p_holm) == (same.difference, pytest.approx(same.verdict.p_holm))
+    assert (some.difference, some.verdict.p_corrected) == (same.difference, pytest.approx(same.verdict.p_corrected))
 
 
 def test_missing_predictions_keep_the_value_and_lose_the_interval(tmp_path):

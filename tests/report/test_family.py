@@ -54,7 +54,7 @@ def test_a_family_needs_more_than_a_single_comparison():
     assert judge([one], alpha=0.05, margin=0.02)[0].word == "better"
     three = judge([one, None, difference(0.0, 0.1, 0.9)], alpha=0.05, margin=0.02)
     assert [v.word for v in three] == ["undecided", "not compared", "undecided"]
-    assert three[0].p_holm == pytest.approx(0.06)
+    assert three[0].p_corrected == pytest.approx(0.06)
 
 
 def test_equivalence_is_corrected_too():

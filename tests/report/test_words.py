@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from raysweep.report.cells import CellRef
-from raysweep.report.compare import Comparison, Findings
 from raysweep.report.family import Verdict
+from raysweep.report.findings import Comparison, Findings
 from raysweep.report.intervals import Difference
 from raysweep.report.words import answer
 

@@ -37,11 +37,15 @@ class _Accuracy(_OfClasses):
 
 
 class _BalancedAccuracy(_OfClasses):
+    by_class = True
+
     def value(self, sums: np.ndarray) -> np.ndarray:
         return nanmean(self.of_class(sums))
 
 
 class _MacroF1(_OfClasses):
+    by_class = True
+
     def value(self, sums: np.ndarray) -> np.ndarray:
         return nanmean(self.of_class(sums))
 

@@ -19,13 +19,15 @@ class Metric(ABC):
     """A number from predictions.
 
     name: as cards write it. kinds: of tasks that it fits. bounds: its lowest and highest value. columns: of the
-    prediction file, what it is computed from. level: sample | unit | ranking.
+    prediction file, what it is computed from. level: sample | unit | ranking. by_class: whether it compares classes or
+    is a mean over them.
     """
 
     level: ClassVar[Level]
     kinds: ClassVar[frozenset[str]]
     columns: tuple[str, ...]
     bounds: tuple[float, float] = (0.0, 1.0)
+    by_class: bool = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -41,6 +43,16 @@ class Metric(ABC):
     @abstractmethod
     def per_class(self, rows: Rows) -> np.ndarray:
         """One value for each class of the card (classes,); nan where undefined."""
+
+    def mass(self, rows: Rows) -> np.ndarray:
+        """How much each row counts in the value by what it is, not by its prediction: (n_rows,), to a factor."""
+        return np.ones(len(rows))
+
+    def held(self, rows: Rows) -> np.ndarray:
+        """Which classes each row is labelled with: bool (n_rows, classes)."""
+        if "label" in self.columns:
+            return np.eye(rows.n_classes, dtype=bool)[rows.labels]
+        return rows.matrix("tp") + rows.matrix("fn") > 0
 
 
 class Additive(Metric):
@@ -116,6 +128,7 @@ class Ranking(Metric):
     level = "ranking"
     kinds = frozenset({"classification"})
     columns = ("label", "scores")
+    by_class = True
 
     def __init__(self, name: str, *, by_unit: bool = False) -> None:
         super().__init__(name)

@@ -53,14 +53,17 @@ class _Pixels(Additive):
         background: bool,
     ) -> None:  # fmt: skip
         super().__init__(name)
-        self._ratio, self._macro, self._first = ratio, macro, 0 if background else 1
+        self._ratio, self.by_class, self._first = ratio, macro, 0 if background else 1
 
     def vectors(self, rows: Rows) -> np.ndarray:
         return np.concatenate([rows.matrix(column) for column in self.columns], axis=1)
 
+    def mass(self, rows: Rows) -> np.ndarray:
+        return (rows.matrix("tp") + rows.matrix("fn"))[:, self._first :].sum(1)
+
     def value(self, sums: np.ndarray) -> np.ndarray:
         tp, fp, fn = (counts[:, self._first :] for counts in np.split(sums, 3, axis=1))
-        if self._macro:
+        if self.by_class:
             return nanmean(self._ratio(tp, fp, fn))
         return self._ratio(tp.sum(1), fp.sum(1), fn.sum(1))
 

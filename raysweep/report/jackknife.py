@@ -1,19 +1,18 @@
-"""A cell's prediction files turned into a metric on all units, without each unit, and on resampled units."""
-
-from functools import lru_cache
+"""A cell's prediction files turned into a metric on all units and without each unit."""
 
 import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import WorkError
-from raysweep.randomness import generator, stable_hash
+from raysweep.randomness import stable_hash
 from raysweep.report.cells import CellRef
-from raysweep.report.intervals import BOOTSTRAP_UNITS, Scores
+from raysweep.report.enough import lacks_data
+from raysweep.report.intervals import Scores
 from raysweep.transfer.metrics import get_metric, lacks_counts, score_groups
+from raysweep.transfer.metrics.rows import Rows
 from raysweep.transfer.schema import predictions_schema
 
-RESAMPLES = 2000
-MOST_BLOCKS = 1000  # more units are dealt to this many blocks, which are left out and resampled whole
+MOST_BLOCKS = 1000  # more units are dealt to this many blocks, which are left out whole
 
 
 def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
@@ -21,7 +20,6 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
 
     finals: the cell's rows of RESULT_SCHEMA for the metric, one for each repeat that has a value. Units above
     MOST_BLOCKS are dealt to equal blocks by a stable hash (the delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001).
-    The resamples depend on the test set and its units alone.
     Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
     """
     rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
@@ -32,24 +30,20 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     units = tuple(str(name) for name in names[0])
     blocks = _blocks(units)
     n_blocks = int(blocks.max()) + 1
-    draws = _draws(cell.test_set, n_blocks) if len(units) >= BOOTSTRAP_UNITS else np.zeros((0, n_blocks))
-    whole = np.ones((1, n_blocks))
-    weights = np.concatenate([whole, 1 - np.eye(n_blocks), draws])  # (1 + U + B, U)
-    scores = []
-    for table in tables:
-        of_row = blocks[np.searchsorted(names[0], table["unit"].to_numpy(zero_copy_only=False))]
-        scores.append(score_groups(table, metric, cell.kind, of_row, weights))
-    matrix = np.stack(scores)
+    weights = np.concatenate([np.ones((1, n_blocks)), 1 - np.eye(n_blocks)])  # (1 + U, U)
+    groups = [blocks[np.searchsorted(names[0], table["unit"].to_numpy(zero_copy_only=False))] for table in tables]
+    matrix = np.stack([score_groups(table, metric, cell.kind, of_row, weights)
+                       for table, of_row in zip(tables, groups, strict=True)])  # fmt: skip
+    measure = get_metric(metric, cell.kind)
     return Scores(
         values=matrix[:, 0],
-        without=matrix[:, 1 : 1 + n_blocks],
-        resampled=matrix[:, 1 + n_blocks :].mean(axis=0),
-        noise=generator("report", "runs", cell.name).standard_normal(len(draws)),
+        without=matrix[:, 1:],
         repeats=tuple(int(row["repeat"]) for row in rows),
         pretrainings=tuple(int(row["pretraining_seed"]) for row in rows),
         units=units,
         unit=cell.unit or _unit(tables[0]),
-        bounds=get_metric(metric, cell.kind).bounds,
+        bounds=measure.bounds,
+        lack=lacks_data(Rows(tables[0]), measure, groups[0], rows[0]["classes"] or ()),
     )
 
 
@@ -76,13 +70,6 @@ def _blocks(units: tuple[str, ...]) -> np.ndarray:
     blocks = np.empty(len(units), dtype=np.int64)
     blocks[order] = np.arange(len(units)) % MOST_BLOCKS
     return blocks
-
-
-@lru_cache(maxsize=4)
-def _draws(test_set: str, n_blocks: int) -> np.ndarray:
-    """How often each block is drawn in each resample (B, U); the same for every checkpoint."""
-    rng = generator("report", "units", test_set, n_blocks)
-    return rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=RESAMPLES).astype(np.float64)
 
 
 def _unit(table: pa.Table) -> str:

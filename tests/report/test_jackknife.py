@@ -4,9 +4,8 @@ import pyarrow.compute as pc
 import pytest
 
 from raysweep.errors import WorkError
-from raysweep.report import resample
 from raysweep.report.cells import CellRef
-from raysweep.report.resample import read_scores
+from raysweep.report.jackknife import read_scores
 from raysweep.report.rows import read_rows
 from raysweep.storage import Storage
 from raysweep.transfer.metrics import score

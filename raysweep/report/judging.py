@@ -1,0 +1,111 @@
+"""The primary family of each task: its comparisons judged together, its best checkpoints, crossovers and pairs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from raysweep.report.best import best_set
+from raysweep.report.crossover import crossovers
+from raysweep.report.family import BETTER, MUCH_BETTER, MUCH_WORSE, NOT_WORSE, SAME, UNDECIDED, WORSE, Verdict, judge
+from raysweep.report.findings import Comparison, Pair, TaskFindings
+from raysweep.report.intervals import Difference, Scores, mean_difference, paired_difference
+from raysweep.report.spec import CompareSpec
+
+
+def judge_task(
+    comparisons: Sequence[Comparison], scores: Mapping[float, Mapping[str, Scores]], compare: CompareSpec
+) -> TaskFindings:
+    """comparisons: of one task with the baseline, none judged yet, fractions ascending. scores: of its checkpoints at
+    each fraction, those that have any."""
+    fractions = tuple(sorted({c.cell.fraction for c in comparisons}))
+    curves: dict[str, list[Comparison]] = {}
+    for c in comparisons:
+        curves.setdefault(c.cell.checkpoint, []).append(c)
+    means = [_mean(own, compare) for own in curves.values()] if len(fractions) > 1 else []
+    verdicts = judge(
+        [c.difference for c in [*comparisons, *means]],
+        [c.cell.checkpoint for c in comparisons] + [None] * len(means),
+        alpha=compare.alpha,
+        margin=compare.margin,
+        correction=compare.correction,
+    )
+    judged = [replace(c, verdict=_allowed(v, c.lacks)) for c, v in zip([*comparisons, *means], verdicts, strict=True)]
+    complete = {name: [c.difference if not any(c.lacks) else None for c in own] for name, own in curves.items()}
+    found = crossovers(list(complete.values()), alpha=compare.alpha, margin=compare.margin)
+    between = {f: _pairs(scores.get(f, {}), compare) for f in fractions}
+    return TaskFindings(
+        task=comparisons[0].cell.task,
+        metric=comparisons[0].metric,
+        fractions=fractions,
+        comparisons=judged[: len(comparisons)],
+        means=judged[len(comparisons) :],
+        crossovers=dict(zip(complete, found, strict=True)),
+        best=_best(between, compare),
+        pairs=_judged(between, compare),
+    )
+
+
+def _mean(own: list[Comparison], compare: CompareSpec) -> Comparison:
+    """The mean of a checkpoint's differences over fractions."""
+    differences = [c.difference for c in own if c.difference]
+    whole = len(differences) == len(own)
+    mean = mean_difference(differences, alpha=compare.alpha, margin=compare.margin) if whole else None
+    reason = "" if mean else next((c.reason for c in own if c.reason), "not the same repeats at every fraction")
+    lacks = (any(c.lacks[0] for c in own), any(c.lacks[1] for c in own))
+    fractions = tuple(c.cell.fraction for c in own)
+    return replace(own[-1], difference=mean, reason=reason, lacks=lacks, fractions=fractions)
+
+
+def _allowed(verdict: Verdict, lacks: tuple[bool, bool]) -> Verdict:
+    """What repeats without a value allow to be said: those that are missing may be the bad ones.
+
+    A checkpoint that lacks some is called neither better nor equal; where the baseline does, nobody is called worse.
+    """
+    ours, base = lacks
+    barred = {MUCH_BETTER, BETTER, SAME, NOT_WORSE} if ours else set()
+    barred |= {MUCH_WORSE, WORSE, SAME} if base else set()
+    return replace(verdict, word=UNDECIDED) if verdict.word in barred else verdict
+
+
+def _pairs(scores: Mapping[str, Scores], compare: CompareSpec) -> dict[tuple[str, str], Difference]:
+    return {
+        (a, b): paired_difference(scores[a], scores[b], alpha=compare.alpha, margin=compare.margin)
+        for a, b in combinations(scores, 2)
+    }
+
+
+def _judged(between: Mapping[float, Mapping[tuple[str, str], Difference]], compare: CompareSpec) -> list[Pair]:
+    """All pairs at all fractions as one family."""
+    found = [(a, b, f, d) for f, pairs in between.items() for (a, b), d in pairs.items()]
+    verdicts = judge(
+        [d for *_, d in found],
+        [(a, b) for a, b, *_ in found],
+        alpha=compare.alpha,
+        margin=compare.margin,
+        correction=compare.correction,
+    )
+    return [Pair(*pair, verdict) for pair, verdict in zip(found, verdicts, strict=True)]
+
+
+def _best(
+    between: Mapping[float, Mapping[tuple[str, str], Difference]], compare: CompareSpec
+) -> dict[float | None, tuple[str, ...]]:
+    out: dict[float | None, tuple[str, ...]] = {f: _best_of(pairs, compare) for f, pairs in between.items()}
+    common = [key for key in next(iter(between.values()), {}) if all(key in pairs for pairs in between.values())]
+    if len(between) == 1:
+        out[None] = next(iter(out.values()))
+    else:
+        means = {
+            key: mean_difference([pairs[key] for pairs in between.values()], alpha=compare.alpha, margin=compare.margin)
+            for key in common
+        }
+        out[None] = _best_of({key: d for key, d in means.items() if d}, compare)
+    return out
+
+
+def _best_of(pairs: Mapping[tuple[str, str], Difference], compare: CompareSpec) -> tuple[str, ...]:
+    of: dict[str, dict[str, Difference | None]] = {}
+    for (a, b), d in pairs.items():
+        of.setdefault(a, {})[b] = d
+        of.setdefault(b, {})[a] = d.turned()
+    return best_set(of, alpha=compare.alpha)

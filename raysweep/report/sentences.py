@@ -1,0 +1,170 @@
+"""One sentence or a few for each task: what beats the baseline, by how much, with how many labels, and until when."""
+
+from collections.abc import Mapping, Sequence
+
+from raysweep.report.cells import percent
+from raysweep.report.enough import FEWEST_PRETRAININGS
+from raysweep.report.family import BETTER, MUCH_BETTER, MUCH_WORSE, NOT_ENOUGH, NOT_WORSE, SAME, UNDECIDED, WORSE
+from raysweep.report.findings import Comparison, Estimate, TaskFindings
+from raysweep.report.sizes import size_words, unit_words
+from raysweep.report.spec import CompareSpec
+from raysweep.report.tables import metric_words, p_value
+
+_NAMES = 6  # more are counted
+
+
+def task_sentence(
+    found: TaskFindings, estimates: Mapping[str, Estimate], compare: CompareSpec, *, baseline: str
+) -> str:
+    """What the primary family of a task says, as text that ends with a full stop.
+
+    Nothing is said that p values and intervals corrected over the family do not carry. Where a checkpoint has fewer
+    than FEWEST_PRETRAININGS pretrainings it is `this checkpoint of NAME`.
+    """
+    by = {word: [c for c in found.comparisons if c.verdict and c.verdict.word == word]
+          for word in (MUCH_BETTER, BETTER, MUCH_WORSE, WORSE, SAME, NOT_WORSE, UNDECIDED, NOT_ENOUGH)}  # fmt: skip
+    better, worse = by[MUCH_BETTER] + by[BETTER], by[MUCH_WORSE] + by[WORSE]
+    own = {e.cell.checkpoint: e for e in estimates.values()
+           if e.cell.task == found.task and not e.cell.tested_on
+           and e.cell.protocol == compare.primary.protocol}  # fmt: skip
+    base = _who(baseline, own.get(baseline))
+    parts: list[str] = []
+    if better:
+        leader = _leader(found, better)
+        parts.append(_claim(min((c for c in better if c.cell.checkpoint == leader), key=lambda c: c.cell.fraction),
+                            base, estimates, compare, _pool(found, estimates)))  # fmt: skip
+        parts += [_until(found, leader, estimates, compare)]
+        others = [c for c in better if c.cell.checkpoint != leader]
+        parts += [f"Better too: {_where(others, found)}." if others else ""]
+        parts += [f"Worse: {_where(worse, found)}." if worse else ""]
+    elif worse:
+        parts.append(f"nothing was found better than {base}. Worse: {_where(worse, found)}.")
+    elif found.comparisons and len(by[SAME]) == len(found.comparisons):
+        each = (
+            "each checkpoint"
+            if len({c.cell.checkpoint for c in by[SAME]}) > 1
+            else found.comparisons[0].cell.checkpoint
+        )
+        sizes = " with every number of labels" if len(found.fractions) > 1 else ""
+        parts.append(f"{each} differs from {base} by less than {_points(compare.margin)}{sizes}.")
+        if each == "each checkpoint" and any(pair.verdict.word != SAME for pair in found.pairs):
+            parts.append("That does not say that they are as close to each other.")
+    elif len(by[NOT_ENOUGH]) == len([c for c in found.comparisons if c.difference]) > 0:
+        reasons = dict.fromkeys(c.difference.reason for c in by[NOT_ENOUGH] if c.difference)
+        return f"{found.task}: not enough data for a verdict ({'; '.join(reasons)})."
+    elif not any(c.difference and c.difference.p is not None for c in found.comparisons):
+        return f"{found.task}: nothing could be compared ({found.comparisons[0].reason})."
+    else:
+        parts.append(f"no checkpoint was found better or worse than {base}; that is not the same as equal.")
+        parts += [f"Not worse by {_points(compare.margin)}: {_where(by[NOT_WORSE], found)}." if by[NOT_WORSE] else ""]
+        parts += [_power(found, compare)]
+    if by[SAME] and len(by[SAME]) < len(found.comparisons) and not better:
+        parts.append(f"No difference that matters: {_where(by[SAME], found)}.")
+    if by[NOT_ENOUGH]:
+        parts.append(f"Not enough data: {_where(by[NOT_ENOUGH], found)}.")
+    parts.append(_best(found, own))
+    return f"{found.task}: {' '.join(part for part in parts if part)}"
+
+
+def _claim(
+    c: Comparison, base: str, estimates: Mapping[str, Estimate], compare: CompareSpec, pool: str
+) -> str:  # fmt: skip
+    d, v, e = c.difference, c.verdict, estimates[c.cell.key]
+    assert d
+    assert v
+    assert v.low is not None
+    assert v.high is not None
+    more = f" by more than the margin of {_points(compare.margin)}" if v.word == MUCH_BETTER else ""
+    p = p_value(v.p_corrected)
+    return (
+        f"with {size_words(e)}{pool}, {_who(c.cell.checkpoint, e)} is better than {base}{more}: "
+        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({percent(1 - compare.alpha)} interval "
+        f"{100 * v.low:.1f} to {100 * v.high:.1f}, corrected p {p if p.startswith('<') else f'= {p}'})."
+    )
+
+
+def _until(found: TaskFindings, name: str, estimates: Mapping[str, Estimate], compare: CompareSpec) -> str:
+    """From where on the leading checkpoint and the baseline are equal."""
+    crossing = found.crossovers.get(name)
+    if crossing is None or len(found.fractions) < 2 or compare.margin <= 0:
+        return ""
+    images = {c.cell.fraction: estimates[c.cell.key].n_images for c in found.comparisons
+              if c.cell.checkpoint == name and c.cell.key in estimates}  # fmt: skip
+    within = f"within {_points(compare.margin)}"
+    if crossing.equal_from is not None:
+        return f"The two are equal {within} from {images[found.fractions[crossing.equal_from]]} images on."
+    return f"Equality {within} is not reached with up to {max(images.values())} images."
+
+
+def _power(found: TaskFindings, compare: CompareSpec) -> str:
+    """What could have been found, and what would help."""
+    tests = [c.difference.found for c in found.comparisons if c.difference and c.difference.found and c.verdict
+             and c.verdict.word == UNDECIDED]  # fmt: skip
+    if not tests:
+        return ""
+    m = found.comparisons[0].verdict.m if found.comparisons[0].verdict else 1
+    smallest = [t.smallest_detectable(compare.alpha, m) for t in tests]
+    low, high = f"{100 * min(smallest):.1f}", _points(max(smallest))
+    text = f"With these units and repeats a difference is found with a power of 80 % from {high} on"
+    if len(smallest) > 1 and low != f"{100 * max(smallest):.1f}":
+        text = f"With these units and repeats a difference is found with a power of 80 % from {low} to {high} on"
+    stuck = sum(t.units_cannot_settle(compare.margin) for t in tests)
+    if stuck:
+        which = "" if stuck == len(tests) else f" in {stuck} of {len(tests)} comparisons"
+        text += f"; more test units cannot show a difference of {_points(compare.margin)}{which}, more repeats can"
+    return text + "."
+
+
+def _best(found: TaskFindings, own: Mapping[str, Estimate]) -> str:
+    kept = found.best.get(None, ())
+    over = ", over all numbers of labels" if len(found.fractions) > 1 else ""
+    if not kept or len(own) < 2:
+        return ""
+    if len(kept) == len(own):
+        return f"Of all {len(own)} checkpoints any may be the best{over}." if len(own) > 2 else ""
+    return f"May be the best{over}: {_series(list(kept))}."
+
+
+def _leader(found: TaskFindings, better: Sequence[Comparison]) -> str:
+    """Of the checkpoints that were found better, the one that leads over all fractions."""
+    names = list(dict.fromkeys(c.cell.checkpoint for c in better))
+    leading = [name for name in found.best.get(None, ()) if name in names]
+    gains = {n: max(c.difference.value for c in better if c.cell.checkpoint == n and c.difference) for n in names}
+    return leading[0] if leading else max(names, key=lambda name: gains[name])
+
+
+def _where(comparisons: Sequence[Comparison], found: TaskFindings) -> str:
+    """`simclr (10 %, 50 %), byol`: fractions where it is not all of them."""
+    names = []
+    for name in dict.fromkeys(c.cell.checkpoint for c in comparisons):
+        at = [c.cell.fraction for c in comparisons if c.cell.checkpoint == name]
+        names.append(
+            name if len(at) == len(found.fractions) else f"{name} ({', '.join(percent(f) for f in sorted(at))})"
+        )
+    return _series(names)
+
+
+def _pool(found: TaskFindings, estimates: Mapping[str, Estimate]) -> str:
+    """`, from this pool of 40 patients`: every draw of labels is from the same pool, whose size is that at 100 %."""
+    whole = [e for c in found.comparisons if c.cell.fraction == 1 and (e := estimates.get(c.cell.key))]
+    if not whole or len(found.fractions) < 2:
+        return ""
+    e = whole[0]
+    count = e.n_images if e.unit == "image" else e.n_train_units
+    return f", from this pool of {count} {unit_words(e.unit, count)}"
+
+
+def _who(name: str, estimate: Estimate | None) -> str:
+    if estimate is None or estimate.pretrainings < FEWEST_PRETRAININGS:
+        return f"this checkpoint of {name}"
+    return f"{name} ({estimate.pretrainings} pretrainings)"
+
+
+def _points(value: float) -> str:
+    text = f"{100 * value:.1f}".removesuffix(".0")
+    return f"{text} point{'s' * (text != '1')}"
+
+
+def _series(names: list[str]) -> str:
+    shown = names[:_NAMES] + ([f"{len(names) - _NAMES} more"] if len(names) > _NAMES else [])
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
