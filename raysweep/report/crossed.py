@@ -1,6 +1,6 @@
 """Standard error of a mean over runs on the same test units, where units and runs are two crossed sources of chance.
 
-theta_s: a statistic (a metric, or the paired difference of two) in run s of S; theta_s(-u): the same without unit u of n.
+theta_s: a statistic (a metric, or the paired difference of two) in run s of S; theta_s(-u): that without unit u of n.
 
 1. Pseudo-values psi_us = n theta_s - (n - 1) theta_s(-u), centred within each run (Tukey 1958; Efron and Tibshirani,
    "An Introduction to the Bootstrap", 1993, ch. 11), so that any metric is treated like a mean of unit values.
@@ -14,8 +14,8 @@ theta_s: a statistic (a metric, or the paired difference of two) in run s of S; 
    fewer are taken. 0.35 is the value that holds the level on the grid of tests/benchmarks/statistics.py.
 6. Runs that start from the same pretraining are not independent. Each grouping of the runs by pretraining (that of
    each of two checkpoints, where they are not the same) adds var_g(group means) sum_g (m_g / S)^2 with G - 1 degrees of
-   freedom, m_g runs in each of G groups: V = MSu / (n S) + their sum, degrees of freedom as in 4. A grouping into single
-   runs is plain runs, one into a single group says nothing and is left out.
+   freedom, m_g runs in each of G groups: V = MSu / (n S) + their sum, degrees of freedom as in 4. A grouping into
+   single runs is plain runs, one into a single group says nothing and is left out.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class Crossed:
         return float(stats.t.sf((margin - abs(self.value)) / self.se, self.df))
 
     def smallest_detectable(self, alpha: float, comparisons: int = 1) -> float:
-        """The true difference that a study like this one finds with a power of 80 %: (t(1 - alpha / 2m) + t(0.8)) SE."""
+        """The true difference that such a study finds with a power of 80 %: (t(1 - alpha / 2m) + t(0.8)) SE."""
         return float((stats.t.ppf(1 - alpha / 2 / comparisons, self.df) + stats.t.ppf(POWER, self.df)) * self.se)
 
     def units_cannot_settle(self, margin: float) -> bool:

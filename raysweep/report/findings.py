@@ -15,8 +15,8 @@ class Estimate:
     n_images, n_train_units: labelled images and their units, n_val_images, n_val_units those of them that settings
     were chosen by; means over repeats, rounded. pretrainings: how many pretrainings of the checkpoint its repeats
     started from. lacking: a sentence for each planned repeat that has no value. best: found better than every other
-    checkpoint of its column (same task and fraction, primary protocol), all pairs of the task corrected together. at_edge: settings whose chosen value lies at
-    an end of their range in half of the repeats or more.
+    checkpoint of its column (same task and fraction, primary protocol), all pairs of the task corrected together.
+    at_edge: settings whose chosen value lies at an end of their range in half of the repeats or more.
     """
 
     cell: CellRef
@@ -87,9 +87,9 @@ class Pair:
 class TaskFindings:
     """The family of one task, under the primary protocol and on its own test set.
 
-    comparisons: of every checkpoint with the baseline at every fraction; means: over fractions, where there are several.
-    crossovers: by checkpoint, as places in `fractions`. best: the checkpoints that may be the best at each fraction;
-    under None of the mean over fractions (of the only one). pairs: of all checkpoints at every fraction.
+    comparisons: of every checkpoint with the baseline at every fraction; means: over fractions, where there are
+    several. crossovers: by checkpoint, as places in `fractions`. best: the checkpoints that may be the best at each
+    fraction; under None of the mean over fractions (of the only one). pairs: of all checkpoints at every fraction.
     """
 
     task: str

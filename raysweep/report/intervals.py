@@ -21,7 +21,7 @@ class Scores:
     values: (S,) one value per repeat, on all units.
     without: (S, U) the same without each unit (or block of units) in turn.
     repeats, pretrainings: per repeat, its number and that of the pretraining it started from.
-    units: names of the units, sorted. U is below len(units) when there are so many units that they were dealt to blocks.
+    units: names of the units, sorted. U is below len(units) when there are so many that they were dealt to blocks.
     unit: patient | slide | image. bounds: the metric's lowest and highest value.
     lack: why these test data are not enough for an interval or a verdict; empty when they are.
     """

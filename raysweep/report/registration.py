@@ -17,7 +17,7 @@ def record(folder: Storage, compare: CompareSpec) -> None:
     """
     entries = _entries(folder)
     wanted = compare.model_dump(mode="json")
-    if not entries or entries[-1]["compare"] != wanted:
+    if not entries or _filled(entries[-1]) != wanted:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         folder.write_json([*entries, {"recorded": now, "raysweep": __version__, "compare": wanted}], _FILE)
 
@@ -27,7 +27,7 @@ def changes(folder: Storage, compare: CompareSpec) -> list[str]:
     entries = _entries(folder)
     if not entries:
         return []
-    before, now = _flat(entries[0]["compare"]), _flat(compare.model_dump(mode="json"))
+    before, now = _flat(_filled(entries[0])), _flat(compare.model_dump(mode="json"))
     day = str(entries[0]["recorded"])[:10]
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     then = {key: f"compare.{key} was {_word(before.get(key))} when the first search began ({day})" for key in changed}
@@ -36,6 +36,11 @@ def changes(folder: Storage, compare: CompareSpec) -> list[str]:
 
 def _entries(folder: Storage) -> list[dict[str, Any]]:
     return list(folder.read_json(_FILE)) if folder.exists(_FILE) else []
+
+
+def _filled(entry: dict[str, Any]) -> dict[str, Any]:
+    """What was recorded; keys that were not known then have their defaults, since nobody changed them."""
+    return {**CompareSpec().model_dump(mode="json"), **entry["compare"]}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

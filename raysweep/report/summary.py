@@ -27,8 +27,8 @@ def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
     verdicts: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in differences:
         if row["verdict"] and row["fraction"] != "mean":
-            own = verdicts.setdefault(tuple(row[name] for name in _KEY), {})
-            own.setdefault(row["verdict"], []).append(percent(float(row["fraction"])))
+            words = verdicts.setdefault(tuple(row[name] for name in _KEY), {})
+            words.setdefault(row["verdict"], []).append(percent(float(row["fraction"])))
     baseline = differences[0]["baseline"] if differences else ""
     header = [*fixed, *fractions] + ([f"against {baseline}"] if baseline else [])
     rows = []

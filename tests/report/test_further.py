@@ -84,8 +84,8 @@ def test_every_test_set_has_rows_of_its_own(study: SimpleNamespace) -> None:
 def test_only_own_test_sets_are_judged(study: SimpleNamespace) -> None:
     for row in _table(study.folder, "differences"):
         own = row["task"] == row["test set"]
-        assert (row["family"], bool(row["verdict"]), bool(row["p Holm"])) == (
-            "primary" if own else "secondary",
+        assert (row["family"], bool(row["verdict"]), bool(row["p corrected"])) == (
+            "primary" if own else "exploratory",
             own,
             own,
         )
@@ -95,7 +95,7 @@ def test_only_own_test_sets_are_judged(study: SimpleNamespace) -> None:
     told = {(row[0] == row[1], row[4]): row[-1] for row in rows}
     assert told == {
         (True, "base"): "baseline",
-        (True, "ours"): "better",
+        (True, "ours"): "better by more than the margin",
         (False, "base"): "baseline",
         (False, "ours"): "",
     }

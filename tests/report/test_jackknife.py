@@ -37,21 +37,15 @@ def test_values_are_those_of_the_metric_on_what_is_left(tmp_path, kind, metric):
         for u, unit in enumerate(scores.units):
             left = table.filter(pc.not_equal(table["unit"], unit))
             assert scores.without[s, u] == pytest.approx(score(left, metric, kind))
-    assert len(scores.resampled) == 0  # too few units to resample
+    assert scores.lack == "7 test units: at least 8 are needed"
 
 
-def test_resamples_are_of_units_and_the_same_for_every_checkpoint(tmp_path):
-    table = classification(0, units=22, images=4, skill=0.7)
-    home = Storage.open(tmp_path)
-    _, scores = read(home, [table], "classification", "accuracy")
-    assert scores.resampled.shape == (resample.RESAMPLES,)
-    by_unit = np.array([score(table.filter(pc.equal(table["unit"], u)), "accuracy", "classification")
-                        for u in scores.units])  # fmt: skip
-    assert scores.resampled.var() == pytest.approx(by_unit.var() / 22, rel=0.15)
-    other = make_cell(home, "b", "t", "classification", "linear", 0.5, repeats=1, metrics=("accuracy",))
-    write_cell(home, other, [table])
-    again = read_scores(other, rows_of(other), "accuracy")
-    assert np.array_equal(again.resampled, scores.resampled)
+def test_a_class_of_one_patient_is_no_metric_without_that_class(tmp_path):
+    table = classification(0, units=12, images=4, skill=0.7)
+    label = pa.array([int(unit == "u000") for unit in table["unit"].to_pylist()], pa.int32())
+    _, scores = read(Storage.open(tmp_path), [table.set_column(3, "label", label)] * 3, "classification",
+                     "balanced_accuracy")  # fmt: skip
+    assert scores.lack == "1 test unit has class tumour: at least 5 are needed"
 
 
 def test_what_ranks_stays_within_its_fold(tmp_path):
@@ -75,13 +69,13 @@ def test_an_image_is_told_from_a_unit(tmp_path):
 
 @pytest.mark.parametrize("kind", ["classification", "segmentation"])
 def test_many_units_are_dealt_to_blocks(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(resample, "MOST_BLOCKS", 30)
+    monkeypatch.setattr(jackknife, "MOST_BLOCKS", 30)
     make, metric = (classification, "accuracy") if kind == "classification" else (segmentation, "dice")
     table = make(0, units=100, images=2, skill=0.7)
     _, scores = read(Storage.open(tmp_path), [table], kind, metric, task="many")
     assert (scores.blocks, len(scores.units)) == (30, 100)
     assert scores.values[0] == pytest.approx(score(table, metric, kind))
-    blocks = resample._blocks(scores.units)
+    blocks = jackknife._blocks(scores.units)
     assert set(np.bincount(blocks)) == {3, 4}
     kept = np.isin(np.array(table["unit"]), np.array(scores.units)[blocks != 5])
     assert scores.without[0, 5] == pytest.approx(score(table.filter(kept), metric, kind))
