@@ -4,6 +4,7 @@ import pyarrow.compute as pc
 import pytest
 
 from raysweep.errors import WorkError
+from raysweep.report import jackknife
 from raysweep.report.cells import CellRef
 from raysweep.report.jackknife import read_scores
 from raysweep.report.rows import read_rows
