@@ -32,6 +32,7 @@ def compare_cells(
     estimates: dict[str, Estimate] = {}
     comparisons: list[Comparison] = []
     families: dict[str, dict[float, dict[str, Scores]]] = {}  # of the primary protocol: by task, fraction, checkpoint
+    lacking_of: dict[str, dict[float, set[str]]] = {}
     for (task, _, protocol, fraction), column in columns.items():
         asked = compare.primary.metric
         metric = asked if asked and fits(asked, column[0].kind) else column[0].metrics[0]
@@ -52,16 +53,17 @@ def compare_cells(
             estimates[cell.key] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
         comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
         if protocol == compare.primary.protocol and not column[0].tested_on:
-            whole = {cell.checkpoint for cell in column if (e := estimates.get(cell.key)) and e.complete}
-            families.setdefault(task, {})[fraction] = {name: s for name, s in scores.items() if name in whole}
+            families.setdefault(task, {})[fraction] = scores
+            short = {cell.checkpoint for cell in column if (e := estimates.get(cell.key)) and not e.complete}
+            lacking_of.setdefault(task, {})[fraction] = short
     tasks, judged = [], {id(c): c for c in comparisons}
     for task, own in families.items():
         members = [c for c in comparisons if c.cell.task == task and _primary(c.cell, compare)]
         if members:
             members = sorted(members, key=lambda c: c.cell.fraction)
-            tasks.append(judge_task(members, own, compare))
+            tasks.append(judge_task(members, own, compare, lacking=lacking_of[task]))
             judged |= {id(c): verdict for c, verdict in zip(members, tasks[-1].comparisons, strict=True)}
-    for key in _starred(tasks, columns, compare):
+    for key in _starred(tasks, columns, estimates, compare):
         estimates[key] = replace(estimates[key], best=True)
     return Findings(baseline, estimates, [judged[id(c)] for c in comparisons], tasks)
 
@@ -112,16 +114,20 @@ def _at_edge(rows: pa.Table) -> tuple[str, ...]:
 def _starred(
     tasks: Sequence[TaskFindings],
     columns: Mapping[tuple[str, str, str, float], Sequence[CellRef]],
+    estimates: Mapping[str, Estimate],
     compare: CompareSpec,
 ) -> list[str]:
-    """Keys of the cells that were found better than each other one of their column, by the p values of all pairs."""
+    """Keys of the cells that were found better than each other one of their column, by the p values of all pairs.
+
+    One that lacks a repeat is not among them: what is missing may be its bad one."""
     out = []
     for found in tasks:
         for fraction in found.fractions:
             pairs = [p for p in found.pairs if p.fraction == fraction]
             for cell in columns[found.task, found.task, compare.primary.protocol, fraction]:
                 others = len(columns[found.task, found.task, compare.primary.protocol, fraction]) - 1
-                if 0 < others == sum(_wins(pair, cell.checkpoint, compare.alpha) for pair in pairs):
+                whole = cell.key in estimates and estimates[cell.key].complete
+                if whole and 0 < others == sum(_wins(pair, cell.checkpoint, compare.alpha) for pair in pairs):
                     out.append(cell.key)
     return out
 

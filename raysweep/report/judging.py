@@ -1,6 +1,6 @@
 """The primary family of each task: its comparisons judged together, its best checkpoints, crossovers and pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -13,10 +13,14 @@ from raysweep.report.spec import CompareSpec
 
 
 def judge_task(
-    comparisons: Sequence[Comparison], scores: Mapping[float, Mapping[str, Scores]], compare: CompareSpec
+    comparisons: Sequence[Comparison],
+    scores: Mapping[float, Mapping[str, Scores]],
+    compare: CompareSpec,
+    *,
+    lacking: Mapping[float, Collection[str]],
 ) -> TaskFindings:
     """comparisons: of one task with the baseline, none judged yet, fractions ascending. scores: of its checkpoints at
-    each fraction, those that have any."""
+    each fraction, those that have any. lacking: names of those that lack the value of a planned repeat."""
     fractions = tuple(sorted({c.cell.fraction for c in comparisons}))
     curves: dict[str, list[Comparison]] = {}
     for c in comparisons:
@@ -40,8 +44,8 @@ def judge_task(
         comparisons=judged[: len(comparisons)],
         means=judged[len(comparisons) :],
         crossovers=dict(zip(complete, found, strict=True)),
-        best=_best(between, compare),
-        pairs=_judged(between, compare),
+        best=_best(between, compare, frozenset().union(*lacking.values())),
+        pairs=_judged(between, compare, lacking),
     )
 
 
@@ -74,7 +78,11 @@ def _pairs(scores: Mapping[str, Scores], compare: CompareSpec) -> dict[tuple[str
     }
 
 
-def _judged(between: Mapping[float, Mapping[tuple[str, str], Difference]], compare: CompareSpec) -> list[Pair]:
+def _judged(
+    between: Mapping[float, Mapping[tuple[str, str], Difference]],
+    compare: CompareSpec,
+    lacking: Mapping[float, Collection[str]],
+) -> list[Pair]:
     """All pairs at all fractions as one family."""
     found = [(a, b, f, d) for f, pairs in between.items() for (a, b), d in pairs.items()]
     verdicts = judge(
@@ -84,13 +92,16 @@ def _judged(between: Mapping[float, Mapping[tuple[str, str], Difference]], compa
         margin=compare.margin,
         correction=compare.correction,
     )
-    return [Pair(*pair, verdict) for pair, verdict in zip(found, verdicts, strict=True)]
+    return [
+        Pair(a, b, f, d, _allowed(verdict, (a in lacking.get(f, ()), b in lacking.get(f, ()))))
+        for (a, b, f, d), verdict in zip(found, verdicts, strict=True)
+    ]
 
 
 def _best(
-    between: Mapping[float, Mapping[tuple[str, str], Difference]], compare: CompareSpec
+    between: Mapping[float, Mapping[tuple[str, str], Difference]], compare: CompareSpec, lacking: Collection[str]
 ) -> dict[float | None, tuple[str, ...]]:
-    out: dict[float | None, tuple[str, ...]] = {f: _best_of(pairs, compare) for f, pairs in between.items()}
+    out: dict[float | None, tuple[str, ...]] = {f: _best_of(pairs, compare, lacking) for f, pairs in between.items()}
     common = [key for key in next(iter(between.values()), {}) if all(key in pairs for pairs in between.values())]
     if len(between) == 1:
         out[None] = next(iter(out.values()))
@@ -99,13 +110,16 @@ def _best(
             key: mean_difference([pairs[key] for pairs in between.values()], alpha=compare.alpha, margin=compare.margin)
             for key in common
         }
-        out[None] = _best_of({key: d for key, d in means.items() if d}, compare)
+        out[None] = _best_of(means, compare, lacking)
     return out
 
 
-def _best_of(pairs: Mapping[tuple[str, str], Difference], compare: CompareSpec) -> tuple[str, ...]:
+def _best_of(
+    pairs: Mapping[tuple[str, str], Difference | None], compare: CompareSpec, lacking: Collection[str]
+) -> tuple[str, ...]:
+    """A checkpoint that lacks a repeat rules nobody out: what is missing may be its bad one."""
     of: dict[str, dict[str, Difference | None]] = {}
     for (a, b), d in pairs.items():
-        of.setdefault(a, {})[b] = d
-        of.setdefault(b, {})[a] = d.turned()
+        of.setdefault(a, {})[b] = d if b not in lacking else None
+        of.setdefault(b, {})[a] = d.turned() if d and a not in lacking else None
     return best_set(of, alpha=compare.alpha)

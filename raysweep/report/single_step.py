@@ -3,7 +3,8 @@
 The contrasts' joint covariance comes from the same mean squares as their standard errors (`report.crossed`), as
 matrices over contrasts: W = MSu + (MSs - MSe)+, the part of the runs with its negative eigenvalues cut. Between runs
 there are only S - 1 degrees of freedom, so a sample correlation is far too sure of itself: what two contrasts share of
-MSs is shrunk by 2 / (S + 1).
+that part is shrunk by 2 / (S + 1). Where runs add nothing, nothing is shrunk: contrasts that go together in their units
+cost little. Where W of contrasts is their MSe, what MSe has more is shared as MSe is.
 
 Every contrast keeps its own degrees of freedom: its p value becomes a normal deviate z, and the corrected one is the
 probability that the largest of |Z_1| ... |Z_m|, Z normal with the correlation of W, is at least z (the single-step
@@ -86,13 +87,13 @@ def _correlation(values: np.ndarray, without: np.ndarray) -> np.ndarray:
     if n_runs > 1:
         centred = values - values.mean(axis=1, keepdims=True)
         runs = n_units * centred @ centred.T / (n_runs - 1)
-        runs = np.where(np.eye(m, dtype=bool), runs, runs * (1 - 2 / (n_runs + 1)))
         flat = (psi - by_unit[:, None]).reshape(m, -1)
         rest = flat @ flat.T / ((n_units - 1) * (n_runs - 1))
         roots, axes = np.linalg.eigh(runs - rest)
-        total = total + (axes * np.maximum(roots, 0)) @ axes.T
-        # where W of a contrast is its MSe, the excess is its own: nothing that others share
-        total = np.where(np.eye(m, dtype=bool), np.maximum(total, np.diag(rest)), total)
+        excess = (axes * np.maximum(roots, 0)) @ axes.T
+        total = total + np.where(np.eye(m, dtype=bool), excess, excess * (1 - 2 / (n_runs + 1)))
+        lacks = np.maximum(rest.diagonal() - total.diagonal(), 0) / np.maximum(rest.diagonal(), 1e-300)
+        total = total + np.sqrt(np.outer(lacks, lacks)) * rest
     spread = np.sqrt(total.diagonal())
     spread = np.where(spread > 0, spread, 1.0)
     found = total / np.outer(spread, spread)

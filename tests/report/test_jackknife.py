@@ -74,7 +74,7 @@ def test_many_units_are_dealt_to_blocks(tmp_path, monkeypatch, kind):
     make, metric = (classification, "accuracy") if kind == "classification" else (segmentation, "dice")
     table = make(0, units=100, images=2, skill=0.7)
     _, scores = read(Storage.open(tmp_path), [table], kind, metric, task="many")
-    assert (scores.blocks, len(scores.units)) == (30, 100)
+    assert (scores.without.shape, len(scores.units)) == ((1, 30), 100)
     assert scores.values[0] == pytest.approx(score(table, metric, kind))
     blocks = jackknife._blocks(scores.units)
     assert set(np.bincount(blocks)) == {3, 4}

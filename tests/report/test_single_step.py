@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -30,7 +32,9 @@ def test_one_contrast_is_not_corrected():
 
 def test_equal_contrasts_cost_little_and_strangers_cost_what_sidak_says():
     one = cells(1)[0]
-    assert 0.01 <= Family([one] * 6).corrected(0.01) < 0.03  # not nothing: what runs share is shrunk
+    assert Family([one] * 6).corrected(0.01) == pytest.approx(0.01, abs=0.002)  # runs add nothing
+    moved = replace(one, values=20 * one.values)
+    assert 0.02 < Family([moved] * 6).corrected(0.01) < 0.05  # runs are all: 5 of them show their correlation poorly
     apart = [contrast(x.without * 0 + generator("apart", i).normal(size=(5, 40)), (i,)) for i, x in enumerate(cells(6))]
     assert Family(apart).corrected(0.01) == pytest.approx(1 - 0.99**6, abs=0.003)
     assert Family([one, None, None]).corrected(0.01) == pytest.approx(1 - 0.99**3, abs=0.003)
