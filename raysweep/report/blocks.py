@@ -211,15 +211,15 @@ def _difference(
 
 
 def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
-    """Checkpoint; fraction, difference, simultaneous interval, p, corrected p; verdict; why there is none."""
+    """Checkpoint; fraction, difference, simultaneous interval, corrected p; verdict; why there is none."""
     d, v = c.difference, c.verdict
-    cells = [_label(c)] + [""] * 4
+    cells = [_label(c)] + [""] * 3
     if d:
         between = ""
         if v and v.low is not None and v.high is not None:
             between = f"{number(v.low, 3, sign=True)} to {number(v.high, 3, sign=True)}"
         value = number(d.value, 3, sign=True) + c.mark
-        cells[1:] = [value, between, p_value(d.p), p_value(v.p_corrected if v else None)]
+        cells[1:] = [value, between, p_value(v.p_corrected if v else None)]
     return c.cell.checkpoint, cells, v.word if v else "", c.reason or (d.reason if d else "")
 
 

@@ -12,21 +12,26 @@ from raysweep.storage import MANIFEST, Storage
 _HEADERS = ("checkpoint", "pretrainings", "backbone", "method", "epochs", "patch set", "um/px", "px",
             "lineage", "licence", "status", "seen")  # fmt: skip
 _NUMBERS = frozenset({"pretrainings", "epochs", "um/px", "px"})
+_SHORT = 8  # letters of a fingerprint that name a folder
 _NAMED = 5  # names listed before "and N more"
 
 
-def checkpoint_table(checkpoints: Mapping[str, Sequence[Storage]], cells: Sequence[CellRef]) -> tuple[Table, list[str]]:
+def checkpoint_table(
+    checkpoints: Mapping[str, Sequence[Storage]], cells: Sequence[CellRef], patch_sets: Mapping[str, Storage]
+) -> tuple[Table, list[str]]:
     """A row for each checkpoint, and a sentence for each that was taught with labels of a test set, or whose file of
     weights was allowed to lack some or to have more.
 
     checkpoints: a folder for each pretraining seed. The first readable one speaks for the others, which differ from it
     by their seed alone. cells: they tell what a checkpoint has seen of test sets.
+    patch_sets: of the study, by name; of others the first 8 letters of the fingerprint are shown.
     """
+    named = {folder.root.rsplit("/", 1)[-1][:_SHORT]: name for name, folder in patch_sets.items()}
     rows, leaks = [], []
     for name, folders in checkpoints.items():
         info, status = _info(folders)
         seen = dict.fromkeys(found for cell in cells if cell.checkpoint == name for found in cell.seen)
-        rows.append([name, str(len(folders)), *_facts(info), status, _seen(seen)])
+        rows.append([name, str(len(folders)), *_facts(info, named), status, _seen(seen)])
         leaks += _misfits(name, folders)
         leaks += [
             f"{name} was taught with labels of {found.test_set} ({found.reason}): its values there are not those of "
@@ -78,25 +83,33 @@ def _info(folders: Sequence[Storage]) -> tuple[Any, str]:
     return info, problems[0] + of
 
 
-def _facts(info: Any) -> list[str]:
+def _facts(info: Any, named: Mapping[str, str]) -> list[str]:
     if info is None:
         return [""] * (len(_HEADERS) - 4)
     return [
         info.backbone,
         info.method or "none",
         str(info.epochs) if info.method else "",
-        (info.patches or "")[:8],
+        _patches(info.patches, named) if info.patches else "",
         f"{info.mpp:.4g}" if info.mpp else "",
         str(info.px or ""),
-        _lineage([*info.parents, info.model_dump()]),
+        _lineage([*info.parents, info.model_dump()], named),
         info.licence or "not stated",
     ]
 
 
-def _lineage(steps: Sequence[Mapping[str, Any]]) -> str:
-    """`timm:resnet50.tv_in1k → supervised on 1a2b3c4d`: what it began with, then every pretraining."""
+def _patches(fingerprint: str, named: Mapping[str, str]) -> str:
+    return named.get(fingerprint[:_SHORT], fingerprint[:_SHORT])
+
+
+def _lineage(steps: Sequence[Mapping[str, Any]], named: Mapping[str, str]) -> str:
+    """`timm:resnet50.tv_in1k → supervised on tissue112`: what it began with, then every pretraining."""
     words = [str(steps[0].get("init") or "unknown")]
-    words += [f"{s['method']} on {str(s.get('patches') or 'patches')[:8]}" for s in steps if s.get("method")]
+    words += [
+        f"{s['method']} on {_patches(s['patches'], named) if s.get('patches') else 'patches'}"
+        for s in steps
+        if s.get("method")
+    ]
     return " → ".join(words)
 
 

@@ -11,7 +11,8 @@ theta_s: a statistic (a metric, or the paired difference of two) in run s of S; 
    W^2 / [MSu^2 / (n - 1) + MSs^2 / (S - 1) + MSe^2 / ((n - 1)(S - 1))]; n - 1 where MSs <= MSe.
 5. With fewer than ENOUGH_RUNS runs MSs may be small by luck and the degrees of freedom too many. They are computed once
    more with MSs at the upper end of its 65 % one-sided confidence interval, MSs (S - 1) / chi2(0.35; S - 1), and the
-   fewer are taken. 0.35 is the value that holds the level on the grid of tests/benchmarks/statistics.py.
+   fewer are taken. 0.35 is the value that holds the level on the grid of tests/benchmarks/statistics.py. With 5 runs
+   a single interval would hold it without, the far tail that families of comparisons use would not.
 6. Runs that start from the same pretraining are not independent. Each grouping of the runs by pretraining (that of
    each of two checkpoints, where they are not the same) adds var_g(group means) sum_g (m_g / S)^2 with G - 1 degrees of
    freedom, m_g runs in each of G groups: V = MSu / (n S) + their sum, degrees of freedom as in 4. A grouping into
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-ENOUGH_RUNS = 5  # from here on the degrees of freedom are taken as they are
+ENOUGH_RUNS = 6  # from here on the degrees of freedom are taken as they are
 POWER = 0.8
 _CAREFUL = 0.35  # see 5
 _ZERO = 1e-12  # a standard error below this is rounding

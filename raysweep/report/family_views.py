@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from raysweep.report.cells import percent
 from raysweep.report.findings import Estimate, TaskFindings
-from raysweep.report.tables import Table, number, p_value
+from raysweep.report.tables import Shown, Table, number, p_value
 
 _BEST = ("task", "metric", "fraction", "may be the best")
 _CROSSOVERS = ("task", "metric", "checkpoint", "equal from", "images", "better by the margin up to", "images there")
@@ -18,7 +18,7 @@ def best_table(tasks: Sequence[TaskFindings]) -> Table:
     for found in tasks:
         keys: list[float | None] = [*found.fractions, *([None] if len(found.fractions) > 1 else [])]
         for key in keys:
-            name = "mean" if key is None else f"{key:g}"
+            name = Shown("mean", "") if key is None else f"{key:g}"
             rows.append([found.task, found.metric, name, ", ".join(found.best.get(key, ())) or "not enough data"])
     return Table("best", _BEST, rows, frozenset({"fraction"}))
 
@@ -31,9 +31,13 @@ def crossovers_table(tasks: Sequence[TaskFindings], estimates: Mapping[str, Esti
         images = {c.cell.fraction: str(e.n_images) for c in found.comparisons if (e := estimates.get(c.cell.key))}
         for name, crossing in found.crossovers.items():
             places = [None if i is None else found.fractions[i] for i in (crossing.equal_from, crossing.better_to)]
-            words = [w for f in places for w in (("not reached", "") if f is None else (percent(f), images.get(f, "")))]
+            words = [
+                w
+                for f in places
+                for w in ((Shown("not reached", ""), "") if f is None else (percent(f), images.get(f, "")))
+            ]
             rows.append([found.task, found.metric, name, *words])
-    return Table("crossovers", _CROSSOVERS, rows, frozenset({"images", "images there"}))
+    return Table("crossovers", _CROSSOVERS, rows, frozenset(_CROSSOVERS[3:]))
 
 
 def pairs_table(tasks: Sequence[TaskFindings]) -> Table:

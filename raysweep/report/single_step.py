@@ -16,6 +16,7 @@ alpha. Corrected p values lie between p and Bonferroni's m p. Equal input gives 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -107,10 +108,15 @@ def _largest(joint: np.ndarray, one_sided: bool) -> np.ndarray:
     roots, axes = np.linalg.eigh(joint)
     kept = roots > 1e-10 * roots[-1]
     factor = (axes[:, kept] * np.sqrt(roots[kept])).T
-    rng = generator("report", "single step", m)
     step = max(1, _CHUNK // m)
     parts = []
     for start in range(0, _DRAWS, step):
-        z = rng.standard_normal((min(step, _DRAWS - start), int(kept.sum()))) @ factor
+        z = _normals(m, start, min(step, _DRAWS - start))[:, : len(factor)] @ factor
         parts.append((z if one_sided else np.abs(z)).max(axis=1))
     return np.sort(np.concatenate(parts))
+
+
+@lru_cache(maxsize=2)
+def _normals(m: int, start: int, rows: int) -> np.ndarray:
+    """(rows, m) of the fixed draws for families of m; families of one size follow each other."""
+    return generator("report", "single step", m, start).standard_normal((rows, m))

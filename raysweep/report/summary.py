@@ -26,7 +26,7 @@ def summary_rows(folder: Storage) -> tuple[list[str], list[list[str]]]:
     fractions = [name for name in main[0] if name not in _FIXED] if main else []
     verdicts: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for row in differences:
-        if row["verdict"] and row["fraction"] != "mean":
+        if row["verdict"] and row["fraction"]:  # empty: the mean over them
             words = verdicts.setdefault(tuple(row[name] for name in _KEY), {})
             words.setdefault(row["verdict"], []).append(percent(float(row["fraction"])))
     baseline = differences[0]["baseline"] if differences else ""

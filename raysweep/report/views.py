@@ -7,7 +7,7 @@ import pyarrow as pa
 from raysweep.report.cells import CellRef, percent
 from raysweep.report.findings import Comparison, Estimate, Findings
 from raysweep.report.rows import of_metric
-from raysweep.report.tables import Table, number, p_value, with_interval
+from raysweep.report.tables import Shown, Table, number, p_value, with_interval
 
 _RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "value", "low", "high", "interval",
             "repeats", "planned repeats", "pretrainings", "labelled images", "labelled units", "val images",
@@ -107,7 +107,7 @@ def differences_table(
     for c in comparisons:
         v = c.verdict
         rows.append([
-            c.cell.task, c.cell.test_set, c.cell.protocol, "mean" if c.fractions else f"{c.cell.fraction:g}",
+            c.cell.task, c.cell.test_set, c.cell.protocol, Shown("mean", "") if c.fractions else f"{c.cell.fraction:g}",
             c.cell.checkpoint, baseline, c.metric, *_numbers(c, alpha), str(v.m) if v else "",
             primary if c.primary else "exploratory", v.word if v else "",
             c.reason or (c.difference.reason if c.difference else ""), _seen(c.cell),
@@ -141,7 +141,7 @@ def per_class_table(estimates: Sequence[Estimate], found: Mapping[str, pa.Table]
             own = [v[k] for v in values if v and k < len(v) and v[k] == v[k]]
             rows.append([
                 e.cell.task, e.cell.test_set, e.cell.protocol, f"{e.cell.fraction:g}", e.cell.checkpoint,
-                table["metric"][0].as_py(), name, number(sum(own) / len(own)) if own else "undefined", _seen(e.cell),
+                table["metric"][0].as_py(), name, number(sum(own) / len(own) if own else float("nan")), _seen(e.cell),
             ])  # fmt: skip
     return Table("per_class", _PER_CLASS, rows, frozenset({"fraction", "value"}))
 

@@ -8,6 +8,7 @@ from raysweep.report.blocks import difference_blocks, value_blocks
 from raysweep.report.cells import CellRef
 from raysweep.report.checkpoints import checkpoint_table
 from raysweep.report.choices import read_choices
+from raysweep.report.columns import columns_table
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.family_views import best_table, crossovers_table, pairs_table
@@ -71,7 +72,7 @@ def write_report(
     estimates = [findings.estimates[c.key] for c in tested if c.key in findings.estimates]
     matrix = matrix_table(tested, findings)
     look = marks(names)
-    sources, leaks = checkpoint_table(checkpoints, cells)
+    sources, leaks = checkpoint_table(checkpoints, cells, patch_sets)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
@@ -112,6 +113,7 @@ def write_report(
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
         *([chosen.table] if chosen.table.rows else []),
     ]  # fmt: skip
+    tables.append(columns_table(tables))
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
     drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}

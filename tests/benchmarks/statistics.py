@@ -9,10 +9,12 @@ is in percent with its standard error.
 - coverage: of the 95 % interval of `report.crossed`. false positives are what is missing to 100.
 - careful: the same with other quantiles in step 5 of `report.crossed`, 3 runs.
 - pretrainings: false positives where two checkpoints have 2 and 3 (3 and 3, 2 and 1) pretrainings and 6 runs.
-- families: a baseline, three checkpoints, five label fractions and the means over them, 18 contrasts: how often a family
-  has a false positive after single-step correction (max-t), and after Holm's.
+- families: a baseline, three checkpoints, five label fractions and the means over them, 18 contrasts: how often a
+  family has a false positive after single-step correction (max-t), and after Holm's.
+- one search: false positives where all runs share a setting (`search: once`), whose effect on the difference has sd 0,
+  1 or 2 times the error of a mean over units in each fold; this is what the report says that it does not cover.
 
-LAST = figures of a run of the default size; read it with the standard error, which is 0.3 at 5,000 studies and 95 %.
+tests/benchmarks/statistics.txt is the output of the last run; it takes about five minutes of one core.
 """
 
 import argparse
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=5000, help="simulated studies of each point")
     studies = parser.parse_args().studies
     rng = np.random.default_rng(0)
+    print(f"python -m tests.benchmarks.statistics --studies {studies}; in percent, in brackets the standard error")
     for skewed in (False, True):
         print(f"\ncoverage of 95 % intervals, {'skewed' if skewed else 'normal'} units (columns: units)")
         print(f"{'runs':>5} {'seed sd':>8} " + " ".join(f"{n:>11}" for n in _UNITS))
@@ -48,12 +51,17 @@ def main() -> None:
     for ours, base in ((2, 3), (3, 3), (2, 1), (3, 1)):
         found = [_pretrainings(rng, studies, n, ours, base) for n in (8, 15, 30)]
         print(f"{ours} and {base}: " + " ".join(_percent(f, studies) for f in found), flush=True)
-    few = max(50, studies // 20)
-    print(f"\nfamily-wise rate of 18 contrasts, {few} studies a point (max-t, Holm; columns: 8, 30 units)")
+    print("\nfalse positives with one search for all, 5 runs, 30 units (columns: sd of the setting's effect 0, 1, 2)")
+    for folds in (1, 5):
+        found = [_one_search(rng, studies, folds, k) for k in (0, 1, 2)]
+        print(f"{folds} folds: " + " ".join(_percent(f, studies) for f in found), flush=True)
+    few = max(50, studies // 5)
+    print(f"\nfamily-wise rate of 18 contrasts, {few} studies a point (max-t, Holm; columns: 8, 30, 100 units)")
+    print(f"{'units':>6} {'runs':>5} {'seed sd':>8}")
     for skewed in (False, True):
         for runs in _RUNS:
             for seed in _SEEDS:
-                rates = [_familywise(rng, few, n, runs, seed, skewed) for n in (8, 30)]
+                rates = [_familywise(rng, few, n, runs, seed, skewed) for n in (8, 30, 100)]
                 text = " ".join(f"{_percent(one, few)} {_percent(holm, few)}" for one, holm in rates)
                 print(f"{'skewed' if skewed else 'normal'} {runs:>5} {seed:>8} {text}", flush=True)
 
@@ -91,6 +99,14 @@ def _pretrainings(rng: np.random.Generator, studies: int, n: int, ours: int, bas
     values, without = _left_out(x)
     distinct = [np.arange(6) % count for count in dict.fromkeys((ours, base)) if count > 1]
     se, df = with_groupings(values, mean_squares(values, without), distinct)
+    return float((np.abs(values.mean(-1)) > stats.t.ppf(1 - _ALPHA / 2, df) * se).mean())
+
+
+def _one_search(rng: np.random.Generator, studies: int, folds: int, setting: float) -> float:
+    x = _draw(rng, studies, 30, 5, 1.0, False)
+    x += setting / np.sqrt(30 * folds) * rng.normal(size=(studies, 1, 1))
+    values, without = _left_out(x)
+    se, df = plain(mean_squares(values, without))
     return float((np.abs(values.mean(-1)) > stats.t.ppf(1 - _ALPHA / 2, df) * se).mean())
 
 

@@ -46,5 +46,5 @@ def test_without_a_test_nothing_is_ruled_out():
 @pytest.mark.parametrize("units", [10])
 def test_the_best_is_in_the_set_as_often_as_it_says(units):
     kept = sum("a" in best_set(between({"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.5}, f"{i}", units), alpha=0.1)
-               for i in range(60))  # fmt: skip
-    assert kept >= 48  # 54 expected at least, standard deviation 2.3
+               for i in range(40))  # fmt: skip
+    assert kept >= 30  # 36 expected at least, standard deviation 1.9

@@ -117,16 +117,16 @@ def test_satterthwaite_is_welch():
     assert satterthwaite([np.array(0.0), np.array(0.0)], [4, 2]) == 2
 
 
-def test_five_runs_by_hand():
-    x = draw("hand", 5, 8, seed=1.0)
-    u, s = 5 * x.mean(0).var(ddof=1), 8 * x.mean(1).var(ddof=1)
-    e = ((x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()) ** 2).sum() / (7 * 4)
+def test_six_runs_by_hand():
+    x = draw("hand", 6, 8, seed=1.0)
+    u, s = 6 * x.mean(0).var(ddof=1), 8 * x.mean(1).var(ddof=1)
+    e = ((x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()) ** 2).sum() / (7 * 5)
     total = u + s - e
     found = crossed(*left_out(x))
     assert s > e
-    assert found.se == pytest.approx(np.sqrt(total / 40))
-    assert found.df == pytest.approx(total**2 / (u**2 / 7 + s**2 / 4 + e**2 / 28))
-    assert (found.seed, found.unit) == pytest.approx(((s - e) / 8, (u - e) / 5))
+    assert found.se == pytest.approx(np.sqrt(total / 48))
+    assert found.df == pytest.approx(total**2 / (u**2 / 7 + s**2 / 5 + e**2 / 35))
+    assert (found.seed, found.unit) == pytest.approx(((s - e) / 8, (u - e) / 6))
 
 
 def test_few_runs_lose_degrees_of_freedom_and_keep_the_standard_error():

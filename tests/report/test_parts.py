@@ -55,9 +55,11 @@ def test_checkpoints_say_where_they_come_from(home):
     table, leaks = checkpoint_table(
         {"ours": [home.at("a"), home.at("missing")], "none": [home.at("missing")], "broken": [home.at("c")]},
         cells,
+        {"tissue": home.at("patches/tissue/1a2b3c4d")},
     )
     ours, none, broken = (dict(zip(table.headers, row, strict=True)) for row in table.rows)
-    assert ours["lineage"] == "timm:resnet50.tv_in1k → simclr on 1a2b3c4d"
+    assert ours["lineage"] == "timm:resnet50.tv_in1k → simclr on tissue"
+    assert ours["patch set"] == "tissue"
     assert (ours["licence"], ours["epochs"], ours["um/px"]) == ("MIT", "40", "0.5")
     assert ours["status"] == "not finished (1 of 2)"
     assert none["status"] == "not finished"
@@ -79,7 +81,7 @@ def test_what_a_file_was_allowed_to_lack_is_said(home):
     }.items():
         write_checkpoint(home.at(name), allow_missing=["*"])
         home.at(name).write_json({"fingerprint": "0", "counts": counts}, "manifest.json")
-    _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, [])
+    _, said = checkpoint_table({name: [home.at(name)] for name in ("whole", "lacks", "more")}, [], {})
     assert said == [
         "2 parameters of lacks were not in its file (allow_missing): norm.weight, norm.bias.",
         "7 parameters in the file of more were left out (allow_missing): blocks.0.x, blocks.1.x, blocks.2.x, "

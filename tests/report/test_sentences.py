@@ -42,7 +42,7 @@ def test_what_beats_what_by_how_much_with_how_many_labels_and_until_when():
     found = said(*family, crossovers={"simclr": Crossover(1, 0)}, best={None: ("simclr",)})
     assert found == (
         "glands: with 24 labelled images of 4 patients, from this pool of 40 patients, this checkpoint of simclr is "
-        "better than this checkpoint of imagenet: 4.3 points of dice (95 % interval 1.3 to 7.3, corrected p = 0.004). "
+        "better than this checkpoint of imagenet: 4.3 points of Dice (95 % interval 1.3 to 7.3, corrected p = 0.004). "
         "The two are equal within 2 points from 240 images on. Worse: random (10 %). May be the best, over all numbers "
         "of labels: simclr."
     )

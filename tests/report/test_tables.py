@@ -14,6 +14,19 @@ def test_csv_reads_back():
     assert list(csv.reader(io.StringIO(TABLE.csv()))) == [list(TABLE.headers), *TABLE.rows]
 
 
+def test_csv_holds_plain_numbers():
+    cells = [number(-0.123456, 3, True), p_value(0.00012), number(float("nan")), number(None), "12.5 %"]
+    table = Table("t", tuple("abcde"), [cells], frozenset("abcde"))
+    assert table.csv().splitlines()[1] == "-0.123456,0.00012,,,0.125"
+    assert table.markdown().splitlines()[2] == "| −0.123 | < 0.001 | undefined |  | 12.5 % |".replace("<", "&lt;")
+
+
+def test_latex_has_letters_and_quotes_of_its_own():
+    line = Table("t", ("a",), [["α ≤ Ω “x” ‘y’ 3 – 4 ×"]]).latex().splitlines()[4]
+    assert line == r"$\alpha$ $\leq$ $\Omega$ ``x'' `y' 3 -- 4 $\times$ \\"
+    assert line.isascii()
+
+
 def test_markdown_and_latex_hold_the_same_and_escape_it():
     lines = TABLE.markdown().splitlines()
     assert lines[1] == "| --- | ---: |"

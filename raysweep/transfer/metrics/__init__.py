@@ -7,6 +7,7 @@ empty classes and 0/0, stand in each module; a value is nan where it is undefine
 
 import importlib
 import pkgutil
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +28,14 @@ def register(metric: Metric) -> None:
 
 def metrics() -> dict[str, Metric]:
     """Every metric by name."""
+    _load()
+    return dict(_REGISTRY)
+
+
+@cache  # the folder is listed once
+def _load() -> None:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    return dict(_REGISTRY)
 
 
 def get_metric(name: str, kind: str) -> Metric:

@@ -1,0 +1,64 @@
+"""What the columns of the report's CSV files hold, written beside them as columns.csv."""
+
+from collections.abc import Iterable
+
+from raysweep.report.tables import Table
+
+_LABELS = "share of the training images (or units) that were labelled, 0 to 1"
+_MEANINGS = {
+    "task": "task that was trained on", "test set": "what was tested: the task's own test set, or a further one",
+    "protocol": "how the checkpoint was transferred", "fraction": _LABELS, "checkpoint": "name in the study",
+    "metric": "name of the metric", "seen": "what the weights have seen of the test set; empty: not asked",
+    "value": "metric, mean over repeats", "low": "lower end of the interval at level 1 - alpha",
+    "high": "upper end of that interval", "interval": "how the interval was made, or why there is none",
+    "repeats": "number of repeats with a value; in missing: numbers of those without",
+    "planned repeats": "number of repeats planned",
+    "pretrainings": "number of pretrainings that repeats started from", "labelled images": "mean over repeats",
+    "labelled units": "mean over repeats", "val images": "labelled images that settings were chosen by",
+    "val units": "units of the val images", "test images": "number", "test units": "number",
+    "unit": "what is independent: patient, slide or image",
+    "best of column": "yes: better than every other checkpoint, all pairs of the task corrected together",
+    "baseline": "checkpoint that is subtracted", "difference": "checkpoint minus baseline (first minus second)",
+    "p": "two-sided, of no difference, not corrected",
+    "simultaneous low": "lower end of the interval that is corrected over the family",
+    "simultaneous high": "upper end of that interval", "p corrected": "p corrected over the family",
+    "p equal": "p of a difference of at least the margin (two one-sided tests)",
+    "p equal corrected": "the same, corrected along and over curves; empty: not reached",
+    "equal low": "lower end of the interval at level 1 - 2 alpha that belongs to p equal",
+    "equal high": "upper end of that interval", "SE": "standard error of the difference",
+    "df": "its degrees of freedom", "seed sd": "standard deviation between repeats, all units tested",
+    "unit sd": "standard deviation between units, over all repeats",
+    "smallest detectable": "true difference that is found with a power of 80 % (Bonferroni over the family)",
+    "comparisons": "size of the family", "family": "primary, or exploratory (no verdict)",
+    "verdict": "word of the report", "reason": "why there is none, or what it does not allow for",
+    "class": "name of the class", "may be the best": "multiple comparisons with the best, the leading one first",
+    "equal from": f"{_LABELS}: equal to the baseline within the margin from here on",
+    "images": "labelled images at that fraction", "better by the margin up to": f"{_LABELS}: better by more up to here",
+    "images there": "labelled images at that fraction", "first": "checkpoint", "second": "checkpoint",
+    "status": "done, running, dead, failed, skipped or waiting", "trials": "number", "pruned": "trials stopped early",
+    "failed": "trials that failed", "search min": "device-minutes of trials", "finals": "number",
+    "finals min": "device-minutes of finals", "backbone": "timm's name", "method": "pretraining objective",
+    "epochs": "of pretraining", "patch set": "name in the study", "um/px": "µm per px", "px": "edge of a patch",
+    "lineage": "what the weights come from, first to last", "licence": "of the weights", "choice": "what was chosen",
+    "by": "rule of the choice", "repeat": "number of the repeat", "member": "checkpoint that was ranked",
+    "ranked on": "task", "rank": "1 is the best", "mean rank": "over the tasks ranked on", "chosen": "what was chosen",
+    "value is": "what the value is", "path": "values of the setting",
+    "at an end": "repeats that chose an end of the path",
+    "how": "how a setting was chosen", "slide": "name", "patient": "name", "split": "train, val or test",
+    "source": "where the µm per px come from", "patches": "number", "left out": "patches left out, by reason",
+    "tissue mm²": "area of tissue", "trained on": "task",
+}  # fmt: skip
+
+
+def columns_table(tables: Iterable[Table]) -> Table:
+    """A row for each column of each table that has a fixed meaning: table, column, meaning.
+
+    Columns that are named after a label fraction or a test set hold text as it is printed, `0.812 [0.780, 0.844]`; the
+    same values are numbers in results.csv.
+    """
+    rows = [
+        [t.name, h, _MEANINGS.get(h, "as printed: value [low, high], or the status; numbers are in results.csv")]
+        for t in tables
+        for h in t.headers
+    ]
+    return Table("columns", ("table", "column", "meaning"), rows)
