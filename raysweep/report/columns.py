@@ -29,6 +29,7 @@ _MEANINGS = {
     "df": "its degrees of freedom", "seed sd": "standard deviation between repeats, all units tested",
     "unit sd": "standard deviation between units, over all repeats",
     "smallest detectable": "true difference that is found with a power of 80 % (Bonferroni over the family)",
+    "beyond two sd": "yes: more than twice the larger standard deviation over repeats (Mormont et al. 2021); no test",
     "comparisons": "size of the family", "family": "primary, or exploratory (no verdict)",
     "verdict": "word of the report", "reason": "why there is none, or what it does not allow for",
     "class": "name of the class", "may be the best": "multiple comparisons with the best, the leading one first",

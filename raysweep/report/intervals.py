@@ -12,6 +12,7 @@ import numpy as np
 
 from raysweep.report.crossed import Crossed, crossed
 from raysweep.report.enough import FEWEST_PRETRAININGS, lacks_runs
+from raysweep.report.two_sd import beyond_two_sd
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Difference:
     at level 1 - 2 alpha that belongs to p_equal. All None when there is no interval; `reason` says why.
     lacks: it is for lack of data (too few units, repeats, or units of a class).
     one_checkpoint: one of the two has fewer than FEWEST_PRETRAININGS pretrainings.
+    two_sd: whether it is beyond twice the larger standard deviation over repeats (`report.two_sd`); None: one repeat.
     """
 
     value: float
@@ -85,6 +87,7 @@ class Difference:
     reason: str = ""
     lacks: bool = False
     one_checkpoint: bool = True
+    two_sd: bool | None = None
     found: Crossed | None = None
     contrast: Contrast | None = field(default=None, repr=False, compare=False)
 
@@ -141,7 +144,11 @@ def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float
         return Difference(float(values.mean()), n, len(shared), reason=reason)
     groupings = (np.array([ours.pretrainings[i] for i in a]), np.array([base.pretrainings[i] for i in b]))
     contrast = Contrast(values, ours.without[a] - base.without[b], groupings, (ours.units, tuple(shared)))
-    return tested(contrast, lack=ours.lack or base.lack, alpha=alpha, margin=margin)
+    found = tested(contrast, lack=ours.lack or base.lack, alpha=alpha, margin=margin)
+    if len(shared) < 2:
+        return found
+    spread = [float(values.std(ddof=1)) for values in (ours.values[a], base.values[b])]
+    return replace(found, two_sd=beyond_two_sd(found.value, *spread))
 
 
 def mean_difference(differences: Sequence[Difference], *, alpha: float, margin: float) -> Difference | None:

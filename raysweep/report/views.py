@@ -14,8 +14,8 @@ _RESULTS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", 
             "val units", "test images", "test units", "unit", "best of column", "seen")  # fmt: skip
 _DIFFERENCES = ("task", "test set", "protocol", "fraction", "checkpoint", "baseline", "metric", "difference", "low",
                 "high", "p", "simultaneous low", "simultaneous high", "p corrected", "p equal", "p equal corrected",
-                "equal low", "equal high", "SE", "df", "seed sd", "unit sd", "smallest detectable", "repeats",
-                "test units", "comparisons", "family", "verdict", "reason", "seen")  # fmt: skip
+                "equal low", "equal high", "SE", "df", "seed sd", "unit sd", "smallest detectable", "beyond two sd",
+                "repeats", "test units", "comparisons", "family", "verdict", "reason", "seen")  # fmt: skip
 _PER_CLASS = ("task", "test set", "protocol", "fraction", "checkpoint", "metric", "class", "value", "seen")
 _MISSING = ("checkpoint", "task", "protocol", "fraction", "repeats", "status", "reason")
 
@@ -112,7 +112,19 @@ def differences_table(
             primary if c.primary else "exploratory", v.word if v else "",
             c.reason or (c.difference.reason if c.difference else ""), _seen(c.cell),
         ])  # fmt: skip
-    words = {"task", "test set", "protocol", "checkpoint", "baseline", "metric", "family", "verdict", "reason", "seen"}
+    words = {
+        "task",
+        "test set",
+        "protocol",
+        "checkpoint",
+        "baseline",
+        "metric",
+        "beyond two sd",
+        "family",
+        "verdict",
+        "reason",
+        "seen",
+    }
     return Table("differences", _DIFFERENCES, rows, frozenset(_DIFFERENCES) - words)
 
 
@@ -120,14 +132,15 @@ def _numbers(c: Comparison, alpha: float) -> list[str]:
     """From `difference` to `test units`; empty where nothing was compared."""
     d, v, found = c.difference, c.verdict, c.difference.found if c.difference else None
     if d is None:
-        return [""] * 18
+        return [""] * 19
     sd = [found.seed**0.5, found.unit**0.5, found.smallest_detectable(alpha, v.m if v else 1)] if found else [None] * 3
     return [
         number(d.value, sign=True), number(d.low, sign=True), number(d.high, sign=True), p_value(d.p),
         number(v.low if v else None, sign=True), number(v.high if v else None, sign=True),
         p_value(v.p_corrected if v else None), p_value(d.p_equal), p_value(v.p_equal_corrected if v else None),
         number(d.equal_low, sign=True), number(d.equal_high, sign=True), number(found.se if found else None),
-        number(found.df if found else None, 1), *(number(x) for x in sd), str(d.n_repeats), str(d.n_units),
+        number(found.df if found else None, 1), *(number(x) for x in sd),
+        "" if d.two_sd is None else "yes" if d.two_sd else "no", str(d.n_repeats), str(d.n_units),
     ]  # fmt: skip
 
 
