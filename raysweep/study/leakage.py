@@ -126,9 +126,12 @@ def _judge(exposure: Exposure, tested: TaskUnits, units: set[str]) -> Seen:
 
 
 def _shared(both: list[tuple[Shown, frozenset[str]]], tested: TaskUnits, total: int) -> str:
-    """`2 of 9 test patients are in source tissue: P1, P2`."""
+    """`2 of 9 test patients are in source tissue: P1, P2`; where only names are equal, `share the name of one in`."""
     all_of = sorted({unit for _, own in both for unit in own})
     names = ", ".join(all_of[:_NAMED]) + (f" and {len(all_of) - _NAMED} more" if len(all_of) > _NAMED else "")
     where = " and ".join(dict.fromkeys(source.source.rpartition("/")[2] for source, _ in both))
-    verb = "is" if len(all_of) == 1 else "are"
-    return f"{len(all_of)} of {total} test {tested.kind_of_unit}s {verb} in {where}: {names}"
+    one = len(all_of) == 1
+    verb = ("is" if one else "are") + " in"
+    if not any(tested.surely_in(source) & own for source, own in both):
+        verb = f"{'shares' if one else 'share'} the name of one in"
+    return f"{len(all_of)} of {total} test {tested.kind_of_unit}s {verb} {where}: {names}"

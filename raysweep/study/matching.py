@@ -69,12 +69,17 @@ class TaskUnits:
         labelled set count where both are of one collection; those of a patch set unless both name their collections,
         and those differ.
         """
+        found = self.surely_in(shown)
+        if not self.is_own(shown) and self.kind_of_unit != "image" and self._names_count(shown):
+            found |= _all_of(self._by_name, shown.names)
+        return found
+
+    def surely_in(self, shown: Shown) -> frozenset[str]:
+        """Those of `units_in` that more than an equal name speaks for."""
         if self.is_own(shown):
-            return self.units & shown.units
+            return frozenset(self.units & shown.units)
         found = _all_of(self._by_hash, shown.hashes) if shown.hashes else set()
         found |= _all_of(self._by_barcode, shown.barcodes) if self._by_barcode else set()
-        if self.kind_of_unit != "image" and self._names_count(shown):
-            found |= _all_of(self._by_name, shown.names)
         return frozenset(found)
 
     def is_own(self, shown: Shown) -> bool:

@@ -197,6 +197,8 @@ def test_failed_and_unfinished_cells_appear_as_such(tmp_path):
     _, reader = page_of(study)
     assert "no memory" in reader.text
     assert "3 planned cells lack repeats" in reader.text
+    assert "Comparisons under finetune stay in the count" in reader.text
+    assert "the missing ones have not used theirs, or not all of it" in reader.text
     main = study.folder.read_bytes("report", "tables", "main.csv").decode()
     assert "simclr,failed,failed" in main
     assert ",running" in main

@@ -98,8 +98,8 @@ def test_labels_of_test_patients_are_refused_unless_allowed(study: Study) -> Non
         study.word(_SUPERVISED)
     assert str(caught.value) == (
         f"checkpoints.c: it is taught with labels of what task demo-tissue tests (2 of {len(study.test)} test patients "
-        f"are in slides: {leaking}, {other}); leave them out (exclude: tasks on a patch set, leave_out on the "
-        "checkpoint), or list c/demo-tissue under allow_leakage, and every number will be marked"
+        f"share the name of one in slides: {leaking}, {other}); leave them out (exclude: tasks on a patch set, "
+        "leave_out on the checkpoint), or list c/demo-tissue under allow_leakage, and every number will be marked"
     )
     seen = study.word(_SUPERVISED, allow_leakage=["c/demo-tissue"])
     assert (seen.word, seen.mark) == (LABELS, "‡")
@@ -113,7 +113,7 @@ def test_images_of_test_patients_are_marked(study: Study) -> None:
     study.slides([("one", study.test[0])])
     seen = study.word(_SIMCLR)
     assert (seen.word, seen.mark) == (IMAGES, "†")
-    assert seen.reason == f"1 of {len(study.test)} test patients is in slides: {study.test[0]}"
+    assert seen.reason == f"1 of {len(study.test)} test patients shares the name of one in slides: {study.test[0]}"
     assert study.word(_SIMCLR, study.card(collection="drawn"), patches={"collection": "own"}).word == NONE
     assert study.word(_SIMCLR, study.card(unit="image", layout={"type": "csv", "file": "labels.csv", "label": "label",
                                                                 "split": "split"})).word == NONE  # fmt: skip
@@ -153,7 +153,7 @@ def test_members_of_a_family_are_judged_by_their_own_fold(study: Study) -> None:
     assert len(graph.checkpoints["c"].pretrainings) == 3
     assert graph.leakage["c", "demo-tissue"].word == NONE, "labels of the folds that it is not tested on"
     study.slides([("one", study.test[0]), ("two", "P2")])
-    with pytest.raises(RequestError, match=r"1 of .* test patients is in slides"):
+    with pytest.raises(RequestError, match=r"1 of .* test patients shares the name of one in slides"):
         study.graph(card, checkpoints={"c": {**_SUPERVISED, "patches": ["slides"], "join": "target"}})
 
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_another_study_tells_by_its_own_list(study: Study) -> No
     assert study.word(start, study.card(collection="TCGA")).word == COLLECTION
     rows = {"source": ["mine"], "id": ["s1"], "unit": [study.test[0]], "hash": pa.array([None], pa.string())}
     folder.write_table(pa.table(rows), "sources.parquet")
-    with pytest.raises(RequestError, match=r"is taught with labels .*test patients is in mine"):
+    with pytest.raises(RequestError, match=r"is taught with labels .*test patients shares the name of one in mine"):
         study.word(start)
     folder.write_table(pa.table(rows | {"labels": [False]}), "sources.parquet")
     assert study.word(start).word == IMAGES
@@ -259,7 +259,10 @@ def test_plan_tells_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Speeds, "_network", lambda *_: None)
     study.slides([("one", study.test[0]), ("two", "P2")])
     _, _, notes = plan_rows(load_study(study.write(checkpoints={"c": _SIMCLR})))
-    assert f"c on demo-tissue: images seen unlabelled (1 of {len(study.test)} test patients is in slides: " in notes[-2]
+    assert (
+        f"c on demo-tissue: images seen unlabelled (1 of {len(study.test)} test patients shares the name of one "
+        "in slides: " in notes[-2]
+    )
     assert notes[-1].endswith("1 of 2 pairs of checkpoint and test set")
     _, rows, _ = plan_rows(load_study(study.write(checkpoints={"c": _SIMCLR}, patches={"exclude": "tasks"})))
     assert rows[0][3].startswith("1 slides (1 more are left out for the tasks)")
