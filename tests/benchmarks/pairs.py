@@ -142,8 +142,18 @@ def in_turn(pairs: int, *sides: Callable[[], dict[str, Any]]) -> list[tuple[dict
         order = range(len(sides)) if number % 2 == 0 else reversed(range(len(sides)))
         answers = {at: sides[at]() for at in order}
         made.append(tuple(answers[at] for at in range(len(sides))))
-        print(f"  pair {number + 1} of {pairs}", file=sys.stderr, flush=True)
+        said = " | ".join(_short(answers[at]) for at in range(len(sides)))  # what is left of a run that is stopped
+        print(f"  pair {number + 1} of {pairs}: {said}", file=sys.stderr, flush=True)
     return made
+
+
+def _short(answer: dict[str, Any]) -> str:
+    """The figures of a side in one line, of a list its median."""
+    numbers = {name: statistics.median(value) if isinstance(value, list) and value else value
+               for name, value in answer.items()
+               if isinstance(value, (int, float)) or (isinstance(value, list) and all(
+                   isinstance(one, (int, float)) for one in value))}  # fmt: skip
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if isinstance(value, (int, float)))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,12 @@ def surfaces(train: Callable[..., Surface], file: str | None, *, short: bool) ->
     missing = [cell for cell in REAL if cell not in known]
     with ThreadPoolExecutor(len(REAL)) as threads:  # each waits for a process that trains with one thread
         steps = [1 if short else REAL[cell].steps for cell in missing]
-        made = threads.map(lambda cell, steps: train("surface", cell=cell, steps=steps), missing, steps)
-        known |= dict(zip(missing, made, strict=True))
-    if file and missing:
-        Path(file).write_text(json.dumps(known))
+        waiting = {threads.submit(train, "surface", cell=cell, steps=n): cell
+                   for cell, n in zip(missing, steps, strict=True)}  # fmt: skip
+        for done in as_completed(waiting):
+            known[waiting[done]] = done.result()
+            if file:
+                Path(file).write_text(json.dumps(known))
     return known
 
 
