@@ -19,7 +19,7 @@ def task_sentence(
     """What the primary family of a task says, as text that ends with a full stop.
 
     Nothing is said that p values and intervals corrected over the family do not carry. Where a checkpoint has fewer
-    than FEWEST_PRETRAININGS pretrainings it is `this checkpoint of NAME`.
+    than FEWEST_PRETRAININGS pretrainings it is `this NAME checkpoint`.
     """
     by = {word: [c for c in found.comparisons if c.verdict and c.verdict.word == word]
           for word in (MUCH_BETTER, BETTER, MUCH_WORSE, WORSE, SAME, NOT_WORSE, UNDECIDED, NOT_ENOUGH)}  # fmt: skip
@@ -156,7 +156,7 @@ def _pool(found: TaskFindings, estimates: Mapping[str, Estimate]) -> str:
 
 def _who(name: str, estimate: Estimate | None) -> str:
     if estimate is None or estimate.pretrainings < FEWEST_PRETRAININGS:
-        return f"this checkpoint of {name}"
+        return f"this {name} checkpoint"
     return f"{name} ({estimate.pretrainings} pretrainings)"
 
 

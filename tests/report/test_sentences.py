@@ -41,8 +41,8 @@ def test_what_beats_what_by_how_much_with_how_many_labels_and_until_when():
               compared("random", 0.1, "worse"), compared("random", 1.0, "undecided"))  # fmt: skip
     found = said(*family, crossovers={"simclr": Crossover(1, 0)}, best={None: ("simclr",)})
     assert found == (
-        "glands: with 24 labelled images of 4 patients, from this pool of 40 patients, this checkpoint of simclr is "
-        "better than this checkpoint of imagenet: 4.3 points of Dice (95 % interval 1.3 to 7.3, corrected p = 0.004). "
+        "glands: with 24 labelled images of 4 patients, from this pool of 40 patients, this simclr checkpoint is "
+        "better than this imagenet checkpoint: 4.3 points of Dice (95 % interval 1.3 to 7.3, corrected p = 0.004). "
         "The two are equal within 2 points from 240 images on. Worse: random (10 %). May be the best, over all numbers "
         "of labels: simclr."
     )
@@ -69,14 +69,14 @@ def test_each_equal_to_the_baseline_is_not_all_equal():
     up, down = (compared(n, 1.0, "no difference that matters", v) for n, v in (("a", 0.014), ("b", -0.014)))
     pair = Pair("a", "b", 1.0, up.difference, Verdict("undecided"))
     found = said(up, down, pairs=[pair])
-    assert found.startswith("glands: each checkpoint differs from this checkpoint of imagenet by less than 2 points.")
+    assert found.startswith("glands: each checkpoint differs from this imagenet checkpoint by less than 2 points.")
     assert "That does not say that they are as close to each other." in found
     assert "as close" not in said(up, down, pairs=[replace(pair, verdict=Verdict("no difference that matters"))])
 
 
 def test_what_was_not_found_says_what_could_have_been_and_what_would_help():
     found = said(compared("a", 1.0, "undecided", 0.01))
-    assert "no checkpoint was found better or worse than this checkpoint of imagenet; that is not the same as" in found
+    assert "no checkpoint was found better or worse than this imagenet checkpoint; that is not the same as" in found
     assert "a difference is found with a power of 80 % from 3.6 points on." in found
     stuck = said(compared("a", 1.0, "undecided", 0.01, seed=0.01))
     assert "more test units cannot show a difference of 2 points, more repeats can." in stuck

@@ -252,7 +252,7 @@ def test_one_search_for_all_and_a_changed_comparison_are_said_at_the_top(tmp_pat
     assert "<title>Is it worth it?</title>" in page
     top = reader.text[: reader.text.index("Differences to")]
     said = "Exploratory: the comparison was changed after results were there. tissue: with 240 labelled images of 40 "
-    assert f"{said}patients, this checkpoint of" in top
+    assert f"{said}patients, this simclr checkpoint is better" in top
     assert "compare.baseline was imagenet when the first search began" in top
     assert "compare.margin was 0.02" in top
     assert "One search served all repeats" in top
