@@ -13,6 +13,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets tests that use it starve beside those that do not
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores, several processes
 if "RAYSWEEP_HOME" not in os.environ:  # what is remembered of this machine: once for all workers of a test run
     _home = tempfile.TemporaryDirectory(prefix="raysweep-home-")
