@@ -94,8 +94,8 @@ def loop(**given: Any) -> dict[str, Any]:
         return _epochs(job)
 
 
-def step_ray(**given: Any) -> dict[str, Any]:
-    """The loop with two workers under Ray Train."""
+def step_ray(workers: int, **given: Any) -> dict[str, Any]:
+    """The loop under Ray Train."""
     import ray
 
     from raysweep.pretrain.fit import fit
@@ -104,18 +104,19 @@ def step_ray(**given: Any) -> dict[str, Any]:
     ray.init(num_cpus=2, **_RAY)
     with tempfile.TemporaryDirectory() as out:
         job = make_job(out, **given)
-        fit(job, Team(workers=2, threads=1), say=lambda what: print(what, file=sys.stderr))
+        fit(job, Team(workers=workers, threads=1), say=lambda what: print(what, file=sys.stderr))
         made = _epochs(job)
     ray.shutdown()
     return made
 
 
-def step_plain(**given: Any) -> dict[str, Any]:
-    """The same loop in two processes of a gloo group, as torchrun would start them."""
+def step_plain(workers: int, **given: Any) -> dict[str, Any]:
+    """The same loop in processes of a gloo group, as torchrun would start them."""
     with tempfile.TemporaryDirectory() as out:
         job = make_job(out, **given)
         context = mp.get_context("spawn")
-        ranks = [context.Process(target=_rank, args=(job, rank, f"file://{out}/store")) for rank in range(2)]
+        where = f"file://{out}/store"
+        ranks = [context.Process(target=_rank, args=(job, rank, workers, where)) for rank in range(workers)]
         for process in ranks:
             process.start()
         for process in ranks:
@@ -125,13 +126,13 @@ def step_plain(**given: Any) -> dict[str, Any]:
         return _epochs(job)
 
 
-def _rank(job: Any, rank: int, store: str) -> None:
+def _rank(job: Any, rank: int, world: int, store: str) -> None:
     import torch.distributed as dist
 
     from raysweep.pretrain.loop import train
 
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    train(job, rank=rank, world=2)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
+    train(job, rank=rank, world=world)
     dist.destroy_process_group()
 
 
