@@ -6,18 +6,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from raysweep.demo.sets import write_sets
-from raysweep.demo.slides import write_slides
+from tests.drawn import copy_sets, copy_slides
 
 
 def write_mini(folder: Path, **changes: object) -> Path:
-    """Draw the data and write `mini.yaml`: three checkpoints, two tasks, one fraction. Returns the study file.
+    """Draw the data and write `mini.yaml`: two checkpoints, two tasks, one fraction. Returns the study file.
 
     One of the slides has no file: every run of this study has one failure. `changes` replace top-level keys.
     """
     data = folder / "data"
-    table = write_slides(data / "slides", n=4, seed=0)
-    write_sets(data, seed=0)
+    table = copy_slides(data / "slides", n=2)
+    copy_sets(data)
     with open(table, newline="") as file:
         rows = [row | {"path": str(table.parent / row["path"])} for row in csv.DictReader(file)]
     rows.append({"slide": "broken", "path": "broken.svs", "patient": "S9", "label": "gland"})
@@ -31,9 +30,9 @@ def write_mini(folder: Path, **changes: object) -> Path:
         "data": str(data),
         "patches": {"tissue": {"slides": "slides.csv", "um": 64, "px": 32, "per_slide": 24}},
         "checkpoints": {
-            "random": {"backbone": "resnet10t"},
+            "random": {"backbone": "test_resnet"},
             "supervised": {
-                "backbone": "resnet10t",
+                "backbone": "test_resnet",
                 "method": "supervised",
                 "patches": "tissue",
                 "epochs": 2,
@@ -51,7 +50,8 @@ def write_mini(folder: Path, **changes: object) -> Path:
             "batch": 8,
         },
         "compare": {"baseline": "random"},
-        "compute": {"trials_at_once": 2, "workers": 1},
+        # Few processes: each imports torch.
+        "compute": {"trials_at_once": 1, "workers": 1, "threads": 2, "tile_workers": 2},
     }
     path = folder / "mini.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
