@@ -43,6 +43,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
         units=units,
         unit=cell.unit or _unit(tables[0]),
         bounds=measure.bounds,
+        train_units=float(np.mean([row["n_units"] for row in rows])),
         lack=lacks_data(Rows(tables[0]), measure, groups[0], rows[0]["classes"] or ()),
     )
 
