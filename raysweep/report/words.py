@@ -86,7 +86,10 @@ def answer(
     parts = [f"{counts[word]} {_TOTALS[word]}" for word in VERDICTS if counts[word]]
     judged = "" if compare.rule == "crossed" else f", judged by {rules()[compare.rule].said}"
     totals = f"{_count(len(family), 'comparison')} with {base} ({protocol}){judged}: {', '.join(parts)}."
-    lines = [_line(name, family) for name in checkpoints if name != base]
+    of: dict[str, list[Comparison]] = {}
+    for c in family:
+        of.setdefault(c.cell.checkpoint, []).append(c)
+    lines = [_line(name, of.get(name, [])) for name in checkpoints if name != base]
     lines = [line for line in lines if line.parts]
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
@@ -127,9 +130,10 @@ def _names(family: list[Comparison], words: Sequence[str]) -> list[str]:
 
 
 def _line(name: str, family: list[Comparison]) -> Line:
+    """family: those of this checkpoint."""
     parts = []
     for word in VERDICTS:
-        own = [c for c in family if c.cell.checkpoint == name and c.verdict and c.verdict.word == word]
+        own = [c for c in family if c.verdict and c.verdict.word == word]
         if len(own) > _DETAILS:
             parts.append((word, [f"{len(own)} comparisons, listed below"]))
         elif own:
