@@ -1,7 +1,7 @@
 """Out of domain: what part of its value a checkpoint loses on a further test set.
 
-phi_s and theta_s are the values of run s on the further set and on the task's own, from the same final. The logarithm of
-mean phi / mean theta has by the delta method the variance of z = phi / mean phi - theta / mean theta. Units of the two
+phi_s and theta_s are the values of run s on the further set and on the task's own, from the same final. The logarithm
+of mean phi / mean theta has by the delta method the variance of z = phi / mean phi - theta / mean theta. Units of the two
 sets are different ones and count each for themselves, runs are common to both (`report.crossed`, steps 2 to 4): with
 U = MSu / (n S mean^2) and E = MSe / (n S mean^2) of each set and R = var_s(z_s) / S,
 V = max(sum U + R - sum E, sum U, R), degrees of freedom after Satterthwaite, with fewer than ENOUGH_RUNS runs once more

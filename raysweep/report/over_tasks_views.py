@@ -85,7 +85,7 @@ def over_tasks_lines(found: OverTasks | None, tasks: Table, *, alpha: float) -> 
         return lines
     ranked = ", ".join(f"{n} {r:.2f}" for n, r in zip(found.names, found.mean_ranks, strict=True))
     same = [" and ".join(block) for block in found.blocks if len(block) > 1]
-    said = f"Average rank over {len(found.tasks)} tasks (1 is the best; value: the mean over numbers of labels): {ranked}."
+    said = f"Average rank over {len(found.tasks)} tasks (1 is the best; ranked: means over numbers of labels): {ranked}."
     if same:
         said += f" From one data set each, and so one vote together: {'; '.join(same)}."
     if found.left_out:

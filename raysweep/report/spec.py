@@ -26,6 +26,9 @@ class CompareSpec(Model):
         description="what judges a difference: crossed covers test units and repeats; wilcoxon (units alone), "
         "nadeau-bengio (repeats alone) and two-sd (no test) are for comparison with other work",
     )
+    over_tasks: Literal["wilcoxon-holm", "nemenyi"] = Field(
+        "wilcoxon-holm", description="what tells pairs of checkpoints apart over tasks, from six data sets on"
+    )
     correction: Literal["max-t", "holm"] = Field(
         "max-t",
         description="for the many comparisons of a task, under rule crossed: max-t uses that they share units, repeats "

@@ -37,7 +37,8 @@ def test_labels_saved_stand_in_the_sentence_and_in_a_table(study, page):
     rows = {(row["task"], row["checkpoint"]): row for row in table(study, "worth")}
     assert set(rows) == {(task, name) for task in ("tissue", "glands") for name in ("near", "simclr")}
     row = rows["glands", "simclr"]
-    assert row["in words"] in text.replace("this simclr checkpoint", "simclr").replace("this imagenet checkpoint", "imagenet")
+    said = text.replace("this simclr checkpoint", "simclr").replace("this imagenet checkpoint", "imagenet")
+    assert row["in words"] in said
     assert (row["images of baseline"], row["fewest images"], row["curves"]) == ("240", "24", "2")
     assert 'id="worth"' in page[0]
 
@@ -51,7 +52,8 @@ def test_what_would_decide_an_open_comparison_is_told_with_numbers(study, page):
     assert f"interval ±{100 * half:.1f} points. Twice the" in text
     assert f"±{100 * then:.1f}" in text
     assert float(first["ratio"]) == pytest.approx(then / half, abs=0.01)
-    assert {row["bought"] for row in rows if row["task"] == first["task"]} == {"test units", "repeats", "labelled images"}
+    bought = {row["bought"] for row in rows if row["task"] == first["task"]}
+    assert bought == {"test units", "repeats", "labelled images"}
     assert {row["then"] for row in rows if row["bought"] == "test units"} == {"48"}
     assert "More trials are left out" in text
 

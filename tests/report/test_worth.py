@@ -102,7 +102,7 @@ def test_several_pretrainings_widen_it():
         (lambda o, b: (o, [replace(s, lack="7 test units: at least 8 are needed") for s in b]), "7 test units"),
         (lambda o, b: ([o[0], None, o[2]], b), "not every number of labels has a value in each planned repeat"),
         (lambda o, b: (o, [b[0], b[1], replace(b[2], units=("x",) * 20)]), "not the same test units and repeats"),
-        (lambda o, b: (o, curve("flat", [0.7, 0.7, 0.7], spread=0.1)), "own score was not found to rise from 20 to 200"),
+        (lambda o, b: (o, curve("flat", [0.7, 0.7, 0.7], spread=0.1)), "score was not found to rise from 20 to 200"),
         (lambda o, b: (curve("wild", [0.69, 0.7, 0.71], spread=0.6), b), "no number from 20 or fewer to more than 200"),
         (lambda o, b: ([replace(o[0], values=o[0].values * np.nan), *o[1:]], b), "the metric is undefined"),
     ],

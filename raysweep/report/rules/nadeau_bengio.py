@@ -39,8 +39,10 @@ def _test(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Diff
             d, low=d.value - half, high=d.value + half, p=found.p(), p_equal=found.p_equal(margin),
             p_above=found.p_above(margin), equal_low=d.value - narrow, equal_high=d.value + narrow, found=found,
         )  # fmt: skip
-    return Difference(d.value, d.n_units, d.n_repeats, reason=reason, lacks=True, one_checkpoint=d.one_checkpoint,
-                      two_sd=d.two_sd, contrast=contrast)  # fmt: skip
+    return Difference(
+        d.value, d.n_units, d.n_repeats, reason=reason, lacks=True, one_checkpoint=d.one_checkpoint, two_sd=d.two_sd,
+        contrast=contrast,
+    )  # fmt: skip
 
 
 def _judge(
