@@ -61,7 +61,8 @@ def look_beyond(
     judged = [c.difference for task in findings.tasks for c in task.comparisons if c.difference]
     estimates = [findings.estimates[c.key] for c in cells if c.key in findings.estimates]
     values = values_to_rank(estimates, compare.primary.protocol)
-    ranked = over_tasks(values, data_sets(cells), alpha=compare.alpha)
+    nemenyi = compare.over_tasks == "nemenyi"
+    ranked = over_tasks(values, data_sets(cells), alpha=compare.alpha, nemenyi=nemenyi)
     tasks = tasks_table(findings.tasks if len(findings.tasks) > 1 else [])
     figure = None
     if ranked and len(ranked.names) <= _MOST_RANKED:
@@ -75,7 +76,7 @@ def look_beyond(
         ranks=ranks_table(ranked),
         rank_pairs=rank_pairs_table(ranked),
         tasks=tasks,
-        rank_lines=over_tasks_lines(ranked, tasks, alpha=compare.alpha),
+        rank_lines=over_tasks_lines(ranked, tasks, compare),
         rank_figure=figure,
         drops=drops_table(findings.drops),
     )

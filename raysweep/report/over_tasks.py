@@ -8,6 +8,8 @@ their ranks. With FEWEST_BLOCKS blocks or more:
 - Wilcoxon's signed rank test of each pair over blocks, on differences of values (in a block their mean), corrected by
   Holm's method over pairs (Benavoli, Corani and Mangili, J. Mach. Learn. Res. 17, 2016: not by mean ranks, where who
   differs would depend on who else is there). Where Friedman's p is larger, a pair has that.
+- or Nemenyi's test of mean ranks instead (Demsar, J. Mach. Learn. Res. 7, 2006, sec. 3.2.2): the studentized range of
+  (R_i - R_j) / sqrt(k (k + 1) / (12 N)), k checkpoints, N blocks, corrected by itself.
 
 Below six blocks no pair can come out below 0.05: ranks are given alone. Both tests take a task's value as it is; how
 sure it is goes in nowhere.
@@ -23,6 +25,7 @@ from scipy import stats
 from raysweep.report.family import holm
 
 FEWEST_BLOCKS = 6  # two-sided signed ranks of 5 give 0.0625 at the least, of 6 0.031
+Pairs = tuple[tuple[str, str, float, float], ...]
 _DIGITS = 12  # what is equal up to rounding is a tie
 
 
@@ -43,17 +46,17 @@ class OverTasks:
     mean_ranks: np.ndarray
     left_out: tuple[str, ...] = ()
     friedman: float | None = None
-    pairs: tuple[tuple[str, str, float, float], ...] = ()
+    pairs: Pairs = ()
     groups: tuple[tuple[int, int], ...] = ()
 
 
 def over_tasks(
-    values: Mapping[str, Mapping[str, float]], data_sets: Mapping[str, str], *, alpha: float
+    values: Mapping[str, Mapping[str, float]], data_sets: Mapping[str, str], *, alpha: float, nemenyi: bool = False
 ) -> OverTasks | None:
     """Rank checkpoints over tasks; None with fewer than two of either.
 
     values: by task, then checkpoint; larger is better. data_sets: what a task's images are from, by task; tasks that
-    are not in it, or from "", are a block of their own.
+    are not in it, or from "", are a block of their own. nemenyi: that test of pairs instead of Wilcoxon's.
     """
     everyone = list(dict.fromkeys(name for own in values.values() for name in own))
     tasks = [task for task, own in values.items() if all(name in own for name in everyone)]
@@ -70,10 +73,14 @@ def over_tasks(
     order = sorted(range(len(everyone)), key=lambda k: (round(float(mean[k]), _DIGITS), k))
     table, ranks, of_blocks = table[:, order], ranks[:, order], of_blocks[:, order]
     names = tuple(everyone[k] for k in order)
-    friedman, pairs = None, ()
+    friedman: float | None = None
+    pairs: Pairs = ()
     if len(place) >= FEWEST_BLOCKS:
         friedman = float(stats.friedmanchisquare(*of_blocks.T).pvalue) if len(names) > 2 else None
-        pairs = _pairs(names, np.stack([table[rows].mean(0) for rows in place.values()]), friedman or 0.0)
+        if nemenyi:
+            pairs = _nemenyi(names, of_blocks.mean(0), len(place))
+        else:
+            pairs = _pairs(names, np.stack([table[rows].mean(0) for rows in place.values()]), friedman or 0.0)
     return OverTasks(
         names=names,
         tasks=tuple(tasks),
@@ -87,9 +94,14 @@ def over_tasks(
     )
 
 
-def _pairs(
-    names: tuple[str, ...], values: np.ndarray, least: float
-) -> tuple[tuple[str, str, float, float], ...]:  # fmt: skip
+def _nemenyi(names: tuple[str, ...], mean: np.ndarray, n: int) -> Pairs:
+    k = len(names)
+    p = {(a, b): float(stats.studentized_range.sf((mean[b] - mean[a]) / np.sqrt(k * (k + 1) / (12 * n)), k, np.inf))
+         for a, b in combinations(range(k), 2)}  # fmt: skip
+    return tuple((names[a], names[b], q, q) for (a, b), q in p.items())
+
+
+def _pairs(names: tuple[str, ...], values: np.ndarray, least: float) -> Pairs:
     """values: (blocks, names). least: no corrected p is smaller."""
     ends = list(combinations(range(len(names)), 2))
     raw = [_signed_rank(np.round(values[:, a] - values[:, b], _DIGITS)) for a, b in ends]
@@ -101,9 +113,7 @@ def _signed_rank(differences: np.ndarray) -> float:
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
-def _groups(
-    names: tuple[str, ...], pairs: tuple[tuple[str, str, float, float], ...], alpha: float
-) -> tuple[tuple[int, int], ...]:
+def _groups(names: tuple[str, ...], pairs: Pairs, alpha: float) -> tuple[tuple[int, int], ...]:
     """The longest runs of neighbours without a difference; those of one name alone are left out."""
     apart = {(a, b) for a, b, _, p in pairs if p < alpha}
     found: list[tuple[int, int]] = []

@@ -8,6 +8,7 @@ from raysweep.report.cells import CellRef, percent
 from raysweep.report.family import holm
 from raysweep.report.findings import Comparison, Estimate, TaskFindings
 from raysweep.report.over_tasks import FEWEST_BLOCKS, OverTasks
+from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import Table, number, p_value
 
 _TASKS = ("task", "metric", "checkpoint", "fraction", "smallest p corrected", "p over tasks", "comparisons")
@@ -71,9 +72,9 @@ def rank_pairs_table(found: OverTasks | None) -> Table:
     return Table("rank_pairs", headers, rows, frozenset(headers[2:]))
 
 
-def over_tasks_lines(found: OverTasks | None, tasks: Table, *, alpha: float) -> list[str]:
+def over_tasks_lines(found: OverTasks | None, tasks: Table, compare: CompareSpec) -> list[str]:
     """What is said above the ranks."""
-    lines = []
+    lines, alpha = [], compare.alpha
     p = [row[5] for row in tasks.rows]
     if len(p) > 1:
         below = [row[0] for row in tasks.rows if (plain := getattr(row[5], "plain", "")) and float(plain) < alpha]
@@ -100,7 +101,8 @@ def over_tasks_lines(found: OverTasks | None, tasks: Table, *, alpha: float) -> 
         return lines
     apart = [f"{a} before {b} (p {_equals(q)})" for a, b, _, q in found.pairs if q < alpha]
     any_at_all = "" if found.friedman is None else f"Friedman's test: p {_equals(found.friedman)}. "
-    lines.append(f"{any_at_all}Pairs that differ (Wilcoxon's signed ranks, Holm): {'; '.join(apart) or 'none'}.")
+    how = "Nemenyi's test of mean ranks" if compare.over_tasks == "nemenyi" else "Wilcoxon's signed ranks, Holm"
+    lines.append(f"{any_at_all}Pairs that differ ({how}): {'; '.join(apart) or 'none'}.")
     return lines
 
 

@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from raysweep.randomness import generator
 from raysweep.report.critical_difference import critical_difference
-from raysweep.report.over_tasks import over_tasks
+from raysweep.report.over_tasks import _nemenyi, over_tasks
 from raysweep.report.style import marks
 
 from .test_two_sd import FEATURES, FINETUNED
@@ -106,3 +106,18 @@ def test_neighbours_that_do_not_differ_are_joined_by_a_bar():
         assert name[:8] in svg
     none = critical_difference(found.names, found.mean_ranks, (), marks(list(found.names)))
     assert svg.count("stroke-width: 3.5") == len(found.groups) > none.count("stroke-width: 3.5") == 0
+
+
+def test_nemenyi_is_that_of_the_published_example():
+    """Demsar 2006, sec. 3.2: mean ranks 3.143, 2.000, 2.893, 1.964 over 14 data sets, critical difference 1.25 at
+    5 % (q 2.569) and 1.12 at 10 % (q 2.291)."""
+    names, ranks = tuple("abcd"), np.array([1.964, 2.0, 2.893, 3.143])
+    p = {(a, b): q for a, b, _, q in _nemenyi(names, ranks, 14)}
+    assert 0.05 < p["a", "d"] < 0.1
+    assert p["a", "b"] > 0.9
+    for gap, level in ((1.2536, 0.05), (1.1178, 0.1)):
+        q = _nemenyi(names, np.array([1.0, 1.0 + gap, 9, 9]), 14)[0][3]
+        assert q == pytest.approx(level, rel=0.01)
+    found = over_tasks(published(), {}, alpha=0.05, nemenyi=True)
+    assert found is not None
+    assert all(raw == corrected for _, _, raw, corrected in found.pairs)
