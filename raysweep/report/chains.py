@@ -7,7 +7,7 @@ of Bretz, Maurer, Brannath and Posch, Stat. Med. 28, 2009). Chains of a single h
 """
 
 from collections.abc import Sequence
-from heapq import heapify, heapreplace, heappop
+from heapq import heapify, heappop, heapreplace
 
 
 def chained(chains: Sequence[Sequence[float | None]]) -> list[list[float | None]]:

@@ -70,11 +70,7 @@ def columns_table(tables: Iterable[Table]) -> Table:
     Columns that are named after a label fraction or a test set hold text as it is printed, `0.812 [0.780, 0.844]`; the
     same values are numbers in results.csv.
     """
-    rows = [
-        [t.name, h, _meaning(h)]
-        for t in tables
-        for h in t.headers
-    ]
+    rows = [[t.name, h, _meaning(h)] for t in tables for h in t.headers]
     return Table("columns", ("table", "column", "meaning"), rows)
 
 

@@ -1,9 +1,9 @@
 """Out of domain: what part of its value a checkpoint loses on a further test set.
 
-phi_s and theta_s are the values of run s on the further set and on the task's own, from the same final. The logarithm
-of mean phi / mean theta has by the delta method the variance of z = phi / mean phi - theta / mean theta. Units of the two
-sets are different ones and count each for themselves, runs are common to both (`report.crossed`, steps 2 to 4): with
-U = MSu / (n S mean^2) and E = MSe / (n S mean^2) of each set and R = var_s(z_s) / S,
+phi_s and theta_s are the values of run s on the further set and on the task's own, from the same final. By the delta
+method the logarithm of mean phi / mean theta has the variance of z = phi / mean phi - theta / mean theta. Units of the
+two sets are different ones and count each for themselves, runs are common to both (`report.crossed`, steps 2 to 4):
+with U = MSu / (n S mean^2) and E = MSe / (n S mean^2) of each set and R = var_s(z_s) / S,
 V = max(sum U + R - sum E, sum U, R), degrees of freedom after Satterthwaite, with fewer than ENOUGH_RUNS runs once more
 with R at the upper end of its interval (step 5). Where a checkpoint has several pretrainings, R is that of their means
 and nothing is taken off. The interval of the lost part is one minus the exponential of the t interval's ends.
@@ -81,8 +81,8 @@ def _variance(
         members = [np.flatnonzero(np.array(pretrainings) == g) for g in groups]
         means = np.array([z[m].mean() for m in members])
         between = float(means.var(ddof=1) * sum((len(m) / n_runs) ** 2 for m in members))
-        total = [*units, between]
-        return sum(total), float(satterthwaite([np.array(x) for x in total], [*unit_df, len(groups) - 1]))
+        all_of = [*units, between]
+        return sum(all_of), float(satterthwaite([np.array(x) for x in all_of], [*unit_df, len(groups) - 1]))
     runs = float(z.var(ddof=1)) / n_runs
     total, df = _total(units, unit_df, runs, rest, n_runs)
     if n_runs < ENOUGH_RUNS:

@@ -78,10 +78,7 @@ def _allowed(verdict: Verdict, lacks: tuple[bool, bool]) -> Verdict:
 
 
 def _pairs(scores: Mapping[str, Scores], compare: CompareSpec) -> dict[tuple[str, str], Difference]:
-    return {
-        (a, b): paired_difference(scores[a], scores[b], **_how(compare))
-        for a, b in combinations(scores, 2)
-    }
+    return {(a, b): paired_difference(scores[a], scores[b], **_how(compare)) for a, b in combinations(scores, 2)}
 
 
 def _judged(
@@ -112,10 +109,7 @@ def _best(
     if len(between) == 1:
         out[None] = next(iter(out.values()))
     else:
-        means = {
-            key: mean_difference([pairs[key] for pairs in between.values()], **_how(compare))
-            for key in common
-        }
+        means = {key: mean_difference([pairs[key] for pairs in between.values()], **_how(compare)) for key in common}
         out[None] = _best_of(means, compare, lacking)
     return out
 

@@ -86,7 +86,9 @@ def over_tasks_lines(found: OverTasks | None, tasks: Table, compare: CompareSpec
         return lines
     ranked = ", ".join(f"{n} {r:.2f}" for n, r in zip(found.names, found.mean_ranks, strict=True))
     same = [" and ".join(block) for block in found.blocks if len(block) > 1]
-    said = f"Average rank over {len(found.tasks)} tasks (1 is the best; ranked: means over numbers of labels): {ranked}."
+    said = (
+        f"Average rank over {len(found.tasks)} tasks (1 is the best; ranked: means over numbers of labels): {ranked}."
+    )
     if same:
         said += f" From one data set each, and so one vote together: {'; '.join(same)}."
     if found.left_out:
@@ -113,4 +115,3 @@ def _p(c: Comparison) -> float | None:
 def _equals(p: float) -> str:
     text = p_value(p)
     return text if text.startswith("<") else f"= {text}"
-

@@ -79,9 +79,7 @@ def task_sentence(
     return f"{found.task}: {' '.join(part for part in parts if part)}"
 
 
-def _worth(
-    found: TaskFindings, name: str, own: Mapping[str, Estimate], base: str, compare: CompareSpec
-) -> list[str]:
+def _worth(found: TaskFindings, name: str, own: Mapping[str, Estimate], base: str, compare: CompareSpec) -> list[str]:
     """What the leading checkpoint is worth in labels, where fewer than the baseline's were found to do."""
     worth = found.worth.get(name)
     if worth is None or not worth.saves:

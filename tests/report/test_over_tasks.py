@@ -35,7 +35,7 @@ def test_published_values_are_ranked_and_tested_as_scipy_and_statsmodels_do():
     assert found.mean_ranks == pytest.approx(stats.rankdata(-table, axis=1).mean(0))
     assert list(found.mean_ranks) == sorted(found.mean_ranks)
     assert found.friedman == pytest.approx(stats.friedmanchisquare(*table.T).pvalue)
-    assert found.friedman < 0.01
+    assert found.friedman == pytest.approx(0.0115, abs=1e-4)
     k = len(found.names)
     raw = [stats.wilcoxon(table[:, a], table[:, b]).pvalue for a in range(k) for b in range(a + 1, k)]
     assert [p for *_, p, _ in found.pairs] == pytest.approx(raw)
@@ -51,7 +51,7 @@ def test_what_fine_tuning_cancels_is_no_pair_and_features_are_one():
     assert raw["multi-task features", "imagenet features"] < 0.05
     tuned = [p for pair, p in raw.items() if set(pair) == {"imagenet finetuned", "multi-task finetuned"}]
     assert tuned[0] > 0.05
-    assert (0, 1) in found.groups
+    assert found.groups == ((0, 3),), "six pairs are too many for ten tasks after Holm"
     assert set(found.names[:2]) == {"imagenet finetuned", "multi-task finetuned"}
 
 

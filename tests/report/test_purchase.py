@@ -17,7 +17,7 @@ from .test_sentences import compared, estimate
 
 def simulated(units: int, runs: int, *, unit: float, seed: float, rest: float, name: str = "") -> Crossed:
     rng = generator("purchase", name, units, runs)
-    x = (unit * rng.normal(size=(1, units)) + seed * rng.normal(size=(runs, 1)) + rest * rng.normal(size=(runs, units)))
+    x = unit * rng.normal(size=(1, units)) + seed * rng.normal(size=(runs, 1)) + rest * rng.normal(size=(runs, units))
     return crossed(x.mean(1), (x.sum(1, keepdims=True) - x) / (units - 1))
 
 
@@ -56,7 +56,8 @@ def test_grouped_repeats_come_with_pretrainings():
     assert found.n_groups == 3
     now, more, wider = (projected(found, 0.05, units=u, repeats=s) for u, s in ((15, 6), (15, 12), (30, 6)))
     assert now == pytest.approx(found.half(0.05), rel=0.02)
-    assert more < wider < now  # pretrainings differ more than units
+    assert more < now
+    assert wider > more  # pretrainings differ more than units; what is left of them has two degrees of freedom
 
 
 def undecided(name: str, fraction: float, found: Crossed, p: float, half: float):
