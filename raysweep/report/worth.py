@@ -19,9 +19,11 @@ falls by chance would cross several times), reaches the score.
 
 Simulated (tests/benchmarks/statistics.py) the 95 % interval held in 93.8 to 98.7 % of studies from 8 units and 3 repeats
 up. Where the curves rise by a single standard deviation of a unit over 25 times the labels most studies are refused,
-and of those that are not, because the baseline rose by luck, 84 to 97 % hold: at most 6 % of all. All of it is refused where nothing can be said: with
-fewer units, repeats or units of a class than `report.enough` asks for, where a planned repeat has no value, where the
-baseline's own score was not found to rise from its fewest labels to its most, or where no number is excluded.
+and of those that are not, because the baseline rose by luck, 84 to 97 % hold: it is wrong in at most 6 % of all.
+
+All of it is refused where nothing can be said: with fewer units, repeats or units of a class than `report.enough` asks
+for, where a planned repeat has no value, where the baseline's own score was not found to rise from its fewest labels to
+its most, or where no number is excluded.
 """
 
 from collections.abc import Sequence
