@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from raysweep.report.family import holm
+from raysweep.report.signed_rank import signed_rank_p
 
 FEWEST_BLOCKS = 6  # two-sided signed ranks of 5 give 0.0625 at the least, of 6 0.031
 Pairs = tuple[tuple[str, str, float, float], ...]
@@ -104,13 +105,9 @@ def _nemenyi(names: tuple[str, ...], mean: np.ndarray, n: int) -> Pairs:
 def _pairs(names: tuple[str, ...], values: np.ndarray, least: float) -> Pairs:
     """values: (blocks, names). least: no corrected p is smaller."""
     ends = list(combinations(range(len(names)), 2))
-    raw = [_signed_rank(np.round(values[:, a] - values[:, b], _DIGITS)) for a, b in ends]
+    raw = [signed_rank_p(values[:, a] - values[:, b]) for a, b in ends]
     corrected = [max(least, p if p is not None else 1.0) for p in holm(raw)]
     return tuple((names[a], names[b], p, q) for (a, b), p, q in zip(ends, raw, corrected, strict=True))
-
-
-def _signed_rank(differences: np.ndarray) -> float:
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def _groups(names: tuple[str, ...], pairs: Pairs, alpha: float) -> tuple[tuple[int, int], ...]:

@@ -17,7 +17,7 @@ outside what was studied: "already with the fewest", "more than the most".
 The estimate is where the mean curve, first made non-decreasing by isotonic regression with equal weights (one that
 falls by chance would cross several times), reaches the score.
 
-Simulated (tests/benchmarks/statistics.py) the 95 % interval held in 93.8 to 98.7 % of studies from 8 units and 3 repeats
+Simulated (tests/benchmarks/statistics.py) the 95 % interval held in 93.8 to 98.7 % of studies from 8 units and 3 runs
 up. Where the curves rise by a single standard deviation of a unit over 25 times the labels most studies are refused,
 and of those that are not, because the baseline rose by luck, 84 to 97 % hold: it is wrong in at most 6 % of all.
 

@@ -13,11 +13,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from raysweep.report.family import NOT_ENOUGH, Verdict, judge
 from raysweep.report.intervals import Contrast, Difference, tested
 from raysweep.report.rules import Rule, register
+from raysweep.report.signed_rank import signed_rank_p
 
 _DIGITS = 12  # what is equal up to rounding is a tie
 
@@ -30,15 +30,15 @@ class SignedRank:
 
     def p(self) -> float:
         """Two-sided p value of no difference."""
-        return self._p(0.0, "two-sided")
+        return signed_rank_p(self.units)
 
     def p_above(self, bound: float) -> float:
         """One-sided: small when differences are surely above `bound`."""
-        return self._p(bound, "greater")
+        return signed_rank_p(self.units - bound, "greater")
 
     def p_below(self, bound: float) -> float:
         """One-sided: small when differences are surely below `bound`."""
-        return self._p(bound, "less")
+        return signed_rank_p(self.units - bound, "less")
 
     def p_equal(self, margin: float) -> float:
         """Of a difference of at least the margin: the larger of two one-sided p values."""
@@ -52,10 +52,6 @@ class SignedRank:
     def smallest(self) -> float:
         """The smallest two-sided p value that so many units can give; those without a difference do not count."""
         return float(2.0 ** (1 - np.count_nonzero(np.round(self.units, _DIGITS))))
-
-    def _p(self, bound: float, alternative: str) -> float:
-        off = np.round(self.units - bound, _DIGITS)
-        return float(stats.wilcoxon(off, alternative=alternative).pvalue) if off.any() else 1.0
 
 
 def _test(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Difference:
