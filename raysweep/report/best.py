@@ -12,20 +12,23 @@ from raysweep.report.intervals import Difference
 from raysweep.report.single_step import Family
 
 
-def best_set(differences: Mapping[str, Mapping[str, Difference | None]], *, alpha: float) -> tuple[str, ...]:
+def best_set(
+    differences: Mapping[str, Mapping[str, Difference | None]], *, alpha: float, joint: bool = True
+) -> tuple[str, ...]:
     """Names of the checkpoints that may be the best, the leading one first.
 
     differences: for each checkpoint its differences to every other one (own minus other). Empty when no pair could be
-    tested; a checkpoint without any test stays in: nothing says that it is not the best.
+    tested; a checkpoint without any test stays in: nothing says that it is not the best. joint: whether the tests'
+    correlation is that of `report.single_step`; else they are corrected as if they had none (Sidak).
     """
     if not any(d and d.p is not None for others in differences.values() for d in others.values()):
         return ()
     kept = []
     for name, others in differences.items():
         tests = [d if d and d.p is not None else None for d in others.values()]
-        family = Family([d.contrast if d else None for d in tests], one_sided=True)
+        family = Family([d.contrast if d and joint else None for d in tests], one_sided=True)
         level = family.level(alpha)
-        if all(d is None or d.found is None or d.found.p_above(0.0) < 1 - level for d in tests):
+        if all(d is None or d.test is None or d.test.p_above(0.0) < 1 - level for d in tests):
             kept.append(name)
     return tuple(sorted(kept, key=lambda name: -_lead(differences[name])))
 

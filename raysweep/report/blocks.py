@@ -220,7 +220,7 @@ def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
             between = f"{number(v.low, 3, sign=True)} to {number(v.high, 3, sign=True)}"
         value = number(d.value, 3, sign=True) + c.mark
         cells[1:] = [value, between, p_value(v.p_corrected if v else None)]
-    return c.cell.checkpoint, cells, v.word if v else "", c.reason or (d.reason if d else "")
+    return c.cell.checkpoint, cells, v.word if v else "", c.why
 
 
 def _label(c: Comparison) -> str:

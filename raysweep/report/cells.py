@@ -33,6 +33,7 @@ class CellRef:
     further: the task's further test sets, by name and kind of unit.
     tested_on: the further test set that numbers are of; empty: the task's own test set.
     decoder: what masks come from, in words; empty where there are none.
+    data_set: what the task's images are from: tasks of one are no independent witnesses; empty: not known.
     """
 
     path: str
@@ -48,6 +49,7 @@ class CellRef:
     further: tuple[tuple[str, str | None], ...] = ()
     tested_on: str = ""
     decoder: str = ""
+    data_set: str = ""
 
     @property
     def test_set(self) -> str:

@@ -7,6 +7,7 @@ of Bretz, Maurer, Brannath and Posch, Stat. Med. 28, 2009). Chains of a single h
 """
 
 from collections.abc import Sequence
+from heapq import heapify, heappop, heapreplace
 
 
 def chained(chains: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
@@ -15,21 +16,17 @@ def chained(chains: Sequence[Sequence[float | None]]) -> list[list[float | None]
     A corrected p value is the smallest alpha at which the hypothesis falls.
     """
     corrected: list[list[float | None]] = [[None] * len(chain) for chain in chains]
-    share = {k: 1 / len(chains) for k in range(len(chains))}
-    place = dict.fromkeys(share, 0)
-    reached = 0.0
-    while share:
-        heads = {k: chains[k][place[k]] if place[k] < len(chains[k]) else None for k in share}
-        waiting = {k: p / share[k] for k in share if (p := heads[k]) is not None}
-        if not waiting:
-            break
-        first = min(waiting, key=lambda k: waiting[k])
-        reached = max(reached, min(1.0, waiting[first]))
-        corrected[first][place[first]] = reached
-        place[first] += 1
-        if place[first] == len(chains[first]) and len(share) > 1:
-            freed = share.pop(first)
-            share = {k: part + freed / len(share) for k, part in share.items()}
-        elif place[first] == len(chains[first]):
-            break
+    waiting = [(p, k, 0) for k, chain in enumerate(chains) if chain and (p := chain[0]) is not None]
+    heapify(waiting)
+    left, reached = len(chains), 0.0  # shares are equal from first to last: one over the chains that are not done
+    while waiting:
+        p, k, place = waiting[0]
+        reached = max(reached, min(1.0, p * left))
+        corrected[k][place] = reached
+        after = chains[k][place + 1] if place + 1 < len(chains[k]) else None
+        if after is not None:
+            heapreplace(waiting, (after, k, place + 1))
+        else:
+            heappop(waiting)
+            left -= place + 1 == len(chains[k])
     return corrected

@@ -48,6 +48,19 @@ _MEANINGS = {
     "how": "how a setting was chosen", "slide": "name", "patient": "name", "split": "train, val or test",
     "source": "where the µm per px come from", "patches": "number", "left out": "patches left out, by reason",
     "tissue mm²": "area of tissue", "trained on": "task",
+    "half-width": "half the simultaneous interval now", "bought": "what there would be twice as much of",
+    "then": "how much there would be of it", "half-width then": "half the interval if the components stay as they are",
+    "ratio": "half-width then / half-width", "smallest p corrected": "the smallest of the task's family",
+    "p over tasks": "the same, corrected by Holm's method over tasks", "p over pairs": "corrected by Holm's method, at "
+    "least Friedman's p", "tasks": "number that were ranked on", "data sets": "number of independent blocks of tasks",
+    "own value": "metric on the task's own test set", "value there": "metric on the further test set",
+    "relative drop": "part of the own value that is lost there, 0 to 1; below 0: a gain",
+    "images of baseline": "the most labelled images that the baseline was given, mean over repeats",
+    "images to reach it": "labelled images with which the checkpoint reaches the baseline's score at its most; empty: "
+    "outside the numbers that were studied, or not told",
+    "fewest images": "of the checkpoint's curve", "most images": "of the checkpoint's curve",
+    "curves": "checkpoints of the task over which the interval is corrected (Bonferroni)",
+    "in words": "the same as a sentence",
 }  # fmt: skip
 
 
@@ -57,9 +70,11 @@ def columns_table(tables: Iterable[Table]) -> Table:
     Columns that are named after a label fraction or a test set hold text as it is printed, `0.812 [0.780, 0.844]`; the
     same values are numbers in results.csv.
     """
-    rows = [
-        [t.name, h, _MEANINGS.get(h, "as printed: value [low, high], or the status; numbers are in results.csv")]
-        for t in tables
-        for h in t.headers
-    ]
+    rows = [[t.name, h, _meaning(h)] for t in tables for h in t.headers]
     return Table("columns", ("table", "column", "meaning"), rows)
+
+
+def _meaning(header: str) -> str:
+    if header.startswith("rank on "):
+        return "rank among checkpoints on that task, 1 is the best"
+    return _MEANINGS.get(header, "as printed: value [low, high], or the status; numbers are in results.csv")

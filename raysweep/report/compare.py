@@ -9,12 +9,15 @@ import pyarrow.compute as pc
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.report.cells import CellRef
+from raysweep.report.drop import Drop, relative_drop
 from raysweep.report.findings import Comparison, Estimate, Findings, Pair, TaskFindings
 from raysweep.report.intervals import Interval, Scores, cell_interval, paired_difference
 from raysweep.report.jackknife import read_scores
 from raysweep.report.judging import judge_task
 from raysweep.report.rows import fits, of_metric
+from raysweep.report.rules import rules
 from raysweep.report.spec import CompareSpec
+from raysweep.report.worth_views import task_worths
 from raysweep.transfer.schema import RESULT_SCHEMA
 
 
@@ -33,6 +36,8 @@ def compare_cells(
     comparisons: list[Comparison] = []
     families: dict[str, dict[float, dict[str, Scores]]] = {}  # of the primary protocol: by task, fraction, checkpoint
     lacking_of: dict[str, dict[float, set[str]]] = {}
+    at_home: dict[str, Scores] = {}  # of cells that are tested elsewhere as well
+    drops: list[Drop] = []
     for (task, _, protocol, fraction), column in columns.items():
         asked = compare.primary.metric
         metric = asked if asked and fits(asked, column[0].kind) else column[0].metrics[0]
@@ -49,8 +54,10 @@ def compare_cells(
                 scores[cell.checkpoint] = read_scores(cell, valued, metric)
             except WorkError as error:
                 problems[cell.checkpoint] = reason_of(error)
-            found = scores.get(cell.checkpoint)
-            estimates[cell.key] = _estimate(cell, valued, metric, found, problems, compare.alpha, lacking)
+            scored = scores.get(cell.checkpoint)
+            estimates[cell.key] = _estimate(cell, valued, metric, scored, problems, compare.alpha, lacking)
+        at_home |= {cell.path: scores[cell.checkpoint] for cell in column if cell.further and cell.checkpoint in scores}
+        drops += _drops(column, scores, at_home, metric, compare)
         comparisons += _differences(column, scores, estimates, problems, metric, baseline, compare)
         if protocol == compare.primary.protocol and not column[0].tested_on:
             families.setdefault(task, {})[fraction] = scores
@@ -61,16 +68,28 @@ def compare_cells(
         members = [c for c in comparisons if c.cell.task == task and _primary(c.cell, compare)]
         if members:
             members = sorted(members, key=lambda c: c.cell.fraction)
-            tasks.append(judge_task(members, own, compare, lacking=lacking_of[task]))
+            found = judge_task(members, own, compare, lacking=lacking_of[task])
+            worth = task_worths(found, own, lacking_of[task], estimates, compare, baseline=baseline)
+            tasks.append(replace(found, worth=worth))
             judged |= {id(c): verdict for c, verdict in zip(members, tasks[-1].comparisons, strict=True)}
     for key in _starred(tasks, columns, estimates, compare):
         estimates[key] = replace(estimates[key], best=True)
-    return Findings(baseline, estimates, [judged[id(c)] for c in comparisons], tasks)
+    return Findings(baseline, estimates, [judged[id(c)] for c in comparisons], tasks, drops)
 
 
 def _primary(cell: CellRef, compare: CompareSpec) -> bool:
     """Verdicts are about the tasks' own test sets under one protocol; everything else is exploratory."""
     return cell.protocol == compare.primary.protocol and not cell.tested_on
+
+
+def _drops(
+    column: Sequence[CellRef], scores: Mapping[str, Scores], at_home: Mapping[str, Scores], metric: str,
+    compare: CompareSpec,
+) -> list[Drop]:  # fmt: skip
+    """Of a column on a further test set; its cells' own test sets come before it."""
+    found = [relative_drop(cell, metric, at_home[cell.path], scores[cell.checkpoint], alpha=compare.alpha)
+             for cell in column if cell.tested_on and cell.checkpoint in scores and cell.path in at_home]  # fmt: skip
+    return [drop for drop in found if drop]
 
 
 def _estimate(
@@ -159,8 +178,9 @@ def _differences(
             reason = f"baseline {baseline}: {problems.get(baseline, 'not in this column')}"
         else:
             difference = paired_difference(
-                scores[cell.checkpoint], scores[baseline], alpha=compare.alpha, margin=compare.margin
-            )
+                scores[cell.checkpoint], scores[baseline], alpha=compare.alpha, margin=compare.margin,
+                test=rules()[compare.rule].test,
+            )  # fmt: skip
             short = [(name, e) for name in (cell.checkpoint, baseline) if (e := of[name]) and not e.complete]
             lacks = (cell.checkpoint in dict(short), baseline in dict(short))
             reason = "; ".join(f"{name}: {e.repeats} ({e.lacking[0]})" for name, e in short)

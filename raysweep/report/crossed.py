@@ -20,14 +20,14 @@ theta_s: a statistic (a metric, or the paired difference of two) in run s of S; 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
 ENOUGH_RUNS = 6  # from here on the degrees of freedom are taken as they are
 POWER = 0.8
-_CAREFUL = 0.35  # see 5
+CAREFUL = 0.35  # see 5
 _ZERO = 1e-12  # a standard error below this is rounding
 
 
@@ -69,6 +69,10 @@ class Crossed:
         """Whether there is any spread; where every unit and run agrees nothing can be judged."""
         return self.se > _ZERO
 
+    def turned(self) -> "Crossed":
+        """That of the statistic with the other sign."""
+        return replace(self, value=-self.value)
+
     def half(self, alpha: float) -> float:
         """Half the width of the two-sided t interval at level 1 - alpha."""
         return float(stats.t.ppf(1 - alpha / 2, self.df) * self.se)
@@ -80,6 +84,10 @@ class Crossed:
     def p_above(self, bound: float) -> float:
         """One-sided p value of a true value of at most `bound`: small when it is surely above."""
         return float(stats.t.sf((self.value - bound) / self.se, self.df))
+
+    def p_below(self, bound: float) -> float:
+        """One-sided p value of a true value of at least `bound`: small when it is surely below."""
+        return float(stats.t.sf((bound - self.value) / self.se, self.df))
 
     def p_equal(self, margin: float) -> float:
         """p value of a true difference of at least the margin: two one-sided t tests (Schuirmann, J. Pharmacokinet.
@@ -104,11 +112,8 @@ def crossed(values: np.ndarray, without: np.ndarray, groupings: Sequence[np.ndar
     """
     n_runs, n_units = without.shape
     squares = mean_squares(values, without)
+    se, df = standard_errors(values, squares, groupings)
     parts = _distinct(groupings)
-    if parts:
-        se, df = with_groupings(values, squares, parts)
-    else:
-        se, df = plain(squares)
     seed = float(squares.runs - squares.rest) / n_units if n_runs > 1 else 0.0
     return Crossed(
         value=float(values.mean()),
@@ -121,6 +126,15 @@ def crossed(values: np.ndarray, without: np.ndarray, groupings: Sequence[np.ndar
         n_runs=n_runs,
         n_groups=min((int(part.max()) + 1 for part in parts), default=n_runs),
     )
+
+
+def standard_errors(
+    values: np.ndarray, squares: MeanSquares, groupings: Sequence[np.ndarray] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """SE and degrees of freedom (...,) of one study or of many that share their runs: values (..., S), their mean
+    squares, groupings as in `crossed`."""
+    parts = _distinct(groupings)
+    return with_groupings(values, squares, parts) if parts else plain(squares)
 
 
 def pseudo_values(values: np.ndarray, without: np.ndarray) -> np.ndarray:
@@ -144,7 +158,7 @@ def mean_squares(values: np.ndarray, without: np.ndarray) -> MeanSquares:
     return MeanSquares(units, n_units * values.var(axis=-1, ddof=1), rest, n_units, n_runs)
 
 
-def plain(squares: MeanSquares, careful: float = _CAREFUL) -> tuple[np.ndarray, np.ndarray]:
+def plain(squares: MeanSquares, careful: float = CAREFUL) -> tuple[np.ndarray, np.ndarray]:
     """SE and degrees of freedom of independent runs: steps 3 to 5. careful: the quantile of step 5."""
     s, n = squares.n_runs, squares.n_units
     total, df = _total(squares, squares.runs)

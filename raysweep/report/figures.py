@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +112,14 @@ def rows(
                 axes.plot([p.value], [y], color=mark.colour, marker=mark.marker, ms=6.5, zorder=3)
                 axes.annotate(p.note, (1, y), (10, 0), ("axes fraction", "data"), "offset points", va="center")
                 y += 1
+        return _svg(figure)
+
+
+def drawn(height: float, draw: Callable[[Axes], None], *, left: float, right: float, bottom: float) -> str:
+    """A figure of other kind: `draw` fills its axes, which have these margins; all in points."""
+    with _style():
+        figure, axes = _canvas(height, left=left, right=right, bottom=bottom)
+        draw(axes)
         return _svg(figure)
 
 

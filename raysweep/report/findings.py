@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 from raysweep.report.cells import CellRef
 from raysweep.report.crossover import Crossover
+from raysweep.report.drop import Drop
 from raysweep.report.family import Verdict
 from raysweep.report.intervals import Difference, Interval
+from raysweep.report.worth import Worth
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Comparison:
     def primary(self) -> bool:
         return self.verdict is not None
 
+    @property
+    def why(self) -> str:
+        """Why there is no difference or no verdict, or what the verdict does not allow for; else empty."""
+        judged = self.verdict.reason if self.verdict else ""
+        return self.reason or judged or (self.difference.reason if self.difference else "")
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -90,6 +98,7 @@ class TaskFindings:
     comparisons: of every checkpoint with the baseline at every fraction; means: over fractions, where there are
     several. crossovers: by checkpoint, as places in `fractions`. best: the checkpoints that may be the best at each
     fraction; under None of the mean over fractions (of the only one). pairs: of all checkpoints at every fraction.
+    worth: by checkpoint, what it is worth in labels; empty with a single fraction.
     """
 
     task: str
@@ -100,6 +109,7 @@ class TaskFindings:
     crossovers: dict[str, Crossover] = field(default_factory=dict)
     best: dict[float | None, tuple[str, ...]] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
+    worth: dict[str, Worth] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,10 +117,11 @@ class Findings:
     """Everything the report says about checkpoints.
 
     estimates: cells with results, by `CellRef.key`. comparisons: in the order of columns, then checkpoints. tasks: the
-    primary family of each.
+    primary family of each. drops: of cells on further test sets.
     """
 
     baseline: str
     estimates: dict[str, Estimate]
     comparisons: list[Comparison]
     tasks: list[TaskFindings] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)

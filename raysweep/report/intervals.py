@@ -7,6 +7,7 @@ another search, other seeds, and another pretraining where a checkpoint has seve
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +26,7 @@ class Scores:
     units: names of the units, sorted. U is below len(units) when there are so many that they were dealt to blocks.
     unit: patient | slide | image. bounds: the metric's lowest and highest value.
     lack: why these test data are not enough for an interval or a verdict; empty when they are.
+    train_units: labelled units of a repeat's draw, mean over repeats; 0: not known.
     """
 
     values: np.ndarray
@@ -35,6 +37,7 @@ class Scores:
     unit: str = "unit"
     bounds: tuple[float, float] = (0.0, 1.0)
     lack: str = ""
+    train_units: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,26 @@ class Contrast:
     """A difference in every run: values (S,), without (S, U) as in Scores; groupings as in `crossed`.
 
     over: what of the test set and of the repeats it is about; contrasts with equal `over` have their columns in common.
+    sides: values (S,) of the two that are subtracted. train_units: labelled units of a repeat's draw; 0: not known.
     """
 
     values: np.ndarray
     without: np.ndarray
     groupings: tuple[np.ndarray, ...]
     over: tuple[tuple[str, ...], tuple[int, ...]]
+    sides: tuple[np.ndarray, np.ndarray] | None = None
+    train_units: float = 0.0
+
+
+class OneSided(Protocol):
+    """What is asked of a test beside its p value: small when the difference is surely above, or below, a bound."""
+
+    def p_above(self, bound: float) -> float: ...
+
+    def p_below(self, bound: float) -> float: ...
+
+    def turned(self) -> "OneSided":
+        """That of the difference with the other sign."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,7 @@ class Difference:
     lacks: it is for lack of data (too few units, repeats, or units of a class).
     one_checkpoint: one of the two has fewer than FEWEST_PRETRAININGS pretrainings.
     two_sd: whether it is beyond twice the larger standard deviation over repeats (`report.two_sd`); None: one repeat.
+    found: standard error and components, where the rule that judges has one; ranks: the test of a rule that has none.
     """
 
     value: float
@@ -90,6 +108,12 @@ class Difference:
     two_sd: bool | None = None
     found: Crossed | None = None
     contrast: Contrast | None = field(default=None, repr=False, compare=False)
+    ranks: OneSided | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def test(self) -> OneSided | None:
+        """What can be tested against a bound; None where nothing was."""
+        return self.ranks or self.found
 
     def turned(self) -> "Difference":
         """The other checkpoint minus this one, without what is one-sided (p_above)."""
@@ -97,9 +121,10 @@ class Difference:
         return replace(
             self, value=-self.value, low=less(self.high), high=less(self.low), p_above=None,
             equal_low=less(self.equal_high), equal_high=less(self.equal_low),
-            found=self.found and replace(self.found, value=-self.found.value),
+            found=self.found and self.found.turned(),
             contrast=self.contrast and replace(self.contrast, values=-self.contrast.values,
                                                without=-self.contrast.without),
+            ranks=self.ranks and self.ranks.turned(),
         )  # fmt: skip
 
 
@@ -128,10 +153,19 @@ def cell_interval(scores: Scores, alpha: float) -> Interval:
     return Interval(value, float(low), float(high), n, n_repeats)
 
 
-def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float) -> Difference:
+class Tester(Protocol):
+    """A contrast's mean over runs, tested by some rule against 0 and the margin; see `tested`."""
+
+    def __call__(self, contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Difference: ...
+
+
+def paired_difference(
+    ours: Scores, base: Scores, *, alpha: float, margin: float, test: Tester | None = None
+) -> Difference:
     """Mean over shared repeats of (ours - base) on the same units: t interval at level 1 - alpha and p values.
 
-    Repeat i of one checkpoint is paired with repeat i of the other: the same labels were drawn.
+    Repeat i of one checkpoint is paired with repeat i of the other: the same labels were drawn. test: that of the rule
+    that judges; `tested` when not given.
     """
     shared = [i for i in ours.repeats if i in base.repeats]
     n = len(ours.units)
@@ -143,15 +177,20 @@ def paired_difference(ours: Scores, base: Scores, *, alpha: float, margin: float
         reason = "the two were tested on different units"
         return Difference(float(values.mean()), n, len(shared), reason=reason)
     groupings = (np.array([ours.pretrainings[i] for i in a]), np.array([base.pretrainings[i] for i in b]))
-    contrast = Contrast(values, ours.without[a] - base.without[b], groupings, (ours.units, tuple(shared)))
-    found = tested(contrast, lack=ours.lack or base.lack, alpha=alpha, margin=margin)
-    if len(shared) < 2:
-        return found
-    spread = [float(values.std(ddof=1)) for values in (ours.values[a], base.values[b])]
-    return replace(found, two_sd=beyond_two_sd(found.value, *spread))
+    contrast = Contrast(
+        values=values,
+        without=ours.without[a] - base.without[b],
+        groupings=groupings,
+        over=(ours.units, tuple(shared)),
+        sides=(ours.values[a], base.values[b]),
+        train_units=min(ours.train_units, base.train_units),
+    )
+    return (test or tested)(contrast, lack=ours.lack or base.lack, alpha=alpha, margin=margin)
 
 
-def mean_difference(differences: Sequence[Difference], *, alpha: float, margin: float) -> Difference | None:
+def mean_difference(
+    differences: Sequence[Difference], *, alpha: float, margin: float, test: Tester | None = None
+) -> Difference | None:
     """The mean of paired differences over label fractions, repeat by repeat.
 
     None where one of them is not there, or they are not of the same units and repeats.
@@ -164,9 +203,18 @@ def mean_difference(differences: Sequence[Difference], *, alpha: float, margin: 
         without=np.mean([p.without for p in parts], axis=0),
         groupings=parts[0].groupings,
         over=parts[0].over,
+        sides=_mean_sides(parts),
+        train_units=min(p.train_units for p in parts),
     )
     lack = next((d.reason for d in differences if d.lacks), "")
-    return tested(mean, lack=lack, alpha=alpha, margin=margin)
+    return (test or tested)(mean, lack=lack, alpha=alpha, margin=margin)
+
+
+def _mean_sides(parts: Sequence[Contrast]) -> tuple[np.ndarray, np.ndarray] | None:
+    sides = [p.sides for p in parts if p.sides]
+    if len(sides) < len(parts):
+        return None
+    return np.mean([ours for ours, _ in sides], axis=0), np.mean([base for _, base in sides], axis=0)
 
 
 def tested(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Difference:
@@ -174,7 +222,10 @@ def tested(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Dif
     value, (units, repeats) = float(contrast.values.mean()), contrast.over
     n, n_repeats = len(units), len(repeats)
     one = any(len(set(g.tolist())) < FEWEST_PRETRAININGS for g in contrast.groupings)
-    nothing = Difference(value, n, n_repeats, one_checkpoint=one, contrast=contrast, lacks=True)
+    two_sd = None
+    if contrast.sides and n_repeats > 1:
+        two_sd = beyond_two_sd(value, *(float(side.std(ddof=1)) for side in contrast.sides))
+    nothing = Difference(value, n, n_repeats, one_checkpoint=one, two_sd=two_sd, contrast=contrast, lacks=True)
     reason = _undefined(contrast.values, contrast.without) or lack or lacks_runs(n_repeats)
     if reason:
         return replace(nothing, reason=reason)
@@ -186,7 +237,7 @@ def tested(contrast: Contrast, *, lack: str, alpha: float, margin: float) -> Dif
     half, narrow = found.half(alpha), found.half(2 * alpha)
     return Difference(
         value, n, n_repeats, value - half, value + half, found.p(), found.p_equal(margin), found.p_above(margin),
-        value - narrow, value + narrow, one_checkpoint=one, found=found, contrast=contrast,
+        value - narrow, value + narrow, one_checkpoint=one, two_sd=two_sd, found=found, contrast=contrast,
     )  # fmt: skip
 
 

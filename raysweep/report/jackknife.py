@@ -1,7 +1,10 @@
 """A cell's prediction files turned into a metric on all units and without each unit."""
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysweep.errors import WorkError
 from raysweep.randomness import stable_hash
@@ -24,14 +27,14 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     """
     rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
     tables = [_predictions(cell, row["repeat"], row["predictions"], metric) for row in rows]
-    names = [np.unique(table["unit"].to_numpy(zero_copy_only=False)) for table in tables]
-    if any(not np.array_equal(names[0], other) for other in names[1:]):
+    names = [pc.unique(table["unit"]).sort() for table in tables]
+    if any(not names[0].equals(other) for other in names[1:]):
         raise WorkError("its finals were tested on different units")
-    units = tuple(str(name) for name in names[0])
+    units = tuple(names[0].to_pylist())
     blocks = _blocks(units)
     n_blocks = int(blocks.max()) + 1
     weights = np.concatenate([np.ones((1, n_blocks)), 1 - np.eye(n_blocks)])  # (1 + U, U)
-    groups = [blocks[np.searchsorted(names[0], table["unit"].to_numpy(zero_copy_only=False))] for table in tables]
+    groups = [blocks[pc.index_in(table["unit"], value_set=names[0]).to_numpy()] for table in tables]
     matrix = np.stack([score_groups(table, metric, cell.kind, of_row, weights)
                        for table, of_row in zip(tables, groups, strict=True)])  # fmt: skip
     measure = get_metric(metric, cell.kind)
@@ -43,6 +46,7 @@ def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
         units=units,
         unit=cell.unit or _unit(tables[0]),
         bounds=measure.bounds,
+        train_units=float(np.mean([row["n_units"] for row in rows])),
         lack=lacks_data(Rows(tables[0]), measure, groups[0], rows[0]["classes"] or ()),
     )
 
@@ -64,11 +68,15 @@ def _predictions(cell: CellRef, repeat: int, file: str, metric: str) -> pa.Table
 
 def _blocks(units: tuple[str, ...]) -> np.ndarray:
     """Block of each unit (U,): its own, or one of MOST_BLOCKS of equal size."""
-    if len(units) <= MOST_BLOCKS:
-        return np.arange(len(units))
+    return np.arange(len(units)) if len(units) <= MOST_BLOCKS else _dealt(units, MOST_BLOCKS)
+
+
+@lru_cache(maxsize=8)  # many cells are tested on the same units
+def _dealt(units: tuple[str, ...], most: int) -> np.ndarray:
     order = sorted(range(len(units)), key=lambda i: (stable_hash("block", units[i]), units[i]))
     blocks = np.empty(len(units), dtype=np.int64)
-    blocks[order] = np.arange(len(units)) % MOST_BLOCKS
+    blocks[order] = np.arange(len(units)) % most
+    blocks.flags.writeable = False
     return blocks
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from raysweep.report.best import best_set
 from raysweep.report.crossover import crossovers
-from raysweep.report.family import BETTER, MUCH_BETTER, MUCH_WORSE, NOT_WORSE, SAME, UNDECIDED, WORSE, Verdict, judge
+from raysweep.report.family import BETTER, MUCH_BETTER, MUCH_WORSE, NOT_WORSE, SAME, UNDECIDED, WORSE, Verdict
 from raysweep.report.findings import Comparison, Pair, TaskFindings
 from raysweep.report.intervals import Difference, Scores, mean_difference, paired_difference
+from raysweep.report.rules import rules
 from raysweep.report.spec import CompareSpec
 
 
@@ -26,7 +28,7 @@ def judge_task(
     for c in comparisons:
         curves.setdefault(c.cell.checkpoint, []).append(c)
     means = [_mean(own, compare) for own in curves.values()] if len(fractions) > 1 else []
-    verdicts = judge(
+    verdicts = rules()[compare.rule].judge(
         [c.difference for c in [*comparisons, *means]],
         [c.cell.checkpoint for c in comparisons] + [None] * len(means),
         alpha=compare.alpha,
@@ -49,11 +51,15 @@ def judge_task(
     )
 
 
+def _how(compare: CompareSpec) -> dict[str, Any]:
+    return {"alpha": compare.alpha, "margin": compare.margin, "test": rules()[compare.rule].test}
+
+
 def _mean(own: list[Comparison], compare: CompareSpec) -> Comparison:
     """The mean of a checkpoint's differences over fractions."""
     differences = [c.difference for c in own if c.difference]
     whole = len(differences) == len(own)
-    mean = mean_difference(differences, alpha=compare.alpha, margin=compare.margin) if whole else None
+    mean = mean_difference(differences, **_how(compare)) if whole else None
     reason = "" if mean else next((c.reason for c in own if c.reason), "not the same repeats at every fraction")
     lacks = (any(c.lacks[0] for c in own), any(c.lacks[1] for c in own))
     fractions = tuple(c.cell.fraction for c in own)
@@ -72,10 +78,7 @@ def _allowed(verdict: Verdict, lacks: tuple[bool, bool]) -> Verdict:
 
 
 def _pairs(scores: Mapping[str, Scores], compare: CompareSpec) -> dict[tuple[str, str], Difference]:
-    return {
-        (a, b): paired_difference(scores[a], scores[b], alpha=compare.alpha, margin=compare.margin)
-        for a, b in combinations(scores, 2)
-    }
+    return {(a, b): paired_difference(scores[a], scores[b], **_how(compare)) for a, b in combinations(scores, 2)}
 
 
 def _judged(
@@ -85,7 +88,7 @@ def _judged(
 ) -> list[Pair]:
     """All pairs at all fractions as one family."""
     found = [(a, b, f, d) for f, pairs in between.items() for (a, b), d in pairs.items()]
-    verdicts = judge(
+    verdicts = rules()[compare.rule].judge(
         [d for *_, d in found],
         [(a, b) for a, b, *_ in found],
         alpha=compare.alpha,
@@ -106,10 +109,7 @@ def _best(
     if len(between) == 1:
         out[None] = next(iter(out.values()))
     else:
-        means = {
-            key: mean_difference([pairs[key] for pairs in between.values()], alpha=compare.alpha, margin=compare.margin)
-            for key in common
-        }
+        means = {key: mean_difference([pairs[key] for pairs in between.values()], **_how(compare)) for key in common}
         out[None] = _best_of(means, compare, lacking)
     return out
 
@@ -122,4 +122,4 @@ def _best_of(
     for (a, b), d in pairs.items():
         of.setdefault(a, {})[b] = d if b not in lacking else None
         of.setdefault(b, {})[a] = d.turned() if d and a not in lacking else None
-    return best_set(of, alpha=compare.alpha)
+    return best_set(of, alpha=compare.alpha, joint=compare.rule == "crossed")

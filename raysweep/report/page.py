@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from raysweep.report.beyond import Beyond
 from raysweep.report.blocks import DifferenceBlock, ValueBlock
 from raysweep.report.cells import percent
 from raysweep.report.choices import Choices
@@ -69,6 +70,7 @@ class Parts:
     leaks: Sequence[str]
     legend: Sequence[str]
     versions: Sequence[str]
+    beyond: Beyond
 
 
 def render(parts: Parts) -> str:
@@ -89,6 +91,8 @@ def render(parts: Parts) -> str:
                 for i, b in enumerate(shown)],
         values_left=len(parts.values) - len(shown),
         differences=_differences(parts),
+        ranked=Markup(inline(parts.beyond.rank_figure, "r", "Average ranks of checkpoints over tasks"))
+        if parts.beyond.rank_figure else None,
         sign=lambda word: _SIGNS[word],
         words=metric_words,
         level=percent(1 - parts.compare.alpha),

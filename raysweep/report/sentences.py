@@ -4,11 +4,22 @@ from collections.abc import Mapping, Sequence
 
 from raysweep.report.cells import percent
 from raysweep.report.enough import FEWEST_PRETRAININGS
-from raysweep.report.family import BETTER, MUCH_BETTER, MUCH_WORSE, NOT_ENOUGH, NOT_WORSE, SAME, UNDECIDED, WORSE
+from raysweep.report.family import (
+    BETTER,
+    MUCH_BETTER,
+    MUCH_WORSE,
+    NOT_COMPARED,
+    NOT_ENOUGH,
+    NOT_WORSE,
+    SAME,
+    UNDECIDED,
+    WORSE,
+)
 from raysweep.report.findings import Comparison, Estimate, TaskFindings
 from raysweep.report.sizes import size_words, unit_words
 from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import metric_words, p_value
+from raysweep.report.worth_views import worth_words
 
 _NAMES = 6  # more are counted
 
@@ -31,8 +42,10 @@ def task_sentence(
     parts: list[str] = []
     if better:
         leader = _leader(found, better)
-        parts.append(_claim(min((c for c in better if c.cell.checkpoint == leader), key=lambda c: c.cell.fraction),
-                            base, estimates, compare, _pool(found, estimates)))  # fmt: skip
+        first = min((c for c in better if c.cell.checkpoint == leader), key=lambda c: c.cell.fraction)
+        claim = _claim(first, base, estimates, compare, _pool(found, estimates))
+        worth = _worth(found, leader, own, base, compare)
+        parts += [*worth, claim[0].upper() + claim[1:] if worth else claim]
         parts += [_until(found, leader, estimates, compare)]
         others = [c for c in better if c.cell.checkpoint != leader]
         parts += [f"Better too: {_where(others, found)}." if others else ""]
@@ -50,9 +63,9 @@ def task_sentence(
         if each == "each checkpoint" and any(pair.verdict.word != SAME for pair in found.pairs):
             parts.append("That does not say that they are as close to each other.")
     elif len(by[NOT_ENOUGH]) == len([c for c in found.comparisons if c.difference]) > 0:
-        reasons = dict.fromkeys(c.difference.reason for c in by[NOT_ENOUGH] if c.difference)
+        reasons = dict.fromkeys(c.why for c in by[NOT_ENOUGH] if c.difference)
         return f"{found.task}: not enough data for a verdict ({'; '.join(reasons)})."
-    elif not any(c.difference and c.difference.p is not None for c in found.comparisons):
+    elif all(c.verdict and c.verdict.word in (NOT_COMPARED, NOT_ENOUGH) for c in found.comparisons):
         return f"{found.task}: nothing could be compared ({found.comparisons[0].reason})."
     else:
         parts.append(f"no checkpoint was found better or worse than {base}; that is not the same as equal.")
@@ -66,27 +79,36 @@ def task_sentence(
     return f"{found.task}: {' '.join(part for part in parts if part)}"
 
 
+def _worth(found: TaskFindings, name: str, own: Mapping[str, Estimate], base: str, compare: CompareSpec) -> list[str]:
+    """What the leading checkpoint is worth in labels, where fewer than the baseline's were found to do."""
+    worth = found.worth.get(name)
+    if worth is None or not worth.saves:
+        return []
+    return [f"{worth_words(worth, _who(name, own.get(name)), base, compare.alpha)}."]
+
+
 def _claim(
     c: Comparison, base: str, estimates: Mapping[str, Estimate], compare: CompareSpec, pool: str
 ) -> str:  # fmt: skip
     d, v, e = c.difference, c.verdict, estimates[c.cell.key]
     assert d
     assert v
-    assert v.low is not None
-    assert v.high is not None
     more = f" by more than the margin of {_points(compare.margin)}" if v.word == MUCH_BETTER else ""
     p = p_value(v.p_corrected)
+    chance = [] if v.low is None or v.high is None else [f"{percent(1 - compare.alpha)} interval {100 * v.low:.1f} to "
+                                                         f"{100 * v.high:.1f}"]  # fmt: skip
+    chance += [f"corrected p {p if p.startswith('<') else f'= {p}'}"] if p else []
     return (
         f"with {size_words(e)}{pool}, {_who(c.cell.checkpoint, e)} is better than {base}{more}: "
-        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({percent(1 - compare.alpha)} interval "
-        f"{100 * v.low:.1f} to {100 * v.high:.1f}, corrected p {p if p.startswith('<') else f'= {p}'})."
+        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({', '.join(chance) or 'no test'})."
     )
 
 
 def _until(found: TaskFindings, name: str, estimates: Mapping[str, Estimate], compare: CompareSpec) -> str:
     """From where on the leading checkpoint and the baseline are equal."""
     crossing = found.crossovers.get(name)
-    if crossing is None or len(found.fractions) < 2 or compare.margin <= 0:
+    tests = [c.difference.p_equal for c in found.comparisons if c.cell.checkpoint == name and c.difference]
+    if crossing is None or len(found.fractions) < 2 or compare.margin <= 0 or not any(p is not None for p in tests):
         return ""
     images = {c.cell.fraction: estimates[c.cell.key].n_images for c in found.comparisons
               if c.cell.checkpoint == name and c.cell.key in estimates}  # fmt: skip

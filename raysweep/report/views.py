@@ -110,7 +110,7 @@ def differences_table(
             c.cell.task, c.cell.test_set, c.cell.protocol, Shown("mean", "") if c.fractions else f"{c.cell.fraction:g}",
             c.cell.checkpoint, baseline, c.metric, *_numbers(c, alpha), str(v.m) if v else "",
             primary if c.primary else "exploratory", v.word if v else "",
-            c.reason or (c.difference.reason if c.difference else ""), _seen(c.cell),
+            c.why, _seen(c.cell),
         ])  # fmt: skip
     words = {
         "task",

@@ -17,6 +17,7 @@ from raysweep.report.family import (
     WORSE,
 )
 from raysweep.report.findings import Comparison, Findings
+from raysweep.report.rules import rules
 from raysweep.report.sentences import task_sentence
 from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import with_interval
@@ -83,8 +84,12 @@ def answer(
         return Answer(f"There is no verdict: {why}.", [], "The values below stand on their own.", [])
     counts = {word: sum(c.verdict.word == word for c in family if c.verdict) for word in VERDICTS}
     parts = [f"{counts[word]} {_TOTALS[word]}" for word in VERDICTS if counts[word]]
-    totals = f"{_count(len(family), 'comparison')} with {base} ({protocol}): {', '.join(parts)}."
-    lines = [_line(name, family) for name in checkpoints if name != base]
+    judged = "" if compare.rule == "crossed" else f", judged by {rules()[compare.rule].said}"
+    totals = f"{_count(len(family), 'comparison')} with {base} ({protocol}){judged}: {', '.join(parts)}."
+    of: dict[str, list[Comparison]] = {}
+    for c in family:
+        of.setdefault(c.cell.checkpoint, []).append(c)
+    lines = [_line(name, of.get(name, [])) for name in checkpoints if name != base]
     lines = [line for line in lines if line.parts]
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
@@ -125,9 +130,10 @@ def _names(family: list[Comparison], words: Sequence[str]) -> list[str]:
 
 
 def _line(name: str, family: list[Comparison]) -> Line:
+    """family: those of this checkpoint."""
     parts = []
     for word in VERDICTS:
-        own = [c for c in family if c.cell.checkpoint == name and c.verdict and c.verdict.word == word]
+        own = [c for c in family if c.verdict and c.verdict.word == word]
         if len(own) > _DETAILS:
             parts.append((word, [f"{len(own)} comparisons, listed below"]))
         elif own:

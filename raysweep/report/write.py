@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from raysweep.report.beyond import look_beyond
 from raysweep.report.blocks import difference_blocks, value_blocks
 from raysweep.report.cells import CellRef
 from raysweep.report.checkpoints import checkpoint_table
@@ -102,6 +103,7 @@ def write_report(
         leaks=leaks,
         legend=legend(cell.mark for cell in tested),
         versions=sorted(set(results["versions"].to_pylist())),
+        beyond=look_beyond(findings, tested, look, compare),
     )  # fmt: skip
     report = folder.at("report")
     tables = [
@@ -109,6 +111,7 @@ def write_report(
         differences_table([*findings.comparisons, *(m for found in findings.tasks for m in found.means)], baseline,
                           alpha=compare.alpha, exploratory=bool(changed)),
         best_table(findings.tasks), crossovers_table(findings.tasks, findings.estimates),
+        *parts.beyond.tables,
         pairs_table(findings.tasks), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
         *([chosen.table] if chosen.table.rows else []),
@@ -118,6 +121,7 @@ def write_report(
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
     drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}
     drawn |= {f"{b.figure_name}.svg": b.figure for b in parts.differences if b.figure}
+    drawn |= {"ranks.svg": parts.beyond.rank_figure} if parts.beyond.rank_figure else {}
     _replace(report.at("tables"), files)
     _replace(report.at("figures"), drawn)
     report.write_bytes(render(parts).encode(), "index.html")

@@ -26,7 +26,8 @@ def make_report(graph: Graph) -> Storage:
         "artefacts": [[a.fingerprint, a.part, a.done()] for a in graph.artefacts()],
         "failed": [failed_slides(p.artefact.folder) for p in graph.patch_sets.values()],
         "cells": [
-            [r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder] for r in refs
+            [r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder, r.data_set]
+            for r in refs
         ],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
@@ -75,6 +76,7 @@ def _cell_ref(graph: Graph, row: str, points: list[Cell], fates: Fates, leakage:
                    protocol=cell.protocol, fraction=cell.fraction, metrics=tuple(card.metrics),
                    repeats=tuple(repeats), unit=card.unit, seen=tuple(seen),
                    decoder=decoder_words(cell.decoder) if cell.decoder else "",
+                   data_set=card.root,
                    further=tuple((other.name, other.task.card.unit) for other in plan.further))  # fmt: skip
 
 

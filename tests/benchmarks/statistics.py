@@ -1,6 +1,6 @@
 """Does the report's statistics hold what it says: coverage, false positives and family-wise rates, by simulation.
 
-    python -m tests.benchmarks.statistics [--studies N]
+    python -m tests.benchmarks.statistics [--studies N] [--only worth]
 
 A study is a paired difference of nothing, in units x runs: a unit's effect (sd 1, normal or skewed: exponential), a
 run's effect (sd 0, 1 or 2 times 1 / sqrt(units), the error of a mean over units) and what is left (sd 1). Each figure
@@ -13,8 +13,12 @@ is in percent with its standard error.
   family has a false positive after single-step correction (max-t), and after Holm's.
 - one search: false positives where all runs share a setting (`search: once`), whose effect on the difference has sd 0,
   1 or 2 times the error of a mean over units in each fold; this is what the report says that it does not cover.
+- worth: of `report.worth`, five label counts from 20 to 500, the baseline's curve rises by 3 (1: flat) unit standard
+  deviations and flattens, the checkpoint's is the same plus 0.5. Of the studies that are not refused: in how many the
+  95 % interval holds the number at which the true curve, straight between the counts, reaches the score, in how many
+  its upper end is too small and its lower end too large; and how many are refused.
 
-tests/benchmarks/statistics.txt is the output of the last run; it takes about five minutes of one core.
+tests/benchmarks/statistics.txt is the output of the last run; it takes about eight minutes of one core.
 """
 
 import argparse
@@ -23,8 +27,9 @@ import numpy as np
 from scipy import stats
 
 from raysweep.report.crossed import mean_squares, plain, with_groupings
-from raysweep.report.intervals import Contrast
+from raysweep.report.intervals import Contrast, Scores
 from raysweep.report.single_step import Family
+from raysweep.report.worth import worth_in_labels
 
 _UNITS, _RUNS, _SEEDS = (5, 8, 15, 30, 100), (3, 5, 10), (0, 1, 2)
 _ALPHA = 0.05
@@ -33,9 +38,17 @@ _ALPHA = 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=5000, help="simulated studies of each point")
-    studies = parser.parse_args().studies
+    parser.add_argument("--only", choices=["worth"], help="this case alone")
+    studies, only = parser.parse_args().studies, parser.parse_args().only
     rng = np.random.default_rng(0)
-    print(f"python -m tests.benchmarks.statistics --studies {studies}; in percent, in brackets the standard error")
+    how = f"--studies {studies}" + (f" --only {only}" if only else "")
+    print(f"python -m tests.benchmarks.statistics {how}; in percent, in brackets the standard error")
+    if not only:
+        _differences(rng, studies)
+    _worths(rng, max(50, studies // 5))
+
+
+def _differences(rng: np.random.Generator, studies: int) -> None:
     for skewed in (False, True):
         print(f"\ncoverage of 95 % intervals, {'skewed' if skewed else 'normal'} units (columns: units)")
         print(f"{'runs':>5} {'seed sd':>8} " + " ".join(f"{n:>11}" for n in _UNITS))
@@ -64,6 +77,44 @@ def main() -> None:
                 rates = [_familywise(rng, few, n, runs, seed, skewed) for n in (8, 30, 100)]
                 text = " ".join(f"{_percent(one, few)} {_percent(holm, few)}" for one, holm in rates)
                 print(f"{'skewed' if skewed else 'normal'} {runs:>5} {seed:>8} {text}", flush=True)
+
+
+def _worths(rng: np.random.Generator, studies: int) -> None:
+    print(f"\nworth in labels, {studies} studies a point (held, upper end too small, lower end too large; refused)")
+    print(f"{'units':>6} {'rise':>4} {'runs':>5} {'seed sd':>8}  (columns: 8, 15, 30 units)")
+    points = [(False, 3.0, seed) for seed in (0, 1, 2)] + [(True, 3.0, 1), (False, 1.0, 1)]
+    for skewed, rise, seed in points:
+        for runs in _RUNS:
+            found = [_worth(rng, studies, n, runs, seed, rise, skewed) for n in (8, 15, 30)]
+            print(f"{'skewed' if skewed else 'normal'} {rise:>4g} {runs:>5} {seed:>8} {' | '.join(found)}", flush=True)
+
+
+def _worth(
+    rng: np.random.Generator, studies: int, n: int, runs: int, seed: float, rise: float, skewed: bool
+) -> str:  # fmt: skip
+    images = np.array([20.0, 45.0, 100.0, 225.0, 500.0])
+    place = np.linspace(0, 1, 5)
+    base = rise * (1 - np.exp(-2 * place)) / (1 - np.exp(-2))
+    ours = base + 0.5
+    true = float(np.exp(np.interp(base[-1], ours, np.log(images))))
+    effect = (lambda *shape: rng.exponential(size=shape) - 1) if skewed else (lambda *shape: rng.normal(size=shape))
+    counts, told = np.zeros(3), 0
+    for _ in range(studies):
+        unit = np.sqrt(0.7) * effect(2, 1, 1, n) + np.sqrt(0.3) * effect(2, 5, 1, n)
+        x = unit + seed / np.sqrt(n) * rng.normal(size=(2, 5, runs, 1)) + rng.normal(size=(2, 5, runs, n))
+        curves = [[_scores(part + level) for part, level in zip(own, levels, strict=True)]
+                  for own, levels in zip(x, (ours, base), strict=True)]  # fmt: skip
+        found = worth_in_labels(*curves, images.tolist(), alpha=_ALPHA)
+        if found.low is not None and found.high is not None:
+            told += 1
+            counts += [found.low <= true <= found.high, found.high < true, found.low > true]
+    rates = " ".join(_percent(k / max(1, told), max(1, told)) for k in counts)
+    return f"{rates}; {100 * (1 - told / studies):4.0f}"
+
+
+def _scores(x: np.ndarray) -> Scores:
+    values, without = _left_out(x)
+    return Scores(values, without, tuple(range(len(x))), (0,) * len(x), tuple(map(str, range(x.shape[1]))))
 
 
 def _draw(rng: np.random.Generator, studies: int, n: int, runs: int, seed: float, skewed: bool) -> np.ndarray:

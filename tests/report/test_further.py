@@ -127,6 +127,20 @@ def test_a_matrix_shows_what_was_trained_on_against_what_was_tested_on(study: Si
     assert page.index("<h3>alone, finetune") < page.index("<h3>glands, tested on crag, finetune")
 
 
+def test_what_is_lost_elsewhere_has_an_interval(study: SimpleNamespace) -> None:
+    rows = _table(study.folder, "drops")
+    assert [(r["task"], r["test set"], r["checkpoint"]) for r in rows] == [
+        (task, other, name) for task, others in _TESTED.items() for other in others for name in _SKILLS
+    ]
+    for row in rows:
+        own, there = float(row["own value"]), float(row["value there"])
+        assert float(row["relative drop"]) == pytest.approx(1 - there / own, abs=1e-6)
+        assert float(row["low"]) < float(row["relative drop"]) < float(row["high"])
+    assert rows[0]["low"] > "0.2"
+    page = study.folder.read_bytes("report", "index.html").decode()
+    assert "Relative drop: the part of its own value" in page
+
+
 def test_without_further_test_sets_nothing_speaks_of_them(tmp_path) -> None:
     study = _study(Storage.open(tmp_path))
     write_report(**vars(study))

@@ -8,6 +8,7 @@ from raysweep.report.findings import Comparison, Estimate, Pair, TaskFindings
 from raysweep.report.intervals import Difference, Interval
 from raysweep.report.sentences import task_sentence
 from raysweep.report.spec import CompareSpec
+from raysweep.report.worth import MORE, Worth
 
 CELL = CellRef("p", "a", "glands", "segmentation", "finetune", 1.0, ("dice",), ())
 COMPARE = CompareSpec(baseline="imagenet")
@@ -80,3 +81,14 @@ def test_what_was_not_found_says_what_could_have_been_and_what_would_help():
     assert "a difference is found with a power of 80 % from 3.6 points on." in found
     stuck = said(compared("a", 1.0, "undecided", 0.01, seed=0.01))
     assert "more test units cannot show a difference of 2 points, more repeats can." in stuck
+
+
+def test_what_it_is_worth_in_labels_goes_first_where_fewer_do():
+    family = (compared("simclr", 0.1, "better"), compared("simclr", 1.0, "undecided"))
+    found = said(*family, worth={"simclr": Worth(240, 24, 240, 60.0, 31.0, 120.0)})
+    assert found.startswith(
+        "glands: this simclr checkpoint reaches this imagenet checkpoint's score at 240 images with 60 (95 % interval "
+        "31 to 120). With 24 labelled images"
+    )
+    for other in (Worth(240, 24, 240, 200.0, 120.0, MORE), Worth(240, 24, 240, reason="few units")):
+        assert "score at" not in said(*family, worth={"simclr": other})

@@ -10,7 +10,9 @@ Per class: of the class's score against the rest.
 
 Under weights w of groups it is w P w / (w u)(w d): u and d say how many positives and others a group has, and P[g, h]
 how many pairs of a positive of group g and another of group h are in order. P is counted once, by going through the
-scores from the lowest with the others so far of each group, and then serves thousands of resamples.
+scores from the lowest with the others so far of each group, and then serves thousands of resamples. Where a row leaves
+out one group or none and all else counts once (the jackknife), the row sums, column sums and diagonal of P are enough,
+and they are ranks: 39,000 images in 1,000 blocks take hundredths of a second.
 """
 
 from typing import TYPE_CHECKING
@@ -30,11 +32,53 @@ _CHUNK = 2**22  # numbers handled at once: bounds the memory
 class _Auroc(Ranking):
     def ranked(self, scores: np.ndarray, positive: np.ndarray, groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
         distinct, place = np.unique(scores, return_inverse=True)
+        out = _left_out(weights)
+        if out is not None:
+            return _by_ranks(place, len(distinct), positive, groups, weights.shape[1], out)
         if weights.shape[1] <= _MOST_GROUPS:
             return _by_pairs(place, len(distinct), positive, groups, weights)
         step = max(1, _CHUNK // len(scores))
         parts = [weights[i : i + step][:, groups] for i in range(0, len(weights), step)]
         return np.concatenate([_by_rows(place, positive, part) for part in parts])
+
+
+def _left_out(weights: np.ndarray) -> np.ndarray | None:
+    """The group (B,) that each row leaves out, -1 for none, where all others count once; None for other weights."""
+    nothing = weights == 0
+    if not (nothing | (weights == 1)).all() or (nothing.sum(1) > 1).any():
+        return None
+    return np.where(nothing.any(1), nothing.argmax(1), -1)
+
+
+def _by_ranks(
+    place: np.ndarray, n_places: int, positive: np.ndarray, groups: np.ndarray, n_groups: int, out: np.ndarray
+) -> np.ndarray:
+    """Without one group each, `out` (B,), by what it has of all pairs."""
+    ups, downs = (np.bincount(groups[chosen], minlength=n_groups) for chosen in (positive, ~positive))
+    up, down = (np.bincount(place[chosen], minlength=n_places) for chosen in (positive, ~positive))
+    below = np.cumsum(down) - down / 2  # others under each place, equal scores counted half
+    above = np.cumsum(up[::-1])[::-1] - up / 2
+    held = np.bincount(groups[positive], weights=below[place[positive]], minlength=n_groups)
+    under = np.bincount(groups[~positive], weights=above[place[~positive]], minlength=n_groups)
+    lost = held + under - _within(place, positive, groups, n_groups)
+    gone = out >= 0
+    taken = lambda counts: np.where(gone, counts[out], 0)  # noqa: E731
+    return divide(
+        held.sum() - taken(lost), ((ups.sum() - taken(ups)) * (downs.sum() - taken(downs))).astype(np.float64)
+    )
+
+
+def _within(place: np.ndarray, positive: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """Pairs in order of which both are of one group (n_groups,)."""
+    order = np.lexsort((place, groups))
+    place, positive, groups = place[order], positive[order], groups[order]
+    new_group = np.diff(groups, prepend=-1) != 0
+    step = np.cumsum(new_group | (np.diff(place, prepend=-1) != 0)) - 1  # number of the (group, place)
+    others = np.bincount(step, weights=~positive)
+    before = np.cumsum(others) - others
+    of_group = before[step[new_group]][np.cumsum(new_group) - 1]  # others of all groups before
+    ranked = before[step] - of_group + others[step] / 2
+    return np.bincount(groups, weights=ranked * positive, minlength=n_groups)
 
 
 def _by_pairs(

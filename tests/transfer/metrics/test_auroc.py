@@ -1,5 +1,7 @@
 """AUROC against scikit-learn and torchmetrics, within folds, of samples and of patients."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -113,3 +115,38 @@ def test_a_patient_is_of_the_class_of_most_of_its_samples() -> None:
     assert score(table, "patient_auroc", KIND) == 1
     equal = classified(np.array([0, 1, 1]), scores[:3], units=list("aab"))  # a counts as class 0
     assert score(equal, "patient_auroc", KIND) == 0.5  # means of 0.75 each
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 60), st.integers(1, 12), st.booleans())
+def test_without_a_group_it_is_that_of_the_others(seed: int, n: int, n_groups: int, ties: bool) -> None:
+    """The jackknife's weights go by ranks; what they give is what pairs of groups and rows give."""
+    rng = np.random.default_rng(seed)
+    positive, groups = rng.integers(0, 2, n) == 1, rng.integers(0, n_groups, n)
+    place = rng.integers(0, 5, n) if ties else rng.permutation(n)
+    weights = np.concatenate([np.ones((1, n_groups)), 1 - np.eye(n_groups)])
+    out = auroc._left_out(weights)
+    assert out is not None
+    assert out.tolist() == [-1, *range(n_groups)]
+    found = auroc._by_ranks(place, int(place.max()) + 1, positive, groups, n_groups, out)
+    for other in (
+        auroc._by_pairs(place, int(place.max()) + 1, positive, groups, weights),
+        auroc._by_rows(place, positive, weights[:, groups]),
+    ):
+        np.testing.assert_allclose(found, other, rtol=1e-12)
+    assert auroc._left_out(np.array([[1.0, 2.0]])) is None
+    assert auroc._left_out(np.array([[0.0, 0.0, 1.0]])) is None
+
+
+def test_a_jackknife_of_many_images_takes_well_under_two_seconds() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 2, 39_000), np.arange(39_000) % 1000
+    second = rng.random(39_000) * 0.5 + 0.3 * labels
+    table = classified(labels, np.stack([1 - second, second], axis=1))
+    weights = np.concatenate([np.ones((1, 1000)), 1 - np.eye(1000)])
+    start = time.process_time()
+    found = score_groups(table, "auroc", KIND, groups, weights)
+    assert time.process_time() - start < 2
+    assert found[0] == pytest.approx(roc_auc_score(labels, np.array(table["scores"].to_pylist())[:, 1]))
+    left = groups != 7
+    assert found[8] == pytest.approx(score(table.filter(left), "auroc", KIND))
