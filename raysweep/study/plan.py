@@ -74,9 +74,9 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         *_time(costs),
-        *leakage_notes(graph.leakage),
         *power_notes(graph),
         *registered,
+        *leakage_notes(graph.leakage),
     ]
     return ["stage", "what", "state", "work", "device", "memory"], rows, notes
 
