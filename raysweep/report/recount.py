@@ -60,7 +60,8 @@ class Recount:
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             self._damaged.append(_damage(file, error))
             return {}
-        rows, out = found.to_pylist(), {}
+        rows = found.to_pylist()
+        out: dict[tuple[str, str], dict[str, Any]] = {}
         for name in dict.fromkeys(row["predictions"] for row in rows if row["predictions"]):
             own = [row for row in rows if row["predictions"] == name]
             try:

@@ -26,7 +26,7 @@ def test_a_simulated_study_finds_that_difference_in_80_percent():
     rng = np.random.default_rng(0)
     hits = equal = 0
     for _ in range(1500):
-        scores = (rng.normal(0, parts.unit, n) + rng.normal(0, parts.seed, (s, 1)) + rng.normal(0, parts.rest, (s, n)))
+        scores = rng.normal(0, parts.unit, n) + rng.normal(0, parts.seed, (s, 1)) + rng.normal(0, parts.rest, (s, n))
         leave = (scores.sum(1, keepdims=True) - scores) / (n - 1)
         own = crossed(scores.mean(1) + found.smallest, leave + found.smallest)
         hits += own.p() < 0.05

@@ -95,7 +95,9 @@ def test_what_the_patients_can_decide_is_said_for_each_task(
     assert len(few) == 2
     assert all("2 repeats: no verdict is possible, at least 3 repeats are needed" in note for note in few)
     tissue, glands = notes("transfer.repeats=5", "compare.margin=0.03")
-    assert tissue.startswith("demo-tissue: 24 test patients, 5 repeats: differences of balanced accuracy below about 0.")
+    assert tissue.startswith(
+        "demo-tissue: 24 test patients, 5 repeats: differences of balanced accuracy below about 0."
+    )
     assert "cannot be found; the margin 0.03 cannot be decided, 0." in tissue
     assert "(power 80 %, 1 comparison; spread between units 0.22, repeats 0.03, rest 0.18: assumed, as meas" in tissue
     assert "differences of Dice below about 0." in glands
