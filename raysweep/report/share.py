@@ -101,7 +101,7 @@ def _read(repeat: RepeatRef, *file: str) -> pa.Table:
 def _copy_repeat(repeat: RepeatRef, to: Storage, names: Neutral) -> None:
     for file in _predictions(repeat):
         table = _read(repeat, *file.split("/"))
-        renamed = {"unit": [names.unit(u) for u in table["unit"].to_pylist()],
+        renamed: dict[str, Sequence[Any]] = {"unit": [names.unit(u) for u in table["unit"].to_pylist()],
                    "sample": [names.image(s) for s in table["sample"].to_pylist()]}  # fmt: skip
         to.write_table(_ordered(_put(table, renamed)), *file.split("/"))
     for name in ("final.parquet", "trials.parquet"):
