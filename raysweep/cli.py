@@ -9,9 +9,11 @@ import typer
 from rich.console import Console
 
 import raysweep
+from raysweep.card_commands import checkpoints, datasets
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.model_commands import export, predict
+from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
 app = typer.Typer(
@@ -26,9 +28,7 @@ app = typer.Typer(
     "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
     "SIGTERM: run the same command again.",
 )
-datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 app.add_typer(datasets, name="datasets")
-checkpoints = typer.Typer(no_args_is_help=True, help="The published models that a checkpoint can start from.")
 app.add_typer(checkpoints, name="checkpoints")
 
 out = Console(highlight=False, soft_wrap=True)
@@ -73,12 +73,21 @@ def run(study: StudyArgument, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def plan(study: StudyArgument, overrides: Overrides = None) -> None:
-    """What `run` would do: every stage and cell, what exists already, and what the rest will cost."""
+def plan(
+    study: StudyArgument,
+    overrides: Overrides = None,
+    register: Annotated[
+        bool,
+        typer.Option("--register", help="put study, splits and comparison on record as a hash, before any search"),
+    ] = False,
+) -> None:
+    """What `run` would do: every stage and cell, what exists already, what the rest will cost, and for each task the
+    smallest difference that its test patients can show.
+    """
     from raysweep.study.load import load_study
     from raysweep.study.plan import plan_rows
 
-    header, rows, notes = plan_rows(load_study(study, overrides or []))
+    header, rows, notes = plan_rows(load_study(study, overrides or []), register=register)
     _table("plan", header, rows)
     for note in notes:
         out.print(note)
@@ -135,9 +144,30 @@ def tune(study: StudyArgument, overrides: Overrides = None, only: Only = None, w
 
 
 @app.command()
-def report(study: StudyArgument, overrides: Overrides = None) -> None:
-    """The report, from what is there."""
-    _stages(study, overrides, ["report"])
+def report(
+    studies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY.yaml... [KEY=VALUE]...",
+            help="a study file or the name of one that ships; of several one report is made, in --out",
+        ),
+    ],
+    folder: Annotated[Path | None, typer.Option("--out", help="where to put the report of several studies")] = None,
+    share: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="also write a copy to give away: no pictures, neutral names of patients, slides and images, and the "
+            "predictions that `raysweep verify FOLDER` needs",
+        ),
+    ] = None,
+) -> None:
+    """The report of a study, or of several, from what is there; with --share a copy of it without names of patients."""
+    from raysweep.report_commands import make_reports
+
+    named = [text for text in studies if "=" not in text]
+    overrides = [text for text in studies if "=" in text]
+    _finish(make_reports(lambda name: _run(name, overrides, ["report"]), named, folder, share))
 
 
 @app.command()
@@ -155,47 +185,7 @@ def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = Fal
     _table("status", header, rows)
 
 
-@datasets.command("list")
-def datasets_list() -> None:
-    """Every card that ships with raysweep or stands in ./datasets."""
-    from raysweep.study.cards import card_rows
-
-    _table("datasets", *card_rows())
-
-
-@datasets.command("show")
-def datasets_show(name: Annotated[str, typer.Argument(help="a card's name")]) -> None:
-    """One card in full: classes, source, licence, layout, splits, metric, notes."""
-    from raysweep.study.cards import card_text
-
-    out.print(card_text(name), markup=False)
-
-
-@datasets.command("prepare")
-def datasets_prepare(
-    name: Annotated[str, typer.Argument(help="a card's name")],
-    data: Annotated[Path, typer.Option(help="the folder that the set's own folder stands in")],
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
-    ] = False,
-) -> None:
-    """Check a set against its card: what cannot be used, is passed by or is there twice. Record an accepted licence."""
-    from raysweep.study.cards import prepare_card
-
-    text, failed = prepare_card(name, data, accept_licence)
-    out.print(text, markup=False)
-    if failed:
-        raise typer.Exit(3)
-
-
-@checkpoints.command("list")
-def checkpoints_list() -> None:
-    """Every published model that has a card: `init: published:NAME` in a study."""
-    from raysweep.study.models import model_rows
-
-    _table("published models", *model_rows())
-
-
+app.command()(verify)
 app.command()(export)
 app.command()(predict)
 
@@ -257,11 +247,14 @@ def main() -> None:
 
 
 def _stages(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> None:
+    _finish(_run(study, overrides, stages, only))
+
+
+def _run(study: str, overrides: list[str] | None, stages: list[str] | None, only: str | None = None) -> Any:
     from raysweep.study.load import load_study
     from raysweep.study.run import STAGES, run_study
 
-    file = load_study(study, overrides or [])
-    _finish(run_study(file, stages=stages or STAGES, only=only, progress=_progress()))
+    return run_study(load_study(study, overrides or []), stages=stages or STAGES, only=only, progress=_progress())
 
 
 def _ships(name: str) -> bool:

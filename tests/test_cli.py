@@ -5,8 +5,8 @@ import pytest
 
 from raysweep.cli import main
 
-_COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "export", "predict", "clean",
-             "doctor"]  # fmt: skip
+_COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "verify", "export", "predict",
+             "clean", "doctor"]  # fmt: skip
 _CARDS = [["checkpoints", "list"], *(["datasets", c] for c in ("list", "show", "prepare"))]
 _PATCHES = ["--um", "64", "--px", "64", "--out", "o"]
 
@@ -58,6 +58,13 @@ def test_every_command_has_help(
         (["tile", "kawai_ptcga200"], "kawai_ptcga200.yaml: data is not set; give it as data=VALUE"),
         (["tile", "kawai_ptcga200", *_PATCHES], "slides kawai_ptcga200: no such file"),
         (["datasets", "show", "glas-grad"], "glas-grade"),
+        (["verify", "nothing"], "there is no report/told.json in it; name a study's folder, or its report/"),
+        (["report", "a.yaml", "b.yaml"], "--out FOLDER is where the report of several studies goes: give both"),
+        (["report", "a.yaml", "--out", "o"], "--out FOLDER is where the report of several studies goes: give both"),
+        (["report", "x=1"], "report: name a study file"),
+        (["report", "a.yaml", "b.yaml", "--out", "/usr"], "--out /usr: there is something else in this folder (bin)"),
+        (["report", "gone.yaml", "--share", "."], "gone.yaml: no such study file"),
+        (["report", "gone.yaml", "--share", "/usr"], "--share /usr: there is something in this folder already"),
         (["export", "nothing"], "nothing: no checkpoint here"),
         (["predict", "nothing", "patches", "--out", "o.parquet"], "nothing: no trained model here"),
         (["predict", "nothing", "patches"], "Missing option"),

@@ -18,8 +18,10 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "report": {"transfer", "tasks", "patches", "backbones"},
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
-    "cli": {"study", "demo", "report", "model_commands"},
+    "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands"},
     "model_commands": {"study"},
+    "card_commands": {"study"},
+    "report_commands": {"report"},
 }
 
 

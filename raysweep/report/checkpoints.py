@@ -76,7 +76,7 @@ def _info(folders: Sequence[Storage]) -> tuple[Any, str]:
         try:
             info = info or read_info(folder)
         except Exception as error:  # a damaged file is a line in the table, not the end of the report
-            problems.append(reason_of(error))
+            problems.append(reason_of(error).replace(folder.root, folder.root.rsplit("/", 1)[-1]))  # no machine's paths
     if not problems:
         return info, "done"
     of = f" ({len(problems)} of {len(folders)})" if len(folders) > 1 else ""

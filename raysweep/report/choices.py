@@ -11,7 +11,7 @@ from raysweep.report.cells import percent
 from raysweep.report.tables import Table, number
 from raysweep.storage import Storage
 
-_FILE = "choices.parquet"
+FILE = "choices.parquet"
 _HEADERS = ("choice", "by", "task", "protocol", "fraction", "repeat", "member", "ranked on", "value", "rank",
             "mean rank", "chosen", "value is")  # fmt: skip
 _NUMBERS = frozenset({"fraction", "repeat", "value", "rank", "mean rank"})
@@ -34,7 +34,7 @@ class Choices:
 
 def read_choices(folders: Sequence[Storage]) -> Choices:
     """Read the choices in these folders, in their order."""
-    tables = [folder.read_table(_FILE) for folder in folders]
+    tables = [folder.read_table(FILE) for folder in folders]
     rows = [table.to_pylist() for table in tables]
     lines = [
         [row["grid"] or "screen", row["rule"], row["task"], row["protocol"], percent(row["fraction"]),

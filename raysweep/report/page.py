@@ -29,6 +29,7 @@ from raysweep.report.family import (
 from raysweep.report.figures import inline
 from raysweep.report.findings import Estimate
 from raysweep.report.jackknife import MOST_BLOCKS
+from raysweep.report.registration import Standing
 from raysweep.report.slides import Slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import Mark, variables
@@ -45,13 +46,14 @@ _SIGNS = {MUCH_BETTER: ("▲", "better"), BETTER: ("▲", "better"), MUCH_WORSE:
 
 @dataclass(frozen=True)
 class Parts:
-    """All that the page shows. changed: what of the comparison was changed later; once: one search served all; legend:
-    what the marks of weights that have seen mean."""
+    """All that the page shows. changed: what of the comparison was changed later; standing: of what was registered;
+    once: one search served all; legend: what the marks of weights that have seen mean."""
 
     study: str
     question: str
     compare: CompareSpec
     changed: Sequence[str]
+    standing: Standing | None
     once: bool
     baseline: str
     answer: Answer

@@ -103,15 +103,18 @@ def _correlation(values: np.ndarray, without: np.ndarray) -> np.ndarray:
 
 
 def _largest(joint: np.ndarray, one_sided: bool) -> np.ndarray:
-    """Sorted draws of the largest (absolute) of m standard normal numbers with this correlation."""
+    """Sorted draws of the largest (absolute) of m standard normal numbers with this correlation.
+
+    Of all its roots the symmetric one is taken: where eigenvalues are equal their axes are a matter of rounding, and
+    with any other root so would be the draws, on another machine or with units in another order.
+    """
     m = len(joint)
     roots, axes = np.linalg.eigh(joint)
-    kept = roots > 1e-10 * roots[-1]
-    factor = (axes[:, kept] * np.sqrt(roots[kept])).T
+    factor = (axes * np.sqrt(np.maximum(roots, 0))) @ axes.T
     step = max(1, _CHUNK // m)
     parts = []
     for start in range(0, _DRAWS, step):
-        z = _normals(m, start, min(step, _DRAWS - start))[:, : len(factor)] @ factor
+        z = _normals(m, start, min(step, _DRAWS - start)) @ factor
         parts.append((z if one_sided else np.abs(z)).max(axis=1))
     return np.sort(np.concatenate(parts))
 

@@ -1,6 +1,6 @@
 """Make the report of a study: results.parquet, tables, figures and one page that stands on its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -15,12 +15,13 @@ from raysweep.report.costs import read_costs
 from raysweep.report.family_views import best_table, crossovers_table, pairs_table
 from raysweep.report.page import Parts, render
 from raysweep.report.paths import paths_table
-from raysweep.report.registration import changes
+from raysweep.report.registration import changes, standing
 from raysweep.report.rows import read_rows
 from raysweep.report.seen import legend
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
+from raysweep.report.told import Told, save_told
 from raysweep.report.views import (
     differences_table,
     main_table,
@@ -44,27 +45,34 @@ def write_report(
     checkpoints: Mapping[str, Sequence[Storage]],
     cells: Sequence[CellRef],
     choices: Sequence[Storage] = (),
+    registration: Mapping[str, str] | None = None,
+    into: Storage | None = None,
+    rows_of: Callable[[Sequence[CellRef], str | None], tuple[dict[str, pa.Table], list[CellRef]]] = read_rows,
 ) -> Storage:
     """Write `results.parquet`, `choices.parquet` and `report/` into the study's folder, from artefact files alone.
 
-    Returns `report/`.
+    Returns `report/`, in which `told.json` keeps these arguments for `raysweep verify`.
 
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
     one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. The study's
-    `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
+    `compare.json` says what was to be compared, and what was registered; registration: keys that are compared with
+    that. into: where all is written, if not there. rows_of: who reads the result
+    rows. Equal inputs give equal bytes; `index.html` is written last.
     """
+    told = Told(study, question, compare, patch_sets, checkpoints, cells, choices, registration or {})
+    into = into or folder
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
-    rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)
+    rows, cells = rows_of(_ordered(cells, names), compare.primary.metric)
     results = pa.concat_tables([table for _, table in sorted(rows.items())] or [RESULT_SCHEMA.empty_table()])
     results = _with_points(_with_seen(results, cells), cells)
     keys = ("task", "protocol", "fraction", "checkpoint", "test_set", "metric", "repeat")
-    folder.write_table(results.sort_by([(k, "ascending") for k in keys]), "results.parquet")
+    into.write_table(results.sort_by([(k, "ascending") for k in keys]), "results.parquet")
 
     chosen = read_choices(choices)
     if chosen.rows.num_rows:
-        folder.write_table(chosen.rows, "choices.parquet")
+        into.write_table(chosen.rows, "choices.parquet")
     else:
-        folder.remove("choices.parquet")  # of an earlier study file
+        into.remove("choices.parquet")  # of an earlier study file
     baseline = compare.baseline or (names[0] if names else "")
     compare = compare.model_copy(update={"baseline": baseline})
     changed = changes(folder, compare)
@@ -82,6 +90,7 @@ def write_report(
         question=question or f"{study}: which pretraining is worth it?",
         compare=compare,
         changed=changed,
+        standing=standing(folder, compare, registration or {}),
         once="once" in results["search"].to_pylist(),
         baseline=baseline,
         answer=answer(findings, compare=compare, checkpoints=names,
@@ -105,7 +114,7 @@ def write_report(
         versions=sorted(set(results["versions"].to_pylist())),
         beyond=look_beyond(findings, tested, look, compare),
     )  # fmt: skip
-    report = folder.at("report")
+    report = into.at("report")
     tables = [
         main_table(tested, findings), results_table(estimates),
         differences_table([*findings.comparisons, *(m for found in findings.tasks for m in found.means)], baseline,
@@ -124,6 +133,7 @@ def write_report(
     drawn |= {"ranks.svg": parts.beyond.rank_figure} if parts.beyond.rank_figure else {}
     _replace(report.at("tables"), files)
     _replace(report.at("figures"), drawn)
+    save_told(told, into)
     report.write_bytes(render(parts).encode(), "index.html")
     return report
 

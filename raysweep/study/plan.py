@@ -15,6 +15,8 @@ from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import slide_patches
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
+from raysweep.study.power import power_notes
+from raysweep.study.registering import register_study
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
 from raysweep.transfer.decoders import decoder_words
@@ -31,13 +33,15 @@ class _Totals:
     finals: int = 0
 
 
-def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
+def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], list[list[str]], list[str]]:
     """A header, a row per artefact (stage, what, state, work, device time, memory) and closing notes with the sums.
 
     Patches are at most: the grid of the whole slide, or `per_slide`. Times come from a few steps measured here, once
     (see `Speeds`), and stand for a device like this one: a trial's processor threads, or a GPU. Memory is a trial's.
+    register: put study, splits and comparison on record; RequestError once a search has begun.
     """
     graph = build_graph(file)
+    registered = [register_study(graph)] if register else []
     totals, rows = _Totals(), []
     costs = Costs(graph)
     patches: dict[str, int] = {}
@@ -70,6 +74,8 @@ def plan_rows(file: StudyFile) -> tuple[list[str], list[list[str]], list[str]]:
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         *_time(costs),
+        *power_notes(graph),
+        *registered,
         *leakage_notes(graph.leakage),
     ]
     return ["stage", "what", "state", "work", "device", "memory"], rows, notes

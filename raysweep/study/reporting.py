@@ -3,12 +3,14 @@
 from raysweep import __version__
 from raysweep.report.cells import CellRef, RepeatRef
 from raysweep.report.seen import WORDS
+from raysweep.report.told import FILE as TOLD
 from raysweep.storage import MANIFEST, Storage, fingerprint
 from raysweep.study.failures import failure_of
 from raysweep.study.fates import Fates
 from raysweep.study.graph import Graph
 from raysweep.study.leakage import Leakage, find_leakage
 from raysweep.study.patch_sets import failed_slides
+from raysweep.study.registering import registered_keys
 from raysweep.sweep.cell import Cell
 from raysweep.transfer.decoders import decoder_words
 
@@ -16,7 +18,7 @@ from raysweep.transfer.decoders import decoder_words
 def make_report(graph: Graph) -> Storage:
     """Write `report/` unless it says already what there is to say. Returns its folder."""
     leakage = find_leakage(graph.file, graph.checkpoints, graph.patch_sets, graph.sources, graph.tasks, recorded=True)
-    refs = _cell_refs(graph, leakage)
+    refs, registration = _cell_refs(graph, leakage), registered_keys(graph)
     state = {
         "raysweep": __version__,  # a newer one may draw another page
         "compare": graph.compare.model_dump(mode="json"),
@@ -29,10 +31,12 @@ def make_report(graph: Graph) -> Storage:
             [r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder, r.data_set]
             for r in refs
         ],
+        "registration": registration,
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
-    if not (folder.exists(MANIFEST) and folder.read_json(MANIFEST)["state"] == fingerprint(state)):
+    made = folder.exists(MANIFEST) and folder.exists(TOLD)
+    if not (made and folder.read_json(MANIFEST)["state"] == fingerprint(state)):
         from raysweep.report.write import write_report
 
         write_report(
@@ -47,6 +51,7 @@ def make_report(graph: Graph) -> Storage:
             },
             cells=refs,
             choices=[c.artefact.folder for c in graph.choices if c.artefact.done()],
+            registration=registration,
         )
         folder.write_json({"state": fingerprint(state), "inputs": state}, MANIFEST)
     return folder

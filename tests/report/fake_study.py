@@ -81,7 +81,7 @@ def write_cell(
                  "fraction": cell.fraction, "repeat": repeat.number, "search": search,
                  "n_images": round(240 * cell.fraction), "n_units": max(2, round(40 * cell.fraction)),
                  "n_val_images": round(48 * cell.fraction), "n_val_units": max(1, round(8 * cell.fraction)),
-                 "n_test_images": None if failed else table.num_rows,
+                 "n_test_images": None if failed else len(set(table["sample"].to_pylist())),
                  "n_test_units": None if failed else len(set(table["unit"].to_pylist())), "params": ['{"lr": 0.001}'],
                  "metric": metric, "value": None if failed else score(table, metric, cell.kind),
                  "reason": table if failed else "", "classes": classes,

@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from raysweep.report.choices import read_choices
+from raysweep.report.share import share_report
+from raysweep.report.verify import verify
 from raysweep.report.write import write_report
 from raysweep.storage import Storage
 from raysweep.study.decide import _SCHEMA
@@ -54,6 +56,9 @@ def test_choices_stand_on_the_page_and_beside_the_results(tmp_path: Path) -> Non
     assert page.count('id="choices"') == 1
     assert report.read_bytes("tables", "choices.csv").decode().count("\n") == 4
     assert study.folder.read_table("choices.parquet").num_rows == 3
+    assert verify(study.folder.root).differences == []
+    share_report(study.folder, Storage.open(tmp_path / "copy"))
+    assert verify(tmp_path / "copy").differences == []
     write_report(**vars(study))
     assert not study.folder.exists("choices.parquet")
     assert "#choices" not in report.read_bytes("index.html").decode()

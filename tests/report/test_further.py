@@ -3,6 +3,7 @@
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from raysweep.report.seen import IMAGES, NONE, Seen
 from raysweep.report.spec import CompareSpec
 from raysweep.report.summary import summary_rows
+from raysweep.report.verify import verify
 from raysweep.report.write import write_report
 from raysweep.storage import Storage
 from raysweep.transfer.metrics import score
@@ -58,6 +60,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     study = _study(Storage.open(tmp_path_factory.mktemp("cross")))
     write_report(**vars(study))
     return study
+
+
+def test_all_of_it_can_be_recomputed(study: SimpleNamespace) -> None:
+    found = verify(study.folder.root)
+    assert found.differences == []
+    assert found.n_files == len(list(Path(study.folder.root).rglob("predictions/*.parquet")))
 
 
 def test_every_test_set_has_rows_of_its_own(study: SimpleNamespace) -> None:

@@ -92,3 +92,18 @@ def test_false_positives_of_a_family_of_correlated_contrasts():
         smallest = min(crossed(c.values, c.without).p() for c in all_of)
         hits += smallest < 0.05 and Family(all_of).corrected(smallest) < 0.05
     assert hits <= 16  # 7.5 expected at most, standard deviation 2.7
+
+
+def test_what_is_left_to_rounding_decides_nothing():
+    """Independent groups of contrasts: their axes may be turned at will, as another order of units does."""
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(size=(2, 4, 12)) for _ in range(2))
+    units, others = tuple("abcdefghijkl"), tuple("mnopqrstuvwx")
+
+    def corrected(order):
+        made = [Contrast(part.mean(-1), part[:, order], (np.arange(4),), (names, (0, 1, 2, 3)))
+                for group, names in ((first, units), (second, others)) for part in group]  # fmt: skip
+        family = Family([*made, None, None])
+        return [family.corrected(p) for p in (0.001, 0.004, 0.01, 0.03, 0.2)]
+
+    assert corrected(np.arange(12)) == pytest.approx(corrected(rng.permutation(12)), abs=1e-9)

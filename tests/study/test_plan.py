@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from raysweep.errors import RequestError
+from raysweep.report.registration import record
+from raysweep.report.spec import CompareSpec
+from raysweep.storage import Storage
 from raysweep.study import speeds
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
@@ -77,3 +81,45 @@ def _env() -> dict[str, str]:
     import os
 
     return dict(os.environ)
+
+
+def test_what_the_patients_can_decide_is_said_for_each_task(
+    study: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(home))
+
+    def notes(*changes: str) -> list[str]:
+        return [n for n in plan_rows(load_study(study, list(changes)))[2] if n.startswith("demo-") and " test " in n]
+
+    few = notes()
+    assert len(few) == 2
+    assert all("2 repeats: no verdict is possible, at least 3 repeats are needed" in note for note in few)
+    tissue, glands = notes("transfer.repeats=5", "compare.margin=0.03")
+    assert tissue.startswith(
+        "demo-tissue: 24 test patients, 5 repeats: differences of balanced accuracy below about 0."
+    )
+    assert "cannot be found; the margin 0.03 cannot be decided, 0." in tissue
+    assert "(power 80 %, 1 comparison; spread between units 0.22, repeats 0.03, rest 0.18: assumed, as meas" in tissue
+    assert "differences of Dice below about 0." in glands
+    assert "; the margin 0.5 can be decided" in notes("transfer.repeats=5", "compare.margin=0.5")[0]
+
+
+def test_a_study_is_registered_before_its_search_and_the_hash_follows_what_matters(
+    study: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(home))
+
+    def digest(*changes: str) -> str:
+        notes = plan_rows(load_study(study, ["name=registered", *changes]), register=True)[2]
+        return next(n for n in notes if n.startswith("registered as ")).split()[2].rstrip(":")
+
+    first = digest()
+    assert len(first) == 32
+    assert digest("compute.threads=2", "question=Why?", "name=elsewhere") == first
+    assert len({first, digest("transfer.trials=3"), digest("seed=1"), digest("compare.margin=0.1"),
+                digest("patches.tissue.per_slide=12"), digest("checkpoints.supervised.epochs=3")}) == 6  # fmt: skip
+    folder = Storage.open(study.parent / "runs/registered")
+    assert str(study.parent) not in folder.read_bytes("compare.json").decode()
+    record(folder, CompareSpec(baseline="supervised"))
+    with pytest.raises(RequestError, match="plan --register: the first search began on"):
+        digest()

@@ -12,6 +12,8 @@ import yaml
 from raysweep.errors import RequestError
 from raysweep.pretrain import trackers
 from raysweep.progress import Progress
+from raysweep.report.share import share_report
+from raysweep.report.verify import verify
 from raysweep.storage import Storage
 from raysweep.study.clean import remove, unused
 from raysweep.study.load import load_study
@@ -65,6 +67,17 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert len(inits) == 2, "a random init is drawn for each repeat"
     [recorded] = json.loads((home / "compare.json").read_text())
     assert recorded["compare"]["baseline"] == "random"
+
+
+def test_every_number_can_be_recomputed_and_given_away(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
+    home = Storage.open(mini[0].parent / "runs/mini")
+    found = verify(home.root)
+    assert found.differences == []
+    assert found.n_files == 2 * 3 * 2
+    share_report(home, Storage.open(tmp_path / "copy"))
+    assert verify(tmp_path / "copy").differences == []
+    predictions = next((tmp_path / "copy/cells").rglob("predictions/*.parquet"))
+    assert all(name.startswith("unit ") for name in pq.read_table(predictions)["unit"].to_pylist())
 
 
 @pytest.mark.usefixtures("no_times")

@@ -1,0 +1,59 @@
+"""The commands about cards: of data sets and of published models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
+checkpoints = typer.Typer(no_args_is_help=True, help="The published models that a checkpoint can start from.")
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+@datasets.command("list")
+def datasets_list() -> None:
+    """Every card that ships with raysweep or stands in ./datasets."""
+    from raysweep.study.cards import card_rows
+
+    _table("datasets", *card_rows())
+
+
+@datasets.command("show")
+def datasets_show(name: Annotated[str, typer.Argument(help="a card's name")]) -> None:
+    """One card in full: classes, source, licence, layout, splits, metric, notes."""
+    from raysweep.study.cards import card_text
+
+    out.print(card_text(name), markup=False)
+
+
+@datasets.command("prepare")
+def datasets_prepare(
+    name: Annotated[str, typer.Argument(help="a card's name")],
+    data: Annotated[Path, typer.Option(help="the folder that the set's own folder stands in")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
+    ] = False,
+) -> None:
+    """Check a set against its card: what cannot be used, is passed by or is there twice. Record an accepted licence."""
+    from raysweep.study.cards import prepare_card
+
+    text, failed = prepare_card(name, data, accept_licence)
+    out.print(text, markup=False)
+    if failed:
+        raise typer.Exit(3)
+
+
+@checkpoints.command("list")
+def checkpoints_list() -> None:
+    """Every published model that has a card: `init: published:NAME` in a study."""
+    from raysweep.study.models import model_rows
+
+    _table("published models", *model_rows())
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    from raysweep.progress import print_table
+
+    print_table(out, title, header, rows)
