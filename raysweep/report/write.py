@@ -1,6 +1,7 @@
 """Make the report of a study: results.parquet, tables, figures and one page that stands on its own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -12,10 +13,11 @@ from raysweep.report.columns import columns_table
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.family_views import best_table, crossovers_table, pairs_table
-from raysweep.report.page import Parts, render
+from raysweep.report.page import MOST_BYTES, Parts, render
 from raysweep.report.paths import paths_table
 from raysweep.report.registration import changes
 from raysweep.report.rows import read_rows
+from raysweep.report.sections import read_sections
 from raysweep.report.seen import legend
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
@@ -43,13 +45,15 @@ def write_report(
     checkpoints: Mapping[str, Sequence[Storage]],
     cells: Sequence[CellRef],
     choices: Sequence[Storage] = (),
+    tasks: Mapping[str, Storage] | None = None,
 ) -> Storage:
     """Write `results.parquet`, `choices.parquet` and `report/` into the study's folder, from artefact files alone.
 
     Returns `report/`.
 
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
-    one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. The study's
+    one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. tasks:
+    folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. The study's
     `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
     """
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
@@ -75,6 +79,9 @@ def write_report(
     sources, leaks = checkpoint_table(checkpoints, cells, patch_sets)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
+    sections = read_sections(folder, cells=cells, rows=rows, results=results, findings=findings, compare=compare,
+                             changed=bool(changed), marks=look, tasks=tasks or {}, checkpoints=checkpoints,
+                             patch_sets=patch_sets)  # fmt: skip
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,
@@ -86,7 +93,7 @@ def write_report(
         answer=answer(findings, compare=compare, checkpoints=names,
                       finished=sum(c.key in findings.estimates for c in cells), planned=len(cells),
                       exploratory=bool(changed)),
-        values=value_blocks(tested, findings, look),
+        values=value_blocks(tested, findings, look, margin=compare.margin, late=sections.late),
         matrix=matrix,
         differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
         secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, alpha=compare.alpha,
@@ -102,6 +109,7 @@ def write_report(
         leaks=leaks,
         legend=legend(cell.mark for cell in tested),
         versions=sorted(set(results["versions"].to_pylist())),
+        sections=sections,
     )  # fmt: skip
     report = folder.at("report")
     tables = [
@@ -111,16 +119,20 @@ def write_report(
         best_table(findings.tasks), crossovers_table(findings.tasks, findings.estimates),
         pairs_table(findings.tasks), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
-        *([chosen.table] if chosen.table.rows else []),
+        *([chosen.table] if chosen.table.rows else []), *sections.tables,
     ]  # fmt: skip
     tables.append(columns_table(tables))
     files = {f"{t.name}.{end}": text for t in tables
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
     drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}
     drawn |= {f"{b.figure_name}.svg": b.figure for b in parts.differences if b.figure}
+    drawn |= sections.figures
     _replace(report.at("tables"), files)
     _replace(report.at("figures"), drawn)
-    report.write_bytes(render(parts).encode(), "index.html")
+    page = render(parts).encode()
+    if len(page) > MOST_BYTES:
+        page = render(replace(parts, sections=sections.without_pictures())).encode()
+    report.write_bytes(page, "index.html")
     return report
 
 

@@ -10,6 +10,7 @@ from raysweep.study.graph import Graph
 from raysweep.study.leakage import Leakage, find_leakage
 from raysweep.study.patch_sets import failed_slides
 from raysweep.sweep.cell import Cell
+from raysweep.tasks.thumbnails import thumbnails_file
 from raysweep.transfer.decoders import decoder_words
 
 
@@ -28,6 +29,7 @@ def make_report(graph: Graph) -> Storage:
         "cells": [
             [r.path, r.metrics, r.status, r.reason, r.further, [p.path for p in r.repeats], r.decoder] for r in refs
         ],
+        "pictures": [p.artefact.folder.exists(thumbnails_file(graph.study.seed)) for p in graph.tasks.values()],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
@@ -46,6 +48,7 @@ def make_report(graph: Graph) -> Storage:
             },
             cells=refs,
             choices=[c.artefact.folder for c in graph.choices if c.artefact.done()],
+            tasks={name: plan.artefact.folder for name, plan in graph.tasks.items()},
         )
         folder.write_json({"state": fingerprint(state), "inputs": state}, MANIFEST)
     return folder

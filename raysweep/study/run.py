@@ -227,8 +227,8 @@ class _Work:
         return todo
 
     def _thumbnails(self) -> None:
-        """Of the test images whose masks finals will keep. Nothing else depends on them."""
-        for name in dict.fromkeys(cell.task for cell in self._cells() if cell.kind == "segmentation"):
+        """Of test images, those whose masks finals will keep among them. Nothing else depends on them."""
+        for name in dict.fromkeys(cell.task for cell in self._cells()):
             plan, seed = self.graph.tasks[name], self.graph.study.seed
             try:
                 save_thumbnails(plan.task, plan.artefact.folder, seed)
