@@ -19,7 +19,7 @@ from raysweep.tasks.masks import IGNORED
 
 MOST_CHECKPOINTS = 12  # of one gallery
 MOST_BYTES = 6 * 2**20  # of all pictures of all galleries
-_ENDS = ("hit", "missed", "too much")  # of a task with one class beside the background; in the order of colours
+_ENDS = ("missed", "too much")  # of a task with one class beside the background, after the class; in the order of colours
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _gallery(column: Sequence[CellRef], folder: Storage, seed: int) -> Gallery |
         f"{percent(cell.fraction)} of the labels, repeat 0. The number is the Dice of that image alone, all classes but "
         f"{classes[0]} together; it is no result."
     )
-    names = list(_ENDS) if len(classes) == 2 else classes[1:]
+    names = [f"{classes[1]}, in predictions hit", *_ENDS] if len(classes) == 2 else classes[1:]
     meaning = [(BACKGROUND, classes[0]), *zip(colours, names, strict=False), (OUTSIDE, "not counted")]
     note = "" if len(column) <= MOST_CHECKPOINTS else f"The first {MOST_CHECKPOINTS} of {len(column)} checkpoints."
     return Gallery(cell.task, caption, meaning, list(kept), rows, note)
@@ -137,7 +137,7 @@ def _read(repeat: RepeatRef, task: str) -> _Kept:
 
 
 def _compared(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Ids of _ENDS, from 1; 0 where both are background, IGNORED where the truth is none."""
+    """1 where both are the class, 2 missed, 3 too much; 0 where both are background, IGNORED where the truth is none."""
     ends = np.select([(predicted == 1) & (truth == 1), truth == 1, predicted == 1], [1, 2, 3], 0)
     return np.where(truth == IGNORED, IGNORED, ends).astype(np.uint8)
 
@@ -146,7 +146,7 @@ def _painted(ids: np.ndarray) -> str:
     """A data: address of class ids (h, w) as a PNG in colours; classes beyond the colours begin again."""
     colours = mask_colours()
     many = [BACKGROUND, *(colours[i % len(colours)] for i in range(254)), OUTSIDE]
-    image = Image.fromarray(ids.astype(np.uint8), "P")
+    image = Image.frombytes("P", (ids.shape[1], ids.shape[0]), ids.astype(np.uint8).tobytes())
     image.putpalette(bytes.fromhex("".join(c[1:] for c in many)))
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)

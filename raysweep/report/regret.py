@@ -94,7 +94,7 @@ def _curve(cell: CellRef) -> _Curve | None:
             trials = repeat.folder.read_table("trials.parquet", columns=columns)
         except (OSError, KeyError, pa.ArrowException):
             continue
-        if trials.column_names != columns:
+        if set(trials.column_names) != set(columns):
             continue
         folds: dict[int, list[dict]] = {}
         for row in trials.sort_by([("fold", "ascending"), ("number", "ascending")]).to_pylist():

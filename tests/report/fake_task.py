@@ -1,6 +1,7 @@
 """Tasks as a report finds them: an index, thumbnails of some test images, and masks that finals kept of them."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def write_task(folder: Storage, name: str, cell: CellRef, *, licence: str = "res
     layout = {"type": "image_mask_pairs" if cell.kind == "segmentation" else "image_folder"}
     card = Card(name=name, kind=cell.kind, classes=classes, source="drawn", licence={"name": licence}, root=name,
                 layout=layout, unit="patient", splits={"type": "given"}, metrics=list(cell.metrics))  # fmt: skip
-    task = Task(card, folder.root, samples, [("t99/0.png", "the file is empty")], [Examined("", "", ()) for _ in samples])
+    task = Task(card, Path(folder.root), samples, [("t99/0.png", "the file is empty")], [Examined("", "", ()) for _ in samples])
     task.save(folder)
     folder.write_json({"fingerprint": "0a1b2c3d" * 4}, MANIFEST)
     rows = []
