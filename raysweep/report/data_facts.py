@@ -1,28 +1,24 @@
 """What a study's data are: licences, exclusions, how tasks are divided, and patches by label and patient."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.outcomes import SlideOutcome, read_outcomes
+from raysweep.report.licences import licences_table
 from raysweep.report.tables import Table
 from raysweep.storage import Storage
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task
 
-_LICENCES = ("of", "name", "licence", "commercial use", "terms")
 _EXCLUDED = ("of", "set", "name", "status", "reason")
 _SPLITS = ("task", "division", "part", "unit", "units", "images", "by class")
 _PATCHES = ("patch set", "label", "split", "slides", "patients", "patches", "fewest of a patient",
             "most of a patient")  # fmt: skip
-_FORBIDDEN = re.compile(r"\bnc\b|non.?commercial|no commercial|research(?: use)? only|academic use", re.IGNORECASE)
-_FREE = re.compile(r"apache|\bmit\b|\bbsd\b|\bcc0\b|^cc.by(?:.sa)?(?:.[\d.]+)?$|public domain", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,10 @@ def read_data(
     """From the indexes of tasks, the heads of checkpoints and the slide tables of patch sets; what cannot be read is
     left out here, since other tables say so. seed: the study's, by which drawn divisions were drawn."""
     loaded = {name: found for name, folder in tasks.items() if (found := _load(folder))}
-    licences = [*_of_tasks(loaded), *_of_weights(checkpoints)]
-    barred = [f"{name} ({licence})" for _, name, licence, commercial, _ in licences if commercial == "forbidden"]
-    warning = f"Commercial use is forbidden by the licence of {', '.join(barred)}." if barred else ""
+    licences, warning = licences_table({name: task.card for name, task in loaded.items()}, checkpoints)
     slides = {name: _outcomes(folder) for name, folder in patch_sets.items()}
     return DataFacts(
-        Table("licences", _LICENCES, licences),
+        licences,
         warning,
         Table("excluded", _EXCLUDED, [*_slides_out(slides), *_images_out(loaded)]),
         Table("splits", _SPLITS, [row for name, task in loaded.items() for row in _divided(name, task, seed)],
@@ -64,61 +58,6 @@ def _load(folder: Storage) -> Task | None:
         return Task.load(folder, ".")
     except (OSError, KeyError, ValueError, RequestError, WorkError, pa.ArrowException):
         return None
-
-
-def _of_tasks(tasks: Mapping[str, Task]) -> list[list[str]]:
-    out = []
-    for name, task in tasks.items():
-        terms = task.card.licence
-        out.append(["data", name, terms.name, _commercial(terms.name), terms.url or ""])
-    return out
-
-
-def _of_weights(checkpoints: Mapping[str, Sequence[Storage]]) -> list[list[str]]:
-    """Of each checkpoint, and of what it was trained from where that says something else."""
-    from raysweep.backbones.checkpoint import read_info
-
-    out = []
-    for name, places in checkpoints.items():
-        info = None
-        for folder in places:
-            try:
-                info = read_info(folder)
-                break
-            except (OSError, RequestError):  # not finished, or damaged
-                continue
-        if info is None:
-            continue
-        steps = [*info.parents, info.model_dump()]
-        said = dict.fromkeys(str(s["licence"]) for s in steps if s.get("licence"))
-        commercial = _published(steps)
-        for licence in said or ["not stated"]:
-            drawn = licence == "not stated" and steps[0].get("init") == "random"
-            words = "own weights" if drawn else licence
-            own = commercial if commercial and licence == next(iter(said), "") else _commercial(licence)
-            out.append(["weights", name, words, "" if drawn else own, ""])
-    return out
-
-
-def _published(steps: Sequence[Mapping[str, Any]]) -> str:
-    """What the card of a published model says of commercial use; empty where there is none."""
-    from raysweep.backbones.published import PREFIX, find_card
-
-    init = str(steps[0].get("init") or "")
-    if not init.startswith(PREFIX):
-        return ""
-    try:
-        found = find_card(init.removeprefix(PREFIX).split(":")[0]).licence.commercial
-    except RequestError:
-        return ""
-    return "not known" if found == "unknown" else found
-
-
-def _commercial(licence: str) -> str:
-    """By the words of a licence's name; what is not plain from them is `not known`."""
-    if _FORBIDDEN.search(licence.replace("_", "-").replace("-", " ")):
-        return "forbidden"
-    return "allowed" if _FREE.search(licence) else "not known"
 
 
 def _outcomes(folder: Storage) -> list[SlideOutcome]:

@@ -2,6 +2,7 @@
 count."""
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -150,6 +151,28 @@ def rows(
                     axes.plot([p.low, p.high], [y, y], color=mark.colour, lw=1.8, zorder=2, solid_capstyle="butt")
                 axes.plot([p.value], [y], color=mark.colour, marker=mark.marker, ms=6.5, zorder=3)
                 y += 1
+        return _svg(figure)
+
+
+def clouds(panels: Mapping[str, Mapping[str, np.ndarray]], marks: Mapping[str, Mark]) -> str:
+    """Clouds of points, two panels in a row, without axes.
+
+    panels: by title, of each group the points (n, 2). marks: of the groups.
+    """
+    edge, gap = _WIDTH / 2 - 12, 34.0
+    height = math.ceil(len(panels) / 2) * (edge + gap)
+    with _style():
+        figure = Figure(figsize=(_WIDTH / 72, height / 72), facecolor=PAPER)
+        FigureCanvasSVG(figure)
+        for i, (title, groups) in enumerate(panels.items()):
+            left, top = 6 + i % 2 * (_WIDTH / 2), height - i // 2 * (edge + gap) - gap
+            box = (left / _WIDTH, (top - edge) / height, edge / _WIDTH, edge / height)
+            axes = figure.add_axes(box, facecolor="none", xticks=[], yticks=[])
+            axes.set_title(title, loc="left", fontsize=12.5, pad=6)
+            axes.spines[:].set_visible(True)
+            axes.spines[:].set_color(GRID)
+            for name, points in groups.items():
+                axes.plot(*points.T, ls="none", marker=marks[name].marker, ms=4, mew=0, alpha=0.8, color=marks[name].colour)
         return _svg(figure)
 
 

@@ -25,6 +25,7 @@ from raysweep.report.family import (
     UNDECIDED,
     WORSE,
 )
+from raysweep.report.feature_maps import FeatureMap
 from raysweep.report.figures import inline
 from raysweep.report.findings import Estimate
 from raysweep.report.heat import legend
@@ -112,7 +113,7 @@ def render(parts: Parts) -> str:
     )  # fmt: skip
 
 
-def _figure(block: ValueBlock | DifferenceBlock | Searched | Trained, prefix: str) -> Markup | None:
+def _figure(block: ValueBlock | DifferenceBlock | Searched | Trained | FeatureMap, prefix: str) -> Markup | None:
     return Markup(inline(block.figure, prefix, block.alt)) if block.figure else None
 
 

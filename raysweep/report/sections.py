@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from raysweep.report.cells import CellRef
 from raysweep.report.data_facts import DataFacts, read_data
+from raysweep.report.feature_maps import FeatureMap, read_feature_maps
 from raysweep.report.findings import Findings
 from raysweep.report.heat import HeatMap, task_map
 from raysweep.report.mistakes import Mistakes, read_mistakes
@@ -36,6 +37,7 @@ class Sections:
     searches: Sequence[Searched]
     late: Mapping[str, str]
     trainings: Sequence[Trained]
+    maps: Sequence[FeatureMap]
     data: DataFacts
     recipe: Recipe
     tables: Sequence[Table]
@@ -43,7 +45,7 @@ class Sections:
     @property
     def figures(self) -> dict[str, str]:
         """SVG files by name."""
-        return {f"{s.figure_name}.svg": s.figure for s in (*self.searches, *self.trainings) if s.figure}
+        return {f"{s.figure_name}.svg": s.figure for s in (*self.searches, *self.trainings, *self.maps) if s.figure}
 
     def without_pictures(self) -> "Sections":
         """The same for a page that would be too large."""
@@ -65,9 +67,10 @@ def read_sections(
     tasks: Mapping[str, Storage],
     checkpoints: Mapping[str, Sequence[Storage]],
     patch_sets: Mapping[str, Storage],
+    features: Mapping[tuple[str, str], Storage],
 ) -> Sections:
     """folder: the study's. cells: on their tasks' own test sets. rows: what `read_rows` gave, results: all of it in one
-    table. tasks: folders of their indexes."""
+    table. tasks: folders of their indexes. features: by checkpoint and task."""
     seed = int(folder.read_json("study.json")["seed"]) if folder.exists("study.json") else 0
     protocol = compare.primary.protocol
     finished = [cell for cell in cells if cell.path in rows]
@@ -94,6 +97,7 @@ def read_sections(
         searches=searches,
         late=late,
         trainings=read_trainings(finished, marks, baseline=findings.baseline),
+        maps=read_feature_maps(features, tasks, seed),
         data=data,
         recipe=recipe,
         tables=[table for table in tables if table.rows],

@@ -46,6 +46,7 @@ def write_report(
     cells: Sequence[CellRef],
     choices: Sequence[Storage] = (),
     tasks: Mapping[str, Storage] | None = None,
+    features: Mapping[tuple[str, str], Storage] | None = None,
 ) -> Storage:
     """Write `results.parquet`, `choices.parquet` and `report/` into the study's folder, from artefact files alone.
 
@@ -53,8 +54,8 @@ def write_report(
 
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
     one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. tasks:
-    folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. The study's
-    `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
+    folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. features:
+    folders of cached features by checkpoint and task. The study's `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
     """
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)
@@ -81,7 +82,7 @@ def write_report(
     paths = paths_table([c for c in cells if c.path in rows])
     sections = read_sections(folder, cells=cells, rows=rows, results=results, findings=findings, compare=compare,
                              changed=bool(changed), marks=look, tasks=tasks or {}, checkpoints=checkpoints,
-                             patch_sets=patch_sets)  # fmt: skip
+                             patch_sets=patch_sets, features=features or {})  # fmt: skip
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,

@@ -49,9 +49,20 @@ def make_report(graph: Graph) -> Storage:
             cells=refs,
             choices=[c.artefact.folder for c in graph.choices if c.artefact.done()],
             tasks={name: plan.artefact.folder for name, plan in graph.tasks.items()},
+            features=_features(graph),
         )
         folder.write_json({"state": fingerprint(state), "inputs": state}, MANIFEST)
     return folder
+
+
+def _features(graph: Graph) -> dict[tuple[str, str], Storage]:
+    """Of each checkpoint and task the features of the first pretraining that are there."""
+    found: dict[tuple[str, str], Storage] = {}
+    for plan in graph.features:
+        if plan.like is None and plan.artefact.done():
+            checkpoint, task = plan.artefact.home.root.rsplit("/", 2)[-2:]
+            found.setdefault((checkpoint, task), plan.artefact.folder)
+    return found
 
 
 def _cell_refs(graph: Graph, leakage: Leakage) -> list[CellRef]:
