@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from raysweep.report import figures
 from raysweep.report.cells import CellRef, percent
-from raysweep.report.file_names import file_name
 from raysweep.report.figures import Point, short
+from raysweep.report.file_names import file_name
 from raysweep.report.findings import Comparison, Estimate, Findings
 from raysweep.report.sizes import unit_words
 from raysweep.report.style import Mark
@@ -206,8 +206,8 @@ def _falls(series: Mapping[str, Mapping[float, Point]], margin: float) -> list[s
     if not falls:
         return []
     said = ", ".join(falls[:_DETAILS]) + (f" and {len(falls) - _DETAILS} more" if len(falls) > _DETAILS else "")
-    return [f"Lower with more labels, by more than the margin: {said}. Labels rarely harm: look at the search, the steps "
-            "and the new images first."]  # fmt: skip
+    return [f"Lower with more labels, by more than the margin: {said}. Look at the search, the steps and what "
+            "was added."]  # fmt: skip
 
 
 def _late(cells: Sequence[CellRef], late: Mapping[str, str]) -> list[str]:
@@ -216,8 +216,8 @@ def _late(cells: Sequence[CellRef], late: Mapping[str, str]) -> list[str]:
     if not said or cells[0].tested_on:
         return []
     more = f" and {len(said) - _DETAILS} more" if len(said) > _DETAILS else ""
-    return [f"The last trial was the best in half of the searches or more: {', '.join(said[:_DETAILS])}{more}; more trials "
-            "may do better."]  # fmt: skip
+    return [f"The last trial was the best in half of the searches or more: {', '.join(said[:_DETAILS])}{more}; more "
+            "trials may do better."]  # fmt: skip
 
 
 def _alt(task: str, protocol: str, metric: str, series: Mapping[str, Mapping[float, Point]]) -> str:
@@ -228,7 +228,9 @@ def _alt(task: str, protocol: str, metric: str, series: Mapping[str, Mapping[flo
     last = sorted(((points[most].value, name) for name, points in series.items() if most in points), reverse=True)
     several = any(len(points) > 1 for points in series.values())
     said = ", ".join(f"{name} {number(value, 3)}" for value, name in last[:_DETAILS])
-    return f"{metric_words(metric)} on {task}, {protocol}{' against labels' if several else ''}; at {percent(most)}: {said}"
+    against = " against labels" if several else ""
+    return f"{metric_words(metric)} on {task}, {protocol}{against}; at {percent(most)}: {said}"
+
 
 def _fewer(series: dict[str, dict[float, Point]], baseline: str) -> tuple[dict[str, dict[float, Point]], str]:
     """At most MOST_SERIES: the baseline and the highest at the largest fraction; and a sentence about the rest."""

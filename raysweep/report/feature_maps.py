@@ -75,8 +75,8 @@ def _map(task: str, features: Mapping[str, Storage], index: Storage, seed: int) 
     look = marks(classes)
     caption = (
         f"{len(drawn)} images of the task, drawn by the study's seed, on the first two principal components of each "
-        "checkpoint's frozen features, and the parts of their variance that these hold. Each map has its own axes. Colours "
-        "are classes here. Two components are little: what lies together here may lie apart in others."
+        "checkpoint's frozen features, and the parts of their variance that these hold. Each map has its own axes. "
+        "Colours are classes here. Two components are little: what lies together here may lie apart in others."
     )
     alt = f"Principal components of features on {task}, by class; variance that the two hold: {', '.join(said)}"
     left = len(features) - len(panels)

@@ -105,8 +105,8 @@ def lines(
         ends = []
         for name, points in series.items():
             mark = marks[name]
-            axes.plot([place(x) for x, _ in points], [y for _, y in points], color=mark.colour, lw=1.6, marker=mark.marker,
-                      ms=4.5, zorder=3)  # fmt: skip
+            x, y = [place(x) for x, _ in points], [y for _, y in points]
+            axes.plot(x, y, color=mark.colour, lw=1.6, marker=mark.marker, ms=4.5, zorder=3)
             ends.append((points[-1][1], name))
         _end_labels(axes, ends, marks)
         return _svg(figure)
@@ -115,8 +115,9 @@ def lines(
 def rows(
     groups: dict[str, list[tuple[str, Point]]], marks: dict[str, Mark], axis: str, margin: float | None = None
 ) -> str:
-    """A row per point: dot and interval. The numbers stand in the table beside it. Groups are checkpoints, their rows carry their own labels.
+    """A row per point: dot and interval; numbers stand in the table beside it.
 
+    groups: by checkpoint, its rows with labels of their own.
     margin: for differences; draws the line of no difference and the band of differences that do not matter.
     """
     count = sum(len(points) for points in groups.values())
@@ -172,7 +173,9 @@ def clouds(panels: Mapping[str, Mapping[str, np.ndarray]], marks: Mapping[str, M
             axes.spines[:].set_visible(True)
             axes.spines[:].set_color(GRID)
             for name, points in groups.items():
-                axes.plot(*points.T, ls="none", marker=marks[name].marker, ms=4, mew=0, alpha=0.8, color=marks[name].colour)
+                axes.plot(
+                    *points.T, ls="none", marker=marks[name].marker, ms=4, mew=0, alpha=0.8, color=marks[name].colour
+                )
         return _svg(figure)
 
 
@@ -269,4 +272,3 @@ def _svg(figure: Figure) -> str:
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = re.sub(r"'DejaVu Sans'[^;\"]*", _FONT, out.getvalue())
     return re.sub(r"[ \t]+\n", "\n", text)
-

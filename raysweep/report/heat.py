@@ -58,7 +58,11 @@ def task_map(findings: Findings, compare: CompareSpec, checkpoints: Sequence[str
     """
     values: dict[tuple[str, str], dict[float, Estimate]] = {}
     for e in findings.estimates.values():
-        if e.cell.protocol == compare.primary.protocol and not e.cell.tested_on and e.interval.value == e.interval.value:
+        if (
+            e.cell.protocol == compare.primary.protocol
+            and not e.cell.tested_on
+            and e.interval.value == e.interval.value
+        ):
             values.setdefault((e.cell.task, e.cell.checkpoint), {})[e.cell.fraction] = e
     tasks = [found for found in findings.tasks if any(task == found.task for task, _ in values)]
     names = [n for n in checkpoints if any(name == n for _, name in values)]
@@ -91,7 +95,9 @@ def _column(
     for name in names:
         if name not in at:
             some = bool(values.get((found.task, name)))
-            column.append(HeatCell("not all", "", 0.0, f"{name} on {found.task}: not at every fraction") if some else None)
+            column.append(
+                HeatCell("not all", "", 0.0, f"{name} on {found.task}: not at every fraction") if some else None
+            )
             continue
         share = (at[name] - low) / (high - low) if high > low else 0.5
         c = verdicts.get(name)

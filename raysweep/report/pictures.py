@@ -19,7 +19,10 @@ from raysweep.tasks.masks import IGNORED
 
 MOST_CHECKPOINTS = 12  # of one gallery
 MOST_BYTES = 6 * 2**20  # of all pictures of all galleries
-_ENDS = ("missed", "too much")  # of a task with one class beside the background, after the class; in the order of colours
+_ENDS = (
+    "missed",
+    "too much",
+)  # of a task with one class beside the background, after the class; in the order of colours
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ def _gallery(column: Sequence[CellRef], folder: Storage, seed: int) -> Gallery |
     caption = (
         f"Of {len(ordered)} test images whose masks were kept (drawn by the study's seed), those with the lowest, the "
         f"median and the highest Dice by the mean over checkpoints: the same for all. {cell.protocol}, "
-        f"{percent(cell.fraction)} of the labels, repeat 0. The number is the Dice of that image alone, all classes but "
-        f"{classes[0]} together; it is no result."
+        f"{percent(cell.fraction)} of the labels, repeat 0. The number is the Dice of that image alone, all classes "
+        f"but {classes[0]} together; it is no result."
     )
     names = [f"{classes[1]}, in predictions hit", *_ENDS] if len(classes) == 2 else classes[1:]
     meaning = [(BACKGROUND, classes[0]), *zip(colours, names, strict=False), (OUTSIDE, "not counted")]
@@ -113,7 +116,9 @@ def _row(sample: str, small: Mapping, kept: Mapping[str, _Kept], binary: bool) -
         predicted = np.asarray(Image.open(io.BytesIO(own.masks[sample])).resize(size, Image.Resampling.NEAREST))
         dice = number(own.dice[sample], 3)
         shown = _compared(predicted, truth) if binary else predicted
-        pictures.append(Picture(_painted(shown), dice, f"Mask of {sample} by {name}: Dice {dice}, {_covered(predicted)}"))
+        pictures.append(
+            Picture(_painted(shown), dice, f"Mask of {sample} by {name}: Dice {dice}, {_covered(predicted)}")
+        )
     return pictures
 
 
@@ -137,7 +142,7 @@ def _read(repeat: RepeatRef, task: str) -> _Kept:
 
 
 def _compared(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """1 where both are the class, 2 missed, 3 too much; 0 where both are background, IGNORED where the truth is none."""
+    """1: both are the class, 2: missed, 3: too much, 0: both are background; IGNORED where the truth is none."""
     ends = np.select([(predicted == 1) & (truth == 1), truth == 1, predicted == 1], [1, 2, 3], 0)
     return np.where(truth == IGNORED, IGNORED, ends).astype(np.uint8)
 

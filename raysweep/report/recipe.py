@@ -40,8 +40,8 @@ def read_recipe(
     compare: CompareSpec,
     changed: bool,
 ) -> Recipe:
-    """folder: the study's, where `study.json` is. artefacts: folders by kind, then name. results: rows of RESULT_SCHEMA.
-    changed: whether the comparison was changed after results were there."""
+    """folder: the study's, where `study.json` is. artefacts: folders by kind, then name. results: rows of
+    RESULT_SCHEMA. changed: whether the comparison was changed after results were there."""
     study = folder.read_json(_STUDY) if folder.exists(_STUDY) else {}
     shown = yaml.safe_dump(_without_folders(study), sort_keys=False, allow_unicode=True) if study else ""
     seeds = sorted({str(s) for s in results["pretraining_seed"].to_pylist() if s is not None}, key=int)
@@ -71,13 +71,13 @@ def _fingerprint(place: Storage) -> str:
 
 
 def _without_folders(value: Any) -> Any:
-    """Absolute paths and addresses as `.../name`: where somebody's files were helps nobody else."""
+    """Absolute paths and addresses as `…/name`: where somebody's files were helps nobody else."""
     if isinstance(value, dict):
         return {k: _without_folders(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_without_folders(v) for v in value]
     if isinstance(value, str) and re.match(r"(/|~|[A-Za-z]:\\|[a-z0-9+.-]+://)", value):
-        return ".../" + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+        return "…/" + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
     return value
 
 
@@ -105,11 +105,13 @@ def _paragraph(
     ]
     if "each" in searched or "once" in searched:
         trials = f" ({transfer['trials']} trials, sampler {transfer['sampler']})" if "trials" in transfer else ""
-        whose = "its own search for hyper-parameters" if "once" not in searched else "the hyper-parameters of one search"
+        whose = (
+            "its own search for hyper-parameters" if "once" not in searched else "the hyper-parameters of one search"
+        )
         out.append(
-            f"Each repeat had its own draw of labels, {whose}{trials} under the same budget for every checkpoint, and a "
-            "final model: the setting that was best on validation data from within the draw, trained once more with a "
-            "fresh seed and tested once."
+            f"Each repeat had its own draw of labels, {whose}{trials} under the same budget for every checkpoint, and "
+            "a final model: the setting that was best on validation data from within the draw, trained once more with "
+            "a fresh seed and tested once."
         )
     if "none" in searched:
         out.append("Frozen protocols chose their setting by cross-validation inside each draw, units kept together.")
@@ -128,8 +130,8 @@ def _paragraph(
     corrected = (
         "p values were corrected by Holm's method (1979), simultaneous intervals by Bonferroni's"
         if compare.correction == "holm"
-        else "p values and simultaneous intervals were corrected in a single step by the distribution of the largest test "
-        "statistic (Hothorn, Bretz and Westfall, 2008)"
+        else "p values and simultaneous intervals were corrected in a single step by the distribution of the largest "
+        "test statistic (Hothorn, Bretz and Westfall, 2008)"
     )
     out.append(f"Over all comparisons of a task {corrected}; alpha was {compare.alpha:g}.")
     if compare.margin:

@@ -47,8 +47,8 @@ class _Curve:
 def read_searches(
     cells: Sequence[CellRef], estimates: Mapping[str, Estimate], marks: Mapping[str, Mark]
 ) -> tuple[list[Searched], dict[str, str], Table]:
-    """Searches in the order of the cells; by `CellRef.path` in how many the last trial was the best, `3 of 5`, where that
-    is half of them or more; and a row for each cell and number of trials.
+    """Searches in the order of the cells; by `CellRef.path` in how many the last trial was the best, `3 of 5`, where
+    that is half of them or more; and a row for each cell and number of trials.
 
     A search is one repeat's in one fold; its trials are taken in the order in which they ran, not averaged over orders:
     what a search tries depends on what it tried before. Only trials that ran to their end count, since others cannot be
@@ -81,7 +81,7 @@ def best_so_far(values: Sequence[float | None], select: str) -> np.ndarray:
 def came_last(values: Sequence[float | None], select: str) -> bool:
     """Whether the best value is that of the last trial alone; not said of fewer than FEWEST_TRIALS trials."""
     best = best_so_far(values, select)
-    return len(best) >= FEWEST_TRIALS and best[-1] == best[-1] and best[-1] != best[-2]
+    return bool(len(best) >= FEWEST_TRIALS and best[-1] == best[-1] and best[-1] != best[-2])
 
 
 def _curve(cell: CellRef) -> _Curve | None:
@@ -127,8 +127,8 @@ def _searched(
             series[cell.checkpoint] = points
     first = shown[0]
     caption = (
-        f"{of[0].upper()}{of[1:]} on validation of the best setting after so many trials, {percent(most)} of the labels: "
-        "mean over repeats and folds, trials as they ran. Not a result: values on validation are chosen from."
+        f"{of[0].upper()}{of[1:]} on validation of the best setting after so many trials, {percent(most)} of the "
+        "labels: mean over repeats and folds, trials as they ran. Not a result: values on validation are chosen from."
     )
     figure = figures.lines(series, dict(marks), f"best {of} on val", "trials") if series else ""
     ends = {name: points[-1][1] for name, points in series.items()}
@@ -142,8 +142,8 @@ def _searched(
     if late:
         where = ", ".join(f"{c.checkpoint} at {percent(c.fraction)} ({x.last} of {x.searches})" for c, x in late[:8])
         more = f" and {len(late) - 8} more" if len(late) > 8 else ""
-        notes.append(f"The last trial was the best in half of the searches or more: {where}{more}. More trials may find "
-                     "better settings.")  # fmt: skip
+        notes.append(f"The last trial was the best in half of the searches or more: {where}{more}. More trials may "
+                     "find better settings.")  # fmt: skip
     edges = [(c, e.at_edge) for c in cells if (e := estimates.get(c.key)) and e.at_edge]
     if edges:
         where = ", ".join(f"{c.checkpoint} at {percent(c.fraction)} ({', '.join(names)})" for c, names in edges[:8])

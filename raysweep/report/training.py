@@ -38,9 +38,7 @@ class _Curve:
     last: int
 
 
-def read_trainings(
-    cells: Sequence[CellRef], marks: Mapping[str, Mark], *, baseline: str
-) -> list[Trained]:
+def read_trainings(cells: Sequence[CellRef], marks: Mapping[str, Mark], *, baseline: str) -> list[Trained]:
     """A figure for each task and protocol whose finals were evaluated twice or more, in the order of the cells.
 
     At each step the mean over those repeats and folds, if all of them were evaluated there. Each remark compares a
@@ -87,21 +85,29 @@ def _trained(
     shown = dict(list(curves.items())[:MOST_SERIES])
     series = {name: [(float(s), v) for s, v in curve.values.items()] for name, curve in shown.items() if curve.values}
     caption = (
-        f"{metric[0].upper()}{metric[1:]} on validation while finals were trained, {percent(fraction)} of the labels, mean "
-        "over repeats and folds. Lines that meet at the right: one only learned faster. On validation, so no result."
+        f"{metric[0].upper()}{metric[1:]} on validation while finals were trained, {percent(fraction)} of the labels, "
+        "mean over repeats and folds. Lines that meet at the right: one only learned faster. On validation, no result."
     )
     notes = [f"Drawn: the first {MOST_SERIES} of {len(curves)}."] if len(curves) > MOST_SERIES else []
-    leads = [f"{name} {said}" for name, c in shown.items() if name != baseline and (said := _lead(c, curves.get(baseline)))]
+    leads = [
+        f"{name} {said}" for name, c in shown.items() if name != baseline and (said := _lead(c, curves.get(baseline)))
+    ]
     if leads:
         steps = sorted(curves[baseline].values)
-        notes.append(f"Difference to {baseline} on validation at step {steps[0]}, and at step {steps[-1]}: {'; '.join(leads)}.")
+        notes.append(
+            f"Difference to {baseline} on validation at step {steps[0]}, and at step {steps[-1]}: {'; '.join(leads)}."
+        )
     late = [f"{name} ({c.last} of {c.finals})" for name, c in curves.items() if 2 * c.last >= c.finals > 0]
     if late:
-        notes.append(f"At their best when they ended, in half of the finals or more: {', '.join(late)}. More steps may help.")
+        notes.append(
+            f"At their best when they ended, in half of the finals or more: {', '.join(late)}. More steps may help."
+        )
     ends = ", ".join(f"{name} {number(points[-1][1], 3)}" for name, points in series.items())
     alt = f"{metric} on validation against training steps, {cell.task}, {cell.protocol}; at the last step {ends}"
     figure = figures.lines(series, dict(marks), f"{metric} on val", "steps", logarithmic=True)
-    return Trained(cell.task, cell.protocol, caption, figure, file_name(f"training-{cell.task}-{cell.protocol}"), alt, notes)
+    return Trained(
+        cell.task, cell.protocol, caption, figure, file_name(f"training-{cell.task}-{cell.protocol}"), alt, notes
+    )
 
 
 def _lead(curve: _Curve, base: _Curve | None) -> str:

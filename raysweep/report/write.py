@@ -55,7 +55,8 @@ def write_report(
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
     one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. tasks:
     folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. features:
-    folders of cached features by checkpoint and task. The study's `compare.json` says what was to be compared. Equal inputs give equal bytes; `index.html` is written last.
+    folders of cached features by checkpoint and task. The study's `compare.json` says what was to be compared.
+    Equal inputs give equal bytes; `index.html` is written last.
     """
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = read_rows(_ordered(cells, names), compare.primary.metric)

@@ -188,8 +188,8 @@ def make_study(root: Path, *, fractions=(0.1, 0.5, 1.0), units: int = 24, repeat
         write_task(place, task, next(c for c in cells if c.task == task))
     for cell in cells:
         write_masks(cell)
-    home.write_json({"name": "glands", "seed": 0, "storage": "/home/me/runs", "transfer": {"trials": 4, "sampler": "tpe"}},
-                    "study.json")  # fmt: skip
+    transfer = {"trials": 4, "sampler": "tpe"}
+    home.write_json({"name": "glands", "seed": 0, "storage": "/home/me/runs", "transfer": transfer}, "study.json")
     return SimpleNamespace(folder=home, study="glands", compare=CompareSpec(baseline="imagenet"),
                            patch_sets={"tissue112": patches}, checkpoints=checkpoints, cells=cells,
                            tasks=places)  # fmt: skip

@@ -23,8 +23,8 @@ _PX = 40
 
 
 def write_task(folder: Storage, name: str, cell: CellRef, *, licence: str = "research use only") -> None:
-    """The task of a finished cell: what its first repeat was tested on, and 20 training patients with 2 images each; one
-    image left out."""
+    """The task of a finished cell: what its first repeat was tested on, and 20 training patients with 2 images each;
+    one image left out."""
     tested = cell.repeats[0].folder.read_table("predictions", f"{name}.parquet")
     labels = tested["label"].to_pylist() if "label" in tested.column_names else [None] * tested.num_rows
     samples = [_sample(s, u, label, "test") for s, u, label in
@@ -35,7 +35,9 @@ def write_task(folder: Storage, name: str, cell: CellRef, *, licence: str = "res
     layout = {"type": "image_mask_pairs" if cell.kind == "segmentation" else "image_folder"}
     card = Card(name=name, kind=cell.kind, classes=classes, source="drawn", licence={"name": licence}, root=name,
                 layout=layout, unit="patient", splits={"type": "given"}, metrics=list(cell.metrics))  # fmt: skip
-    task = Task(card, Path(folder.root), samples, [("t99/0.png", "the file is empty")], [Examined("", "", ()) for _ in samples])
+    task = Task(
+        card, Path(folder.root), samples, [("t99/0.png", "the file is empty")], [Examined("", "", ()) for _ in samples]
+    )
     task.save(folder)
     folder.write_json({"fingerprint": "0a1b2c3d" * 4}, MANIFEST)
     rows = []

@@ -64,7 +64,8 @@ function sorting(doc) {
       buttons[i].click();
       const first = head.getAttribute("aria-sort"), one = column();
       buttons[i].click();
-      out.push({ name: head.textContent, numbers: head.classList.contains("n"), first, second: head.getAttribute("aria-sort"),
+      const second = head.getAttribute("aria-sort"), numbers = head.classList.contains("n");
+      out.push({ name: head.textContent, numbers, first, second,
                  marked: table.querySelectorAll("[aria-sort]").length, before, one, two: column() });
     });
   }
@@ -85,7 +86,9 @@ function sorting(doc) {
 def _opened(page: Path, *, dark: bool) -> tuple[dict, str]:
     """What was found, and what Chromium said."""
     frames = page.parent / f"frames-{dark}.html"
-    text = _FRAMES.replace("WIDTHS", json.dumps(_WIDTHS)).replace("PAGE", page.name).replace("SMALLEST", str(_SMALLEST_PX))
+    text = (
+        _FRAMES.replace("WIDTHS", json.dumps(_WIDTHS)).replace("PAGE", page.name).replace("SMALLEST", str(_SMALLEST_PX))
+    )
     frames.write_text(text)
     command = [
         str(_CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",

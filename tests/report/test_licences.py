@@ -9,7 +9,8 @@ from .fake_study import write_checkpoint
 
 @pytest.mark.parametrize(
     ("licence", "word"),
-    [("CC BY-NC-SA 4.0", FORBIDDEN), ("cc-by-nc-4.0", FORBIDDEN), ("Non Commercial", FORBIDDEN), ("noncommercial", FORBIDDEN),
+    [("CC BY-NC-SA 4.0", FORBIDDEN), ("cc-by-nc-4.0", FORBIDDEN), ("Non Commercial", FORBIDDEN),
+     ("noncommercial", FORBIDDEN),
      ("research use only, no commercial use", FORBIDDEN), ("research only", FORBIDDEN),
      ("CC BY 4.0", ALLOWED), ("cc-by-sa-4.0", ALLOWED), ("CC0", ALLOWED), ("apache-2.0", ALLOWED), ("MIT", ALLOWED),
      ("BSD-3-Clause", ALLOWED), ("CC BY-ND 4.0", NOT_KNOWN), ("other", NOT_KNOWN), ("limited", NOT_KNOWN),

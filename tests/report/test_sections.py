@@ -68,7 +68,9 @@ def test_overview_has_means_over_labels_and_the_verdict_of_their_differences(stu
             assert value == f"{(values[task, name, '0.1'] + values[task, name, '1']) / 2:.3f}"
             assert verdicts.get((task, name), "the baseline") in said
     shares = [int(x) for x in re.findall(r"--h:(\d+)%", section(page, "overview"))]
-    assert sorted(shares[::2])[::3] == sorted(shares[1::2])[::3] == [0, 100], "each column from its lowest to its highest"
+    assert sorted(shares[::2])[::3] == sorted(shares[1::2])[::3] == [0, 100], (
+        "each column from its lowest to its highest"
+    )
 
 
 def test_all_pairs_stand_in_maps_that_are_closed(study, page):
@@ -93,7 +95,7 @@ def test_few_checkpoints_of_one_task_have_no_maps(tmp_path):
 
 
 def test_gallery_shows_the_worst_the_median_and_the_best_of_the_kept(study):
-    rows, cells = read_rows(study.cells, None)
+    _, cells = read_rows(study.cells, None)
     [found], note = read_galleries(cells, study.tasks, 0, protocol="finetune")
     dice = {}
     for cell in cells:
@@ -150,7 +152,9 @@ def test_confusion_and_mistakes_are_those_of_the_predictions(study):
     own = [line for line in confusion.rows if line[3] == "random"]
     assert [int(line[6]) for line in own] == counts.ravel().tolist()
     assert [float(line[7]) for line in own] == pytest.approx((counts / counts.sum(1, keepdims=True)).ravel(), abs=1e-4)
-    wrong = sorted((-max(row["scores"]), row["sample"]) for row in tables[0] if np.argmax(row["scores"]) != row["label"])
+    wrong = sorted(
+        (-max(row["scores"]), row["sample"]) for row in tables[0] if np.argmax(row["scores"]) != row["label"]
+    )
     listed = [line for line in mistakes.rows if line[3] == "random"]
     assert [line[4] for line in listed] == [name for _, name in wrong[:20]]
     kept = {row["sample"] for row in study.tasks["tissue"].read_table("thumbnails-0.parquet").to_pylist()}
@@ -165,7 +169,10 @@ def test_data_says_how_tasks_are_divided_what_is_left_out_and_under_which_licenc
     assert splits["tissue", "train"]["by class"] == "stroma 20 (20), tumour 20 (20)"
     assert (splits["tissue", "test"]["units"], splits["tissue", "test"]["images"]) == ("24", "144")
     excluded = table(study, "excluded")
-    assert [(r["of"], r["set"]) for r in excluded] == [("slide", "tissue112")] * 2 + [("image", "tissue"), ("image", "glands")]
+    assert [(r["of"], r["set"]) for r in excluded] == [("slide", "tissue112")] * 2 + [
+        ("image", "tissue"),
+        ("image", "glands"),
+    ]
     assert excluded[-1]["reason"] == "the file is empty"
     licences = {(r["of"], r["name"], r["licence"]): r["commercial use"] for r in table(study, "licences")}
     assert licences["data", "tissue", "research use only"] == "forbidden"
@@ -182,7 +189,7 @@ def test_data_says_how_tasks_are_divided_what_is_left_out_and_under_which_licenc
 def test_it_says_how_to_do_it_again(study, page):
     own = section(page, "reproduce")
     assert "/home/me" not in page
-    assert "storage: .../runs" in own
+    assert "storage: …/runs" in own
     prints = {(r["kind"], r["name"]): r["fingerprint"] for r in table(study, "fingerprints")}
     assert prints["task", "glands"] == "0a1b2c3d" * 4
     assert prints["patch set", "tissue112"] == "not finished"
@@ -200,7 +207,7 @@ def test_trainings_and_searches_are_drawn_with_what_they_show(study, page):
     own = text_of(section(page, "cost"))
     assert "At their best when they ended, in half of the finals or more: imagenet (3 of 3)" in own
     assert "Difference to imagenet on validation at step 10, and at step 20: random 0.000, 0.000" in own
-    labels = re.findall(r'aria-label="([^"]*)"', page)
+    labels = re.findall(r'role="img" aria-label="([^"]*)"', page)
     assert len(labels) == len(set(labels)) == 8
     assert all(re.search(r"simclr [+−]?\d\.\d{3}", label) for label in labels)
 

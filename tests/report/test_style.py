@@ -77,6 +77,6 @@ def test_bands_can_be_seen_and_what_is_drawn_on_them(scheme):
 
 def test_figure_files_have_the_colours_of_the_light_page():
     own = SCHEMES["light"]
-    assert (INK, MUTED, GRID, BAND) == tuple(own[k] for k in ("ink", "muted", "grid", "band"))
+    assert tuple(own[k] for k in ("ink", "muted", "grid", "band")) == (INK, MUTED, GRID, BAND)
     assert contrast(PAPER, own["paper"]) < 1.02
     assert {m.colour for m in marks([str(i) for i in range(8)]).values()} == {own[f"c{i}"] for i in range(8)}
