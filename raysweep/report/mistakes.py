@@ -147,11 +147,10 @@ def _picture(mistake: tuple[float, str, str, int, int], classes: Sequence[str], 
 
 def _matrix(name: str, counts: np.ndarray, classes: Sequence[str]) -> HeatMap:
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    rows = [
-        (classes[i], [_cell(name, classes[i], classes[j], shares[i, j], counts[i, j], i == j)
-                      for j in range(len(classes))])
-        for i in range(len(classes))
-    ]  # fmt: skip
+    rows: list[tuple[str, list[HeatCell | None]]] = []
+    for i, truth in enumerate(classes):
+        own = [_cell(name, truth, guess, shares[i, j], counts[i, j], i == j) for j, guess in enumerate(classes)]
+        rows.append((truth, [*own]))
     return HeatMap(name, [(c, "") for c in classes], rows)
 
 

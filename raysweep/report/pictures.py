@@ -133,7 +133,7 @@ def _kept(cell: CellRef) -> _Kept | None:
 def _read(repeat: RepeatRef, task: str) -> _Kept:
     masks = {row["sample"]: row["mask"] for row in repeat.folder.read_table("masks", f"{task}.parquet").to_pylist()}
     table = repeat.folder.read_table("predictions", f"{task}.parquet", columns=["sample", "tp", "fp", "fn"])
-    dice = {}
+    dice: dict[str, float] = {}
     for row in table.to_pylist():
         hit, wrong = sum(row["tp"][1:]), sum(row["fp"][1:]) + sum(row["fn"][1:])
         if row["sample"] in masks and hit + wrong:  # without any of the classes Dice is undefined
