@@ -115,11 +115,12 @@ def _paragraph(
         )
     if "none" in searched:
         out.append("Frozen protocols chose their setting by cross-validation inside each draw, units kept together.")
-    metrics = _series(list(dict.fromkeys(metric_words(e.metric) for e in own
-                                         if e.cell.protocol == compare.primary.protocol)))  # fmt: skip
+    metrics = list(dict.fromkeys(metric_words(e.metric) for e in own if e.cell.protocol == compare.primary.protocol))
+    if not metrics:  # nothing to compare yet
+        return " ".join(out)
     when = "changed after results were known" if changed else "fixed before the first search"
     out.append(
-        f"The primary comparison, {when}, was the difference in {metrics} to {findings.baseline} under "
+        f"The primary comparison, {when}, was the difference in {_series(metrics)} to {findings.baseline} under "
         f"{compare.primary.protocol}, paired by repeat."
     )
     out.append(
