@@ -73,8 +73,8 @@ def task_map(findings: Findings, compare: CompareSpec, checkpoints: Sequence[str
     what = "mean over the numbers of labels" if several else "value"
     note = (
         f"{what[0].upper()}{what[1:]}, and its verdict against {findings.baseline}, under {compare.primary.protocol}. "
-        "Each column has its own scale: the stronger the colour, the higher in that column. Colours of two columns do not "
-        "compare."
+        "Each column has its own scale: the stronger the colour, the higher in that column. Colours of two columns do "
+        "not compare."
     )
     heads = [(found.task, metric_words(found.metric)) for found in tasks]
     rows = [(name, [column[i] for column in columns]) for i, name in enumerate(names)]

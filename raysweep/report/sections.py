@@ -45,7 +45,8 @@ class Sections:
     @property
     def figures(self) -> dict[str, str]:
         """SVG files by name."""
-        return {f"{s.figure_name}.svg": s.figure for s in (*self.searches, *self.trainings, *self.maps) if s.figure}
+        drawn: list[Searched | Trained | FeatureMap] = [*self.searches, *self.trainings, *self.maps]
+        return {f"{s.figure_name}.svg": s.figure for s in drawn if s.figure}
 
     def without_pictures(self) -> "Sections":
         """The same for a page that would be too large."""
