@@ -1,13 +1,12 @@
 """The page's blocks: for each task and protocol a table and a figure; for each task its differences to the baseline."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raysweep.randomness import stable_hash
 from raysweep.report import figures
 from raysweep.report.cells import CellRef, percent
 from raysweep.report.figures import Point, short
+from raysweep.report.file_names import file_name
 from raysweep.report.findings import Comparison, Estimate, Findings
 from raysweep.report.sizes import unit_words
 from raysweep.report.style import Mark
@@ -15,6 +14,7 @@ from raysweep.report.tables import metric_words, number, p_value
 
 MOST_SERIES = 12  # checkpoints in one figure
 MOST_LINES = 40  # rows of one figure
+_DETAILS = 8  # named in a sentence before "and N more"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ValueCell:
 @dataclass(frozen=True)
 class ValueBlock:
     """Values of one task, as it was tested, and one protocol: a row per checkpoint, a column per fraction, and a figure
-    (an SVG's text)."""
+    (an SVG's text; `alt` says what it shows)."""
 
     task: str
     protocol: str
@@ -42,6 +42,7 @@ class ValueBlock:
     figure: str | None
     figure_name: str
     figure_note: str
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -55,19 +56,32 @@ class DifferenceBlock:
     figure: str | None
     figure_name: str
     figure_note: str
+    alt: str
 
 
-def value_blocks(cells: Sequence[CellRef], findings: Findings, marks: Mapping[str, Mark]) -> list[ValueBlock]:
-    """Blocks in the order of the cells."""
+def value_blocks(
+    cells: Sequence[CellRef],
+    findings: Findings,
+    marks: Mapping[str, Mark],
+    *,
+    margin: float,
+    late: Mapping[str, str],
+) -> list[ValueBlock]:
+    """Blocks in the order of the cells.
+
+    margin: a curve that falls by more than this with more labels is told. late: by `CellRef.path`, in how many of its
+    searches the last trial was the best, `3 of 5`; of cells that this is to be said of.
+    """
     groups: dict[tuple[str, str], list[CellRef]] = {}
     for cell in cells:
         groups.setdefault((cell.tested, cell.protocol), []).append(cell)
-    return [_values(task, protocol, own, findings, marks) for (task, protocol), own in groups.items()]
+    return [_values(task, protocol, own, findings, marks, margin, late) for (task, protocol), own in groups.items()]
 
 
 def _values(
-    task: str, protocol: str, cells: list[CellRef], findings: Findings, marks: Mapping[str, Mark]
-) -> ValueBlock:
+    task: str, protocol: str, cells: list[CellRef], findings: Findings, marks: Mapping[str, Mark], margin: float,
+    late: Mapping[str, str],
+) -> ValueBlock:  # fmt: skip
     fractions = sorted({c.fraction for c in cells})
     names = list(dict.fromkeys(c.checkpoint for c in cells))
     at = {(c.checkpoint, c.fraction): c for c in cells}
@@ -80,17 +94,23 @@ def _values(
     for (name, fraction), e in found.items():
         i = e.interval
         if i.value == i.value:
-            series.setdefault(name, {})[fraction] = Point(i.value, i.low, i.high, figures.note(i.value))
+            series.setdefault(name, {})[fraction] = Point(i.value, i.low, i.high)
+    falls = _falls(series, margin)
     series, cut = _fewer(series, findings.baseline)
+    rings = _rings(cells[0], findings, series)
     figure = None
     if series and len(fractions) > 1:
-        figure = figures.curves(series, dict(marks), metric_words(metric), images)
+        figure = figures.curves(series, dict(marks), metric_words(metric), images, rings)
     elif series:
         lines = {name: [("", p) for p in own.values()] for name, own in series.items()}
         figure = figures.rows(lines, dict(marks), metric_words(metric))
+    notes = [*_notes(list(found.values())), *falls, *_late(cells, late)]
+    if rings and figure:
+        ringed = ", ".join(f"{name} ({percent(f)})" for name, f in rings.items())
+        cut = f"Ring: from here on equal to {findings.baseline} within the margin: {ringed}. {cut}".strip()
     columns = [(percent(f), [x for x in labels[f] if x]) for f in fractions]
-    return ValueBlock(task, protocol, metric, _caption(list(found.values())), columns, rows,
-                      _notes(list(found.values())), figure, _file_name(f"values-{task}-{protocol}"), cut)  # fmt: skip
+    return ValueBlock(task, protocol, metric, _caption(list(found.values())), columns, rows, notes, figure,
+                      file_name(f"values-{task}-{protocol}"), cut, _alt(task, protocol, metric, series))  # fmt: skip
 
 
 def _value_cell(cell: CellRef | None, e: Estimate | None) -> ValueCell:
@@ -165,6 +185,53 @@ def _notes(found: list[Estimate]) -> list[str]:
     return notes
 
 
+def _rings(cell: CellRef, findings: Findings, series: Mapping[str, Mapping[float, Point]]) -> dict[str, float]:
+    """Of each drawn checkpoint the fraction from which on it equals the baseline within the margin, if there is one."""
+    found = next((t for t in findings.tasks if t.task == cell.task), None)
+    if found is None or cell.tested_on or found.comparisons[0].cell.protocol != cell.protocol:
+        return {}
+    starts = {name: c.equal_from for name, c in found.crossovers.items()}
+    return {name: found.fractions[i] for name in series if (i := starts.get(name)) is not None}
+
+
+def _falls(series: Mapping[str, Mapping[float, Point]], margin: float) -> list[str]:
+    """A sentence on curves that fall by more than the margin from some number of labels to a larger one."""
+    falls = []
+    for name, points in series.items():
+        own = [(f, points[f].value) for f in sorted(points)]
+        drops = [(v - w, f, g, v, w) for i, (f, v) in enumerate(own) for g, w in own[i + 1 :] if v - w > margin]
+        if drops:
+            _, f, g, v, w = max(drops)
+            falls.append(f"{name} ({number(v, 3)} at {percent(f)}, {number(w, 3)} at {percent(g)})")
+    if not falls:
+        return []
+    said = ", ".join(falls[:_DETAILS]) + (f" and {len(falls) - _DETAILS} more" if len(falls) > _DETAILS else "")
+    return [f"Lower with more labels, by more than the margin: {said}. Look at the search, the steps and what "
+            "was added."]  # fmt: skip
+
+
+def _late(cells: Sequence[CellRef], late: Mapping[str, str]) -> list[str]:
+    """A sentence on cells whose searches may have ended too early."""
+    said = [f"{c.checkpoint} at {percent(c.fraction)} ({late[c.path]})" for c in cells if c.path in late]
+    if not said or cells[0].tested_on:
+        return []
+    more = f" and {len(said) - _DETAILS} more" if len(said) > _DETAILS else ""
+    return [f"The last trial was the best in half of the searches or more: {', '.join(said[:_DETAILS])}{more}; more "
+            "trials may do better."]  # fmt: skip
+
+
+def _alt(task: str, protocol: str, metric: str, series: Mapping[str, Mapping[float, Point]]) -> str:
+    """What a figure of values shows, highest first."""
+    if not series:
+        return ""
+    most = max(f for points in series.values() for f in points)
+    last = sorted(((points[most].value, name) for name, points in series.items() if most in points), reverse=True)
+    several = any(len(points) > 1 for points in series.values())
+    said = ", ".join(f"{name} {number(value, 3)}" for value, name in last[:_DETAILS])
+    against = " against labels" if several else ""
+    return f"{metric_words(metric)} on {task}, {protocol}{against}; at {percent(most)}: {said}"
+
+
 def _fewer(series: dict[str, dict[float, Point]], baseline: str) -> tuple[dict[str, dict[float, Point]], str]:
     """At most MOST_SERIES: the baseline and the highest at the largest fraction; and a sentence about the rest."""
     if len(series) <= MOST_SERIES:
@@ -199,15 +266,20 @@ def _difference(
         if d:
             label = _label(c) if several else ""
             low, high = (c.verdict.low, c.verdict.high) if c.verdict else (d.low, d.high)
-            point = Point(d.value, low, high, number(d.value, 3, sign=True))
-            points.setdefault(c.cell.checkpoint, []).append((label, point))
+            points.setdefault(c.cell.checkpoint, []).append((label, Point(d.value, low, high)))
     metric = next((c.metric for c in ordered if c.metric), "")
     axis = f"difference in {metric_words(metric)} to {short(baseline)}"
     figure = figures.rows(points, dict(marks), axis, margin) if points else None
     note = f"Drawn: the first {MOST_LINES} of {len(drawn)}." if len(drawn) > MOST_LINES else ""
     rows = [_difference_row(c) for c in ordered]
     notes = ["mean: over the fractions, repeat by repeat."] if any(c.fractions for c in ordered) else []
-    return DifferenceBlock(task, metric, rows, notes, figure, _file_name(f"differences-{task}"), note)
+    said = ", ".join(
+        f"{c.cell.checkpoint} {number(c.difference.value, 3, sign=True)}, {c.verdict.word if c.verdict else ''}"
+        for c in drawn[:MOST_LINES]
+        if c.difference and (c.fractions or not several)
+    )
+    return DifferenceBlock(task, metric, rows, notes, figure, file_name(f"differences-{task}"), note,
+                           f"{axis} on {task}{', mean over labels' if several else ''}: {said}")  # fmt: skip
 
 
 def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
@@ -225,9 +297,3 @@ def _difference_row(c: Comparison) -> tuple[str, list[str], str, str]:
 
 def _label(c: Comparison) -> str:
     return "mean" if c.fractions else percent(c.cell.fraction)
-
-
-def _file_name(name: str) -> str:
-    """A name that is safe in any filesystem: others than letters, digits and . _ - become _ and a hash is added."""
-    safe = re.sub(r"[^A-Za-z0-9._=+-]", "_", name)
-    return safe if safe == name else f"{safe[:80]}-{stable_hash(name):016x}"

@@ -1,8 +1,10 @@
-"""Figures as SVG: value against label fraction, values of one fraction, and differences to the baseline."""
+"""Figures as SVG: value against label fraction, values of one fraction, differences to the baseline, values against a
+count."""
 
 import io
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +18,12 @@ from matplotlib.figure import Figure
 
 from raysweep.report.cells import percent
 from raysweep.report.style import BAND, GRID, INK, MUTED, PAPER, Mark, themed
-from raysweep.report.tables import number
 
-_WIDTH = 430  # points; the page shows figures at about this size, so text keeps its own
-_LABEL = 20  # characters of a checkpoint's name in a figure
+_WIDTH = 460  # points; the page shows figures at about this size, so text keeps its own
+_LABEL = 19  # characters of a checkpoint's name in a figure
+_LEFT, _RIGHT = 60, 146  # points beside the axes of a figure with lines: the axis, and names at the ends of lines
 _RC: dict[Any, Any] = {
-       "svg.fonttype": "none", "svg.hashsalt": "raysweep", "font.family": ["DejaVu Sans"], "font.size": 11.5,
+       "svg.fonttype": "none", "svg.hashsalt": "raysweep", "font.family": ["DejaVu Sans"], "font.size": 12.5,
        "axes.edgecolor": MUTED, "axes.linewidth": 0.8, "text.color": INK, "axes.labelcolor": MUTED,
        "xtick.color": MUTED, "ytick.color": MUTED, "axes.spines.top": False, "axes.spines.right": False,
        "axes.formatter.useoffset": False, "text.parse_math": False}  # fmt: skip
@@ -30,18 +32,21 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its interval; `note` is written at its right in figures with a row per point."""
+    """A value with its interval."""
 
     value: float
     low: float | None
     high: float | None
-    note: str = ""
 
 
-def curves(series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric: str, images: dict[float, int]) -> str:
+def curves(
+    series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric: str, images: dict[float, int],
+    ringed: Mapping[str, float] | None = None,
+) -> str:  # fmt: skip
     """Value against label fraction, a line per checkpoint, labelled at its right end.
 
-    series: by checkpoint, then fraction. images: how many labelled images each fraction is.
+    series: by checkpoint, then fraction. images: how many labelled images each fraction is. ringed: by checkpoint the
+    fraction whose point has a ring around it.
     """
     fractions = sorted({f for points in series.values() for f in points})
     logarithmic = max(fractions) / min(fractions) > 4
@@ -50,11 +55,11 @@ def curves(series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric
     step = min(0.014, 0.08 / len(series)) * (high - low)
     height = max(270, 17 * len(series) + 70)
     with _style():
-        figure, axes = _canvas(height, left=46, right=128, bottom=58)
+        figure, axes = _canvas(height, left=_LEFT, right=_RIGHT, bottom=60)
         axes.set_xlim(low - 0.09 * (high - low), high + 0.06 * (high - low))
         _value_axis(axes, [p for points in series.values() for p in points.values()])
         axes.set_ylabel(metric)
-        named = _apart([place[f] for f in fractions], 36 / (_WIDTH - 46 - 128) * 1.15 * (high - low))
+        named = _apart([place[f] for f in fractions], 39 / (_WIDTH - _LEFT - _RIGHT) * 1.15 * (high - low))
         ticks = [f"{percent(f)}\n{images.get(f, '')}" if i in named else "" for i, f in enumerate(fractions)]
         axes.set_xticks([place[f] for f in fractions], ticks)
         axes.set_xlabel("labels used, and images", labelpad=2)
@@ -67,7 +72,42 @@ def curves(series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric
             for at, p in zip(x, own, strict=True):
                 if p.low is not None and p.high is not None:
                     axes.plot([at, at], [p.low, p.high], color=mark.colour, lw=1.1, zorder=2, solid_capstyle="butt")
+            ring = (ringed or {}).get(name)
+            if ring is not None and ring in points:
+                axes.plot([place[ring] + shift], [points[ring].value], color=mark.colour, marker="o", ms=13, mfc="none",
+                          mew=1.6, zorder=4)  # fmt: skip
             ends.append((own[-1].value, name))
+        _end_labels(axes, ends, marks)
+        return _svg(figure)
+
+
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], marks: dict[str, Mark], axis: str, count: str, *,
+    logarithmic: bool = False,
+) -> str:  # fmt: skip
+    """A value against a count, a line per checkpoint, labelled at its right end.
+
+    series: by checkpoint, points (count, value) in ascending order. axis, count: what the two are.
+    """
+    ticks = sorted({x for points in series.values() for x, _ in points})
+    place = (lambda x: float(np.log(x))) if logarithmic and min(ticks) > 0 else float
+    low, high = place(ticks[0]), place(ticks[-1])
+    width = (high - low) or 1.0
+    with _style():
+        figure, axes = _canvas(max(230, 17 * len(series) + 70), left=_LEFT, right=_RIGHT, bottom=44)
+        axes.set_xlim(low - 0.06 * width, high + 0.06 * width)
+        _value_axis(axes, [Point(y, None, None) for points in series.values() for _, y in points])
+        axes.set_ylabel(axis)
+        axes.set_xlabel(count, labelpad=2)
+        places = [place(x) for x in ticks]
+        named = _apart(places, 30 / (_WIDTH - _LEFT - _RIGHT) * 1.12 * width)
+        axes.set_xticks(places, [f"{x:g}" if i in named else "" for i, x in enumerate(ticks)])
+        ends = []
+        for name, points in series.items():
+            mark = marks[name]
+            x, y = [place(x) for x, _ in points], [y for _, y in points]
+            axes.plot(x, y, color=mark.colour, lw=1.6, marker=mark.marker, ms=4.5, zorder=3)
+            ends.append((points[-1][1], name))
         _end_labels(axes, ends, marks)
         return _svg(figure)
 
@@ -75,15 +115,16 @@ def curves(series: dict[str, dict[float, Point]], marks: dict[str, Mark], metric
 def rows(
     groups: dict[str, list[tuple[str, Point]]], marks: dict[str, Mark], axis: str, margin: float | None = None
 ) -> str:
-    """A row per point: dot, interval, note at the right. Groups are checkpoints, their rows carry their own labels.
+    """A row per point: dot and interval; numbers stand in the table beside it.
 
+    groups: by checkpoint, its rows with labels of their own.
     margin: for differences; draws the line of no difference and the band of differences that do not matter.
     """
     count = sum(len(points) for points in groups.values())
     headed = any(label for points in groups.values() for label, _ in points)
     lines = count + (len(groups) if headed else 0)
     with _style():
-        figure, axes = _canvas(20 * lines + 58, left=140, right=92, bottom=42)
+        figure, axes = _canvas(20 * lines + 58, left=140, right=18, bottom=44)
         points = [p for own in groups.values() for _, p in own]
         ends = [v for p in points for v in (p.value, p.low, p.high) if v is not None]
         if margin is not None:
@@ -110,7 +151,6 @@ def rows(
                 if p.low is not None and p.high is not None:
                     axes.plot([p.low, p.high], [y, y], color=mark.colour, lw=1.8, zorder=2, solid_capstyle="butt")
                 axes.plot([p.value], [y], color=mark.colour, marker=mark.marker, ms=6.5, zorder=3)
-                axes.annotate(p.note, (1, y), (10, 0), ("axes fraction", "data"), "offset points", va="center")
                 y += 1
         return _svg(figure)
 
@@ -120,6 +160,30 @@ def drawn(height: float, draw: Callable[[Axes], None], *, left: float, right: fl
     with _style():
         figure, axes = _canvas(height, left=left, right=right, bottom=bottom)
         draw(axes)
+        return _svg(figure)
+
+
+def clouds(panels: Mapping[str, Mapping[str, np.ndarray]], marks: Mapping[str, Mark]) -> str:
+    """Clouds of points, two panels in a row, without axes.
+
+    panels: by title, of each group the points (n, 2). marks: of the groups.
+    """
+    edge, gap = _WIDTH / 2 - 12, 34.0
+    height = math.ceil(len(panels) / 2) * (edge + gap)
+    with _style():
+        figure = Figure(figsize=(_WIDTH / 72, height / 72), facecolor=PAPER)
+        FigureCanvasSVG(figure)
+        for i, (title, groups) in enumerate(panels.items()):
+            left, top = 6 + i % 2 * (_WIDTH / 2), height - i // 2 * (edge + gap) - gap
+            box = (left / _WIDTH, (top - edge) / height, edge / _WIDTH, edge / height)
+            axes = figure.add_axes(box, facecolor="none", xticks=[], yticks=[])
+            axes.set_title(title, loc="left", fontsize=12.5, pad=6)
+            axes.spines[:].set_visible(True)
+            axes.spines[:].set_color(GRID)
+            for name, points in groups.items():
+                axes.plot(
+                    *points.T, ls="none", marker=marks[name].marker, ms=4, mew=0, alpha=0.8, color=marks[name].colour
+                )
         return _svg(figure)
 
 
@@ -216,8 +280,3 @@ def _svg(figure: Figure) -> str:
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = re.sub(r"'DejaVu Sans'[^;\"]*", _FONT, out.getvalue())
     return re.sub(r"[ \t]+\n", "\n", text)
-
-
-def note(value: float, sign: bool = False) -> str:
-    """The number written beside a row."""
-    return number(value, 3, sign)

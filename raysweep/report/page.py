@@ -26,19 +26,26 @@ from raysweep.report.family import (
     UNDECIDED,
     WORSE,
 )
+from raysweep.report.feature_maps import FeatureMap
 from raysweep.report.figures import inline
 from raysweep.report.findings import Estimate
+from raysweep.report.heat import legend
 from raysweep.report.jackknife import MOST_BLOCKS
 from raysweep.report.registration import Standing
+from raysweep.report.regret import Searched
+from raysweep.report.sections import Sections
 from raysweep.report.slides import Slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import Mark, variables
 from raysweep.report.tables import Table, metric_words
+from raysweep.report.training import Trained
 from raysweep.report.words import Answer
 from raysweep.transfer.spec import VAL_UNITS_FOR_METRIC
 
 MOST_ROWS = 60  # rows of a table on the page; the files have all
 MOST_BLOCKS_SHOWN = 30  # tasks times protocols on the page
+MOST_SEARCHES = 12  # searches, and trainings, on the page
+MOST_BYTES = 15 * 10**6  # of the page; above it pictures are left out
 _SIGNS = {MUCH_BETTER: ("▲", "better"), BETTER: ("▲", "better"), MUCH_WORSE: ("▼", "worse"), WORSE: ("▼", "worse"),
           SAME: ("=", "same"), NOT_WORSE: ("≥", "same"), UNDECIDED: ("?", "open"), NOT_ENOUGH: ("–", "none"),
           NOT_COMPARED: ("–", "none"), "": ("", "none")}  # fmt: skip
@@ -73,6 +80,7 @@ class Parts:
     legend: Sequence[str]
     versions: Sequence[str]
     beyond: Beyond
+    sections: Sections
 
 
 def render(parts: Parts) -> str:
@@ -82,15 +90,15 @@ def render(parts: Parts) -> str:
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.globals["compact"] = Table.compact
     light, dark = variables()
-    shown = list(parts.values)[:MOST_BLOCKS_SHOWN]
+    shown, more = list(parts.values)[:MOST_BLOCKS_SHOWN], parts.sections
     return environment.get_template("index.html.j2").render(
         parts=parts,
         css=Markup((folder / "style.css").read_text()),
         light=Markup(light),
         dark=Markup(dark),
-        values=[(b, _figure(b, f"v{i}", f"{metric_words(b.metric)} of each checkpoint on {b.task}, {b.protocol}"))
-                for i, b in enumerate(shown)],
+        values=[(b, _figure(b, f"v{i}")) for i, b in enumerate(shown)],
         values_left=len(parts.values) - len(shown),
         differences=_differences(parts),
         ranked=Markup(inline(parts.beyond.rank_figure, "r", "Average ranks of checkpoints over tasks"))
@@ -102,11 +110,17 @@ def render(parts: Parts) -> str:
         missing_cells=len({tuple(row[:4]) for row in parts.missing.rows}),
         versions=_versions(parts.versions),
         most_rows=MOST_ROWS,
+        more=more,
+        has_data=bool(more.data.licences.rows or more.data.splits.rows or more.data.excluded.rows),
+        most_searches=MOST_SEARCHES,
+        legend=legend,
+        drawn=lambda block: _figure(block, block.figure_name),
+        script=Markup((folder / "page.js").read_text()),
     )  # fmt: skip
 
 
-def _figure(block: ValueBlock | DifferenceBlock, prefix: str, title: str) -> Markup | None:
-    return Markup(inline(block.figure, prefix, title)) if block.figure else None
+def _figure(block: ValueBlock | DifferenceBlock | Searched | Trained | FeatureMap, prefix: str) -> Markup | None:
+    return Markup(inline(block.figure, prefix, block.alt)) if block.figure else None
 
 
 def _differences(parts: Parts) -> list[tuple[DifferenceBlock, Markup | None, int]]:
@@ -115,11 +129,7 @@ def _differences(parts: Parts) -> list[tuple[DifferenceBlock, Markup | None, int
         return []
     blocks = list(parts.differences)[:MOST_BLOCKS_SHOWN]
     each = max(10, MOST_ROWS // max(1, len(blocks)))
-    title = "{} of each checkpoint minus that of {} on {}"
-    return [
-        (b, _figure(b, f"d{i}", title.format(metric_words(b.metric), parts.baseline, b.task)), each)
-        for i, b in enumerate(blocks)
-    ]
+    return [(b, _figure(b, f"d{i}"), each) for i, b in enumerate(blocks)]
 
 
 def _methods(parts: Parts) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def share_report(home: Storage, out: Storage) -> Storage:
     out.write_bytes(_NOTE.encode(), "README.txt")
     shared = replace(
         told, question=names.text(told.question), patch_sets=patch_sets, checkpoints=checkpoints, choices=choices,
-        cells=[_cell(cell, out, names) for cell in told.cells],
+        cells=[_cell(cell, out, names) for cell in told.cells], tasks={}, features={},
     )  # fmt: skip
     return write_report(out, **shared.arguments())
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Okabe & Ito's colours ("Color Universal Design", 2008) without black and yellow, which vanish on one of the two
-# backgrounds; two of Paul Tol's "bright" scheme instead. Each pair: on white, on dark.
+# Okabe and Ito's colours ("Color Universal Design", 2008), darkened on white and lightened on dark until names can be
+# written in them (4.5:1, WCAG 2.2, 1.4.3); without black and yellow, which vanish on one of the two backgrounds.
+# Each pair: on white, on dark.
 _PALETTE = (
-    ("#0072b2", "#4aa8e0"), ("#d55e00", "#f0813a"), ("#009e73", "#2cc196"), ("#c05a94", "#e08fbd"),
-    ("#b07d00", "#e6b030"), ("#56a0c8", "#8ccbee"), ("#7a3e9d", "#b98ad6"), ("#777777", "#a8a8a8"),
+    ("#0072b2", "#4aa8e0"), ("#b84a00", "#f0813a"), ("#00785a", "#2cc196"), ("#b0417f", "#e08fbd"),
+    ("#846000", "#e6b030"), ("#2b4590", "#a3b6f5"), ("#7a3e9d", "#b98ad6"), ("#666666", "#a8a8a8"),
 )  # fmt: skip
 # matplotlib's name of a mark, and the same mark as an SVG path in a 12 x 12 box
 _MARKS = (
@@ -20,7 +21,8 @@ _MARKS = (
     ("X", "M3.4 1l2.6 2.6 2.6-2.6 2.4 2.4-2.6 2.6 2.6 2.6-2.4 2.4-2.6-2.6-2.6 2.6-2.4-2.4 2.6-2.6-2.6-2.6z"),
     ("p", "M6 1l5 3.7-1.9 5.8h-6.2l-1.9-5.8z"),
 )
-INK, MUTED, GRID, BAND, PAPER = "#1c1e21", "#5f6670", "#dfe3e8", "#eef2f6", "#fefefe"  # in figure files
+INK, MUTED, GRID, BAND, PAPER = "#1c1e21", "#5f6670", "#dfe3e8", "#d9e0e8", "#fefefe"  # in figure files
+BACKGROUND, OUTSIDE = "#f2f2f2", "#8d8d8d"  # in masks: class 0, and what counts nowhere
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ def marks(names: Sequence[str]) -> dict[str, Mark]:
         marker, path = _MARKS[(i + i // n) % len(_MARKS)]
         out[name] = Mark(i % n, *_PALETTE[i % n], marker, path)
     return out
+
+
+def mask_colours() -> list[str]:
+    """Colours of classes from 1 on, in masks; pictures keep theirs in both themes."""
+    return ["#3d9be0", "#e0661a", "#f2c230", "#b55fb0", "#35ab7d", "#7a5230", "#5c62d6", "#d64570"]
 
 
 def variables() -> tuple[str, str]:

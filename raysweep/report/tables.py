@@ -43,6 +43,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: frozenset[str] = frozenset()
 
+    def compact(self) -> "Table":
+        """Without columns that hold nothing in any row."""
+        kept = [i for i in range(len(self.headers)) if any(row[i] for row in self.rows)]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return Table(self.name, tuple(self.headers[i] for i in kept), rows, self.numbers)
+
     def csv(self) -> str:
         """Plain numbers in full with an ASCII minus, fractions instead of percent, empty for what is missing."""
         out = io.StringIO()

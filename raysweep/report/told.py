@@ -33,6 +33,8 @@ class Told:
     checkpoints: Mapping[str, Sequence[Storage]]
     cells: Sequence[CellRef]
     choices: Sequence[Storage] = ()
+    tasks: Mapping[str, Storage] = field(default_factory=dict)
+    features: Mapping[tuple[str, str], Storage] = field(default_factory=dict)
     registration: Mapping[str, str] = field(default_factory=dict)
     raysweep: str = __version__
 
@@ -59,6 +61,8 @@ def save_told(told: Told, home: Storage) -> None:
         "checkpoints": {name: [way(folder) for folder in folders] for name, folders in told.checkpoints.items()},
         "cells": cells,
         "choices": [way(folder) for folder in told.choices],
+        "tasks": {name: way(folder) for name, folder in told.tasks.items()},
+        "features": [[*of, way(folder)] for of, folder in told.features.items()],
         "registration": dict(told.registration),
     }
     home.write_json(value, "report", FILE)
@@ -93,6 +97,8 @@ def read_told(home: Storage) -> Told:
             "checkpoints": {name: [there(way) for way in ways] for name, ways in value["checkpoints"].items()},
             "cells": cells,
             "choices": [there(way) for way in value["choices"]],
+            "tasks": {name: there(way) for name, way in value["tasks"].items()},
+            "features": {(checkpoint, task): there(way) for checkpoint, task, way in value["features"]},
         })  # fmt: skip
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WorkError(f"{home.path('report', FILE)}: cannot be read ({type(error).__name__})") from error

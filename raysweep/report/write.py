@@ -1,6 +1,7 @@
 """Make the report of a study: results.parquet, tables, figures and one page that stands on its own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -13,10 +14,11 @@ from raysweep.report.columns import columns_table
 from raysweep.report.compare import compare_cells
 from raysweep.report.costs import read_costs
 from raysweep.report.family_views import best_table, crossovers_table, pairs_table
-from raysweep.report.page import Parts, render
+from raysweep.report.page import MOST_BYTES, Parts, render
 from raysweep.report.paths import paths_table
 from raysweep.report.registration import changes, standing
 from raysweep.report.rows import read_rows
+from raysweep.report.sections import read_sections
 from raysweep.report.seen import legend
 from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
@@ -45,6 +47,8 @@ def write_report(
     checkpoints: Mapping[str, Sequence[Storage]],
     cells: Sequence[CellRef],
     choices: Sequence[Storage] = (),
+    tasks: Mapping[str, Storage] | None = None,
+    features: Mapping[tuple[str, str], Storage] | None = None,
     registration: Mapping[str, str] | None = None,
     into: Storage | None = None,
     rows_of: Callable[[Sequence[CellRef], str | None], tuple[dict[str, pa.Table], list[CellRef]]] = read_rows,
@@ -54,12 +58,14 @@ def write_report(
     Returns `report/`, in which `told.json` keeps these arguments for `raysweep verify`.
 
     question: the page's title. patch_sets, checkpoints: artefact folders by name, in the study's order; checkpoints
-    one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. The study's
-    `compare.json` says what was to be compared, and what was registered; registration: keys that are compared with
-    that. into: where all is written, if not there. rows_of: who reads the result
-    rows. Equal inputs give equal bytes; `index.html` is written last.
+    one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. tasks:
+    folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. features:
+    folders of cached features by checkpoint and task. The study's `compare.json` says what was to be compared, and what
+    was registered; registration: keys that are compared with that. into: where all is written, if not there. rows_of:
+    who reads the result rows. Equal inputs give equal bytes; `index.html` is written last.
     """
-    told = Told(study, question, compare, patch_sets, checkpoints, cells, choices, registration or {})
+    told = Told(study, question, compare, patch_sets, checkpoints, cells, choices, tasks or {}, features or {},
+                registration or {})  # fmt: skip
     into = into or folder
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = rows_of(_ordered(cells, names), compare.primary.metric)
@@ -84,6 +90,9 @@ def write_report(
     sources, leaks = checkpoint_table(checkpoints, cells, patch_sets)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
+    sections = read_sections(folder, cells=cells, rows=rows, results=results, findings=findings, compare=compare,
+                             changed=bool(changed), marks=look, tasks=tasks or {}, checkpoints=checkpoints,
+                             patch_sets=patch_sets, features=features or {})  # fmt: skip
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,
@@ -96,7 +105,7 @@ def write_report(
         answer=answer(findings, compare=compare, checkpoints=names,
                       finished=sum(c.key in findings.estimates for c in cells), planned=len(cells),
                       exploratory=bool(changed)),
-        values=value_blocks(tested, findings, look),
+        values=value_blocks(tested, findings, look, margin=compare.margin, late=sections.late),
         matrix=matrix,
         differences=difference_blocks(primary, look, baseline=baseline, margin=compare.margin),
         secondary=differences_table([c for c in findings.comparisons if not c.primary], baseline, alpha=compare.alpha,
@@ -113,6 +122,7 @@ def write_report(
         legend=legend(cell.mark for cell in tested),
         versions=sorted(set(results["versions"].to_pylist())),
         beyond=look_beyond(findings, tested, look, compare),
+        sections=sections,
     )  # fmt: skip
     report = into.at("report")
     tables = [
@@ -123,7 +133,7 @@ def write_report(
         *parts.beyond.tables,
         pairs_table(findings.tasks), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
-        *([chosen.table] if chosen.table.rows else []),
+        *([chosen.table] if chosen.table.rows else []), *sections.tables,
     ]  # fmt: skip
     tables.append(columns_table(tables))
     files = {f"{t.name}.{end}": text for t in tables
@@ -131,10 +141,14 @@ def write_report(
     drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}
     drawn |= {f"{b.figure_name}.svg": b.figure for b in parts.differences if b.figure}
     drawn |= {"ranks.svg": parts.beyond.rank_figure} if parts.beyond.rank_figure else {}
+    drawn |= sections.figures
     _replace(report.at("tables"), files)
     _replace(report.at("figures"), drawn)
     save_told(told, into)
-    report.write_bytes(render(parts).encode(), "index.html")
+    page = render(parts).encode()
+    if len(page) > MOST_BYTES:
+        page = render(replace(parts, sections=sections.without_pictures())).encode()
+    report.write_bytes(page, "index.html")
     return report
 
 

@@ -12,6 +12,7 @@ from raysweep.study.leakage import Leakage, find_leakage
 from raysweep.study.patch_sets import failed_slides
 from raysweep.study.registering import registered_keys
 from raysweep.sweep.cell import Cell
+from raysweep.tasks.thumbnails import thumbnails_file
 from raysweep.transfer.decoders import decoder_words
 
 
@@ -32,6 +33,7 @@ def make_report(graph: Graph) -> Storage:
             for r in refs
         ],
         "registration": registration,
+        "pictures": [p.artefact.folder.exists(thumbnails_file(graph.study.seed)) for p in graph.tasks.values()],
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")
@@ -52,9 +54,21 @@ def make_report(graph: Graph) -> Storage:
             cells=refs,
             choices=[c.artefact.folder for c in graph.choices if c.artefact.done()],
             registration=registration,
+            tasks={name: plan.artefact.folder for name, plan in graph.tasks.items()},
+            features=_features(graph),
         )
         folder.write_json({"state": fingerprint(state), "inputs": state}, MANIFEST)
     return folder
+
+
+def _features(graph: Graph) -> dict[tuple[str, str], Storage]:
+    """Of each checkpoint and task the features of the first pretraining that are there."""
+    found: dict[tuple[str, str], Storage] = {}
+    for plan in graph.features:
+        if plan.like is None and plan.artefact.done():
+            checkpoint, task = plan.artefact.home.root.rsplit("/", 2)[-2:]
+            found.setdefault((checkpoint, task), plan.artefact.folder)
+    return found
 
 
 def _cell_refs(graph: Graph, leakage: Leakage) -> list[CellRef]:

@@ -227,9 +227,9 @@ class _Work:
         return todo
 
     def _thumbnails(self) -> None:
-        """Of the test images whose masks finals will keep."""
+        """Of test images, those whose masks finals will keep among them."""
         study, tasks = self.graph.study, self.graph.tasks
-        folders = {c.task: tasks[c.task].artefact.folder for c in self._cells() if c.kind == "segmentation"}
+        folders = {c.task: tasks[c.task].artefact.folder for c in self._cells()}
         make_thumbnails(folders, data=study.data or "", seed=study.seed, progress=self.progress)
 
     def report(self) -> None:

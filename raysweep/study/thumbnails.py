@@ -1,4 +1,4 @@
-"""Thumbnails of the test images that finals keep masks of, made by Ray's workers: the driver decodes no image."""
+"""Thumbnails of test images, made by Ray's workers: the driver decodes no image."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from raysweep.tasks.thumbnails import has_thumbnails, save_thumbnails
 
 
 def make_thumbnails(tasks: Mapping[str, Storage], *, data: str, seed: int, progress: Progress) -> None:
-    """Write those that are missing: `tasks` are the folders of segmentation tasks by name.
+    """Write those that are missing: `tasks` are the folders of tasks by name.
 
     data: the folder that the tasks' own folders stand in. seed: the study's. Ray is initialised, if any is missing.
     Nothing else depends on thumbnails, so what fails is said, and the next run tries it again.

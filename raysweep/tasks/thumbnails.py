@@ -1,4 +1,4 @@
-"""Small pictures of the test images that a report may draw, with their true masks."""
+"""Small pictures of the test images that a report may draw, of segmentation tasks with their true masks."""
 
 import io
 
@@ -23,7 +23,7 @@ _SCHEMA = pa.schema(
         ("height", pa.int32()),  # of the image as it is scored, in pixels
         ("width", pa.int32()),
         ("image", pa.binary()),  # JPEG
-        ("mask", pa.binary()),  # PNG of the image's size here: class ids, 255 where a pixel counts nowhere
+        ("mask", pa.binary()),  # PNG of the image's size here: class ids, 255 where a pixel counts nowhere; null: none
     ],
     metadata={"format": str(FORMAT)},
 )
@@ -41,7 +41,7 @@ def has_thumbnails(folder: Storage, seed: int) -> bool:
 
 
 def save_thumbnails(task: Task, folder: Storage, seed: int) -> None:
-    """Write the thumbnails of `shown_samples` beside the index of a segmentation task, unless they are there.
+    """Write the thumbnails of `shown_samples` beside the index of a task, unless they are there.
 
     They follow from what the folder's fingerprint covers and from the seed, which stands in their name: nothing else
     that is made from the task depends on them, so they are no part of any fingerprint, and a folder that is older than
@@ -53,15 +53,16 @@ def save_thumbnails(task: Task, folder: Storage, seed: int) -> None:
     rows = []
     for index in sorted(i for own in shown_samples(task, folds(task, seed), seed) for i in own):
         image, mask = read_sample(task, index)
-        assert mask is not None
         height, width = image.shape[:2]
         scale = min(1.0, THUMBNAIL_PX / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        small = None
+        if mask is not None:
+            small = encode_mask(np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST)))
         sample = task.samples[index]
         rows.append({"sample": sample.id, "unit": sample.unit, "height": height, "width": width,
                      "image": _jpeg(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)),
-                     "mask": encode_mask(small)})  # fmt: skip
+                     "mask": small})  # fmt: skip
     folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), thumbnails_file(seed))
 
 

@@ -19,6 +19,8 @@ from raysweep.storage import MANIFEST, Storage
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS, RESULT_SCHEMA, SEGMENTATION_PREDICTIONS
 
+from .fake_task import write_masks, write_task
+
 CLASSES = ["stroma", "tumour"]
 VERSIONS = json.dumps({"raysweep": "0.1.0", "torch": "2.15.0"})
 
@@ -89,9 +91,13 @@ def write_cell(
                  "folder": repeat.path, "versions": VERSIONS, "search_seconds": 61.0, "train_seconds": 6.5}
                 for metric in cell.metrics
             ]  # fmt: skip
-        repeat.folder.write_table(pa.Table.from_pylist(rows, schema=RESULT_SCHEMA), "final.parquet")
+        final = pa.Table.from_pylist(rows, schema=RESULT_SCHEMA)
+        steps = [{"fold": 0, "step": s, "val_metric": 0.5 + 0.1 * i} for i, s in enumerate((10, 14, 20))]
+        final = final.append_column("evaluations", pa.array([steps] * len(rows)))
+        repeat.folder.write_table(final.append_column("best_last", pa.array([True] * len(rows))), "final.parquet")
         status = ["done", "done", "pruned", "failed"]
-        trials = {"status": status, "reason": [None, None, None, "the loss is nan"],
+        trials = {"fold": [0] * 4, "number": [0, 1, 2, 3], "value": [0.6, 0.7, 0.5, None], "select": ["val_metric"] * 4,
+                  "status": status, "reason": [None, None, None, "the loss is nan"],
                   "trial_seconds": [20.0, 20.0, 11.0, 10.0]}  # fmt: skip
         repeat.folder.write_table(pa.table(trials), "trials.parquet")
         repeat.folder.write_json({"fingerprint": "0"}, MANIFEST)
@@ -177,6 +183,13 @@ def make_study(root: Path, *, fractions=(0.1, 0.5, 1.0), units: int = 24, repeat
                              parents=[{"backbone": "resnet50", "init": "timm:resnet50.tv_in1k"}])  # fmt: skip
         else:
             write_checkpoint(folder, init="timm:resnet50.tv_in1k" if name == "imagenet" else "random")
+    places = {task: home.at(f"tasks/{task}/0a1b2c3d") for task in tasks}
+    for task, place in places.items():
+        write_task(place, task, next(c for c in cells if c.task == task))
+    for cell in cells:
+        write_masks(cell)
+    transfer = {"trials": 4, "sampler": "tpe"}
+    home.write_json({"name": "glands", "seed": 0, "storage": "/home/me/runs", "transfer": transfer}, "study.json")
     return SimpleNamespace(folder=home, study="glands", compare=CompareSpec(baseline="imagenet"),
-                           patch_sets={"tissue112": patches},
-                           checkpoints=checkpoints, cells=cells)  # fmt: skip
+                           patch_sets={"tissue112": patches}, checkpoints=checkpoints, cells=cells,
+                           tasks=places)  # fmt: skip

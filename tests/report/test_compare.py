@@ -168,7 +168,8 @@ def test_settings_at_the_edge_of_their_range_are_noted(tmp_path):
             repeat.folder.write_table(table.set_column(at, "at_edge", column), "final.parquet")
     findings = compared(found)
     assert [findings.estimates[c.path].at_edge for c in cells[:2]] == [("lr",), ()]
-    blocks = value_blocks(found.cells, findings, marks(sorted({c.checkpoint for c in found.cells})))
+    look = marks(sorted({c.checkpoint for c in found.cells}))
+    blocks = value_blocks(found.cells, findings, look, margin=0.02, late={})
     notes = [note for block in blocks for note in block.notes if "edge" in note]
     assert notes == [
         f"{cells[0].checkpoint} at 100 %: the best lr lies at the edge of the searched range in half of the repeats or "

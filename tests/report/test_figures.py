@@ -11,14 +11,14 @@ LOOK = marks(NAMES)
 
 
 def points(n: int) -> dict[float, Point]:
-    return {f: Point(0.5 + f / 10, 0.45, 0.65, "0.5") for f in (0.1, 0.5, 1.0)[:n]}
+    return {f: Point(0.5 + f / 10, 0.45, 0.65) for f in (0.1, 0.5, 1.0)[:n]}
 
 
 @pytest.fixture
 def drawings() -> list[str]:
     series = {name: points(3) for name in NAMES}
     grouped = {name: [(f"{f:g}", p) for f, p in points(3).items()] for name in NAMES}
-    alone = {name: [("", Point(0.5, None, None, "0.500"))] for name in NAMES}
+    alone = {name: [("", Point(0.5, None, None))] for name in NAMES}
     return [curves(series, LOOK, "dice", {0.1: 12}), rows(grouped, LOOK, "difference", 0.02), rows(alone, LOOK, "dice")]
 
 
@@ -73,5 +73,5 @@ def test_every_checkpoint_looks_different():
 
 
 def test_a_single_value_without_spread_can_be_drawn():
-    assert "<svg" in rows({"imagenet": [("", Point(1.0, None, None, "1.000"))]}, LOOK, "accuracy")
-    assert "<svg" in rows({"imagenet": [("", Point(0.0, None, None, "0"))]}, LOOK, "difference", 0.0)
+    assert "<svg" in rows({"imagenet": [("", Point(1.0, None, None))]}, LOOK, "accuracy")
+    assert "<svg" in rows({"imagenet": [("", Point(0.0, None, None))]}, LOOK, "difference", 0.0)

@@ -74,3 +74,21 @@ def test_they_show_the_tested_images_and_their_masks(
     monkeypatch.setattr(thumbnails, "_SCHEMA", newer)
     with pytest.raises(WorkError):  # they are made anew
         save_thumbnails(task, folder, 0)
+
+
+def test_images_with_labels_have_thumbnails_without_masks(
+    make_card: Callable[..., Card], write_image: Callable[..., None], tmp_path: Path
+) -> None:
+    samples = []
+    for i in range(8):
+        write_image(tmp_path / "data" / f"{i}.png", 20 * i + 10, (300, 150))
+        samples.append(Sample(str(i), f"{i}.png", None, i % 2, f"p{i}"))
+    task, folder = Task(make_card(), tmp_path / "data", samples), Storage.open(tmp_path / "task")
+    save_thumbnails(task, folder, 0)
+    rows = folder.read_table(thumbnails_file(0)).to_pylist()
+    (shown,) = shown_samples(task, folds(task, 0), 0)
+    assert [row["sample"] for row in rows] == [str(i) for i in shown]
+    for row, index in zip(rows, shown, strict=True):
+        assert row["mask"] is None
+        assert max(_picture(row["image"]).shape[:2]) == THUMBNAIL_PX
+        assert abs(_picture(row["image"]).mean() - (20 * index + 10)) < 3

@@ -1,0 +1,105 @@
+"""The page's sections beyond values and differences: heat maps, pictures, searches, data, how to do it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from raysweep.report.cells import CellRef
+from raysweep.report.data_facts import DataFacts, read_data
+from raysweep.report.feature_maps import FeatureMap, read_feature_maps
+from raysweep.report.findings import Findings
+from raysweep.report.heat import HeatMap, task_map
+from raysweep.report.mistakes import Mistakes, read_mistakes
+from raysweep.report.pair_heat import pair_maps
+from raysweep.report.pictures import Gallery, read_galleries
+from raysweep.report.recipe import Recipe, read_recipe
+from raysweep.report.regret import Searched, read_searches
+from raysweep.report.spec import CompareSpec
+from raysweep.report.style import Mark
+from raysweep.report.tables import Table
+from raysweep.report.training import Trained, read_trainings
+from raysweep.storage import Storage
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What the page shows of each, and `tables`, which are written beside it. pairs_left: maps of pairs that are not on
+    the page; galleries_note: which galleries are not; late: of
+    `read_searches`."""
+
+    heat: HeatMap | None
+    pairs: Sequence[HeatMap]
+    pairs_left: int
+    galleries: Sequence[Gallery]
+    galleries_note: str
+    mistakes: Sequence[Mistakes]
+    searches: Sequence[Searched]
+    late: Mapping[str, str]
+    trainings: Sequence[Trained]
+    maps: Sequence[FeatureMap]
+    data: DataFacts
+    recipe: Recipe
+    tables: Sequence[Table]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """SVG files by name."""
+        drawn: list[Searched | Trained | FeatureMap] = [*self.searches, *self.trainings, *self.maps]
+        return {f"{s.figure_name}.svg": s.figure for s in drawn if s.figure}
+
+    def without_pictures(self) -> "Sections":
+        """The same for a page that would be too large."""
+        mistakes = [replace(m, pictures=[], pictures_caption="") for m in self.mistakes]
+        note = "Pictures are left out: the page would be too large." if self.galleries or self.mistakes else ""
+        return replace(self, galleries=[], mistakes=mistakes, galleries_note=note)
+
+
+def read_sections(
+    folder: Storage,
+    *,
+    cells: Sequence[CellRef],
+    rows: Mapping[str, pa.Table],
+    results: pa.Table,
+    findings: Findings,
+    compare: CompareSpec,
+    changed: bool,
+    marks: Mapping[str, Mark],
+    tasks: Mapping[str, Storage],
+    checkpoints: Mapping[str, Sequence[Storage]],
+    patch_sets: Mapping[str, Storage],
+    features: Mapping[tuple[str, str], Storage],
+) -> Sections:
+    """folder: the study's. cells: on their tasks' own test sets. rows: what `read_rows` gave, results: all of it in one
+    table. tasks: folders of their indexes. features: by checkpoint and task."""
+    seed = int(folder.read_json("study.json")["seed"]) if folder.exists("study.json") else 0
+    protocol = compare.primary.protocol
+    finished = [cell for cell in cells if cell.path in rows]
+    galleries, galleries_note = read_galleries(finished, tasks, seed, protocol=protocol)
+    mistakes, wrong = read_mistakes(finished, rows, tasks, seed, protocol=protocol)
+    searches, late, regret = read_searches(finished, findings.estimates, marks)
+    pairs, pairs_left = pair_maps(findings)
+    data = read_data(tasks, checkpoints, patch_sets, seed)
+    artefacts = {
+        "patch set": {name: [place] for name, place in patch_sets.items()},
+        "task": {name: [place] for name, place in tasks.items()},
+        "checkpoint": checkpoints,
+    }
+    recipe = read_recipe(folder, artefacts=artefacts, results=results, findings=findings, compare=compare,
+                         changed=changed)  # fmt: skip
+    tables = [*wrong, regret, data.licences, data.excluded, data.splits, data.patches, recipe.fingerprints]
+    return Sections(
+        heat=task_map(findings, compare, list(marks)),
+        pairs=pairs,
+        pairs_left=pairs_left,
+        galleries=galleries,
+        galleries_note=galleries_note,
+        mistakes=mistakes,
+        searches=searches,
+        late=late,
+        trainings=read_trainings(finished, marks, baseline=findings.baseline),
+        maps=read_feature_maps(features, tasks, seed),
+        data=data,
+        recipe=recipe,
+        tables=[table for table in tables if table.rows],
+    )
