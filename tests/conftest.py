@@ -15,9 +15,11 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets tests that use it starve beside those that do not
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores, several processes
-if "RAYSWEEP_HOME" not in os.environ:  # what is remembered of this machine: once for all workers of a test run
-    _home = tempfile.TemporaryDirectory(prefix="raysweep-home-")
-    os.environ["RAYSWEEP_HOME"] = _home.name
+_run = tempfile.TemporaryDirectory(prefix="raysweep-tests-")  # once for all workers of a test run, which inherit these:
+for _name in ("RAYSWEEP_HOME", "RAYSWEEP_TEST_DRAWN"):  # what is remembered of this machine; what `tests.drawn` draws
+    if _name not in os.environ:
+        os.environ[_name] = f"{_run.name}/{_name.lower()}"
+        os.mkdir(os.environ[_name])
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.demo.slides import write_slides
 from raysweep.stopping import STOPPED, Stopped, exit_code, not_now, stoppable
+from tests.drawn import copy_slides
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -82,7 +82,7 @@ def test_a_block_that_goes_on_is_ended() -> None:
 def test_a_command_that_was_started_with_ctrl_c_ignored_stops_with_all_it_started(
     number: signal.Signals, code: int, moment: str, tmp_path: Path
 ) -> None:
-    table = write_slides(tmp_path / "slides", n=4, seed=0)
+    table = copy_slides(tmp_path / "slides", n=4)
     command = [sys.executable, "-m", "raysweep.cli", "tile", str(table), "--um=64", "--px=32", f"--out={tmp_path}/out"]
     process = subprocess.Popen(
         command,

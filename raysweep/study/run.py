@@ -23,9 +23,9 @@ from raysweep.study.patch_sets import make_patch_set, to_tile
 from raysweep.study.reporting import make_report
 from raysweep.study.sources import make_source, to_write
 from raysweep.study.tasks import save_index
+from raysweep.study.thumbnails import make_thumbnails
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
-from raysweep.tasks.thumbnails import save_thumbnails
 
 STAGES = ("tile", "pretrain", "tune", "report")
 
@@ -227,13 +227,10 @@ class _Work:
         return todo
 
     def _thumbnails(self) -> None:
-        """Of the test images whose masks finals will keep. Nothing else depends on them."""
-        for name in dict.fromkeys(cell.task for cell in self._cells() if cell.kind == "segmentation"):
-            plan, seed = self.graph.tasks[name], self.graph.study.seed
-            try:
-                save_thumbnails(plan.task, plan.artefact.folder, seed)
-            except WorkError as error:
-                self.progress.say(f"thumbnails of task {name}: failed ({reason_of(error)})")
+        """Of the test images whose masks finals will keep."""
+        study, tasks = self.graph.study, self.graph.tasks
+        folders = {c.task: tasks[c.task].artefact.folder for c in self._cells() if c.kind == "segmentation"}
+        make_thumbnails(folders, data=study.data or "", seed=study.seed, progress=self.progress)
 
     def report(self) -> None:
         self.report_folder = make_report(self.graph)

@@ -16,11 +16,13 @@ _COSINES = np.cos(np.pi / _EDGE * np.outer(np.arange(_LOW), np.arange(_EDGE) + 0
 
 
 def look_of(picture: Image.Image) -> int:
-    """64 bits that stay nearly the same when a picture is saved anew or scaled, and under quarter turns and mirrors.
+    """64 bits that stay nearly the same when a picture is saved anew, and of fewer pictures when it is changed otherwise.
 
     The signs of the lowest 8 x 8 frequencies but the first, by the discrete cosine transform of a grey copy of 32 x 32
-    pixels (Zauner, 2010, has their median for zero); of the eight symmetries of the square the smallest. 0 for a
-    picture that is flat, of which nothing can be said.
+    pixels (Zauner, 2010, has their median for zero); of the eight symmetries of the square the smallest. Where a bit
+    differs that decides which is smallest, all others may: of pictures that were turned or mirrored three in ten keep
+    their look, and `look_alikes` says how many do after other changes. 0 for a picture that is flat, of which nothing
+    can be said.
     """
     grey = _small(picture)
     if grey.std() < _FLAT:

@@ -34,6 +34,12 @@ def thumbnails_file(seed: int) -> str:
     return f"thumbnails-{seed}.parquet"
 
 
+def has_thumbnails(folder: Storage, seed: int) -> bool:
+    """Whether a task's folder holds them, in the format of today."""
+    name = thumbnails_file(seed)
+    return folder.exists(name) and folder.read_table(name, columns=["sample"]).schema.metadata == _SCHEMA.metadata
+
+
 def save_thumbnails(task: Task, folder: Storage, seed: int) -> None:
     """Write the thumbnails of `shown_samples` beside the index of a segmentation task, unless they are there.
 
@@ -42,8 +48,7 @@ def save_thumbnails(task: Task, folder: Storage, seed: int) -> None:
     they are gets them when it is next used.
     Raises WorkError naming the file when a sample cannot be read.
     """
-    name = thumbnails_file(seed)
-    if folder.exists(name) and folder.read_table(name, columns=["sample"]).schema.metadata == _SCHEMA.metadata:
+    if has_thumbnails(folder, seed):
         return
     rows = []
     for index in sorted(i for own in shown_samples(task, folds(task, seed), seed) for i in own):
@@ -57,7 +62,7 @@ def save_thumbnails(task: Task, folder: Storage, seed: int) -> None:
         rows.append({"sample": sample.id, "unit": sample.unit, "height": height, "width": width,
                      "image": _jpeg(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)),
                      "mask": encode_mask(small)})  # fmt: skip
-    folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), name)
+    folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), thumbnails_file(seed))
 
 
 def _jpeg(image: Image.Image) -> bytes:

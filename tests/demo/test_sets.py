@@ -12,6 +12,7 @@ from PIL import Image
 from raysweep.demo import sets
 from raysweep.demo.sets import write_sets
 from raysweep.storage import shipped
+from tests.drawn import copy_sets
 
 CARDS = {
     name: yaml.safe_load((shipped("datasets") / f"{name}.yaml").read_text()) for name in ("demo-tissue", "demo-glands")
@@ -21,7 +22,7 @@ CARDS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("demo")
-    write_sets(path, seed=0)
+    copy_sets(path)
     return path
 
 

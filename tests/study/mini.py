@@ -6,8 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from raysweep.demo.sets import write_sets
-from raysweep.demo.slides import write_slides
+from tests.drawn import copy_sets, copy_slides
 
 
 def write_mini(folder: Path, **changes: object) -> Path:
@@ -16,8 +15,8 @@ def write_mini(folder: Path, **changes: object) -> Path:
     One of the slides has no file: every run of this study has one failure. `changes` replace top-level keys.
     """
     data = folder / "data"
-    table = write_slides(data / "slides", n=4, seed=0)
-    write_sets(data, seed=0)
+    table = copy_slides(data / "slides", n=4)
+    copy_sets(data)
     with open(table, newline="") as file:
         rows = [row | {"path": str(table.parent / row["path"])} for row in csv.DictReader(file)]
     rows.append({"slide": "broken", "path": "broken.svs", "patient": "S9", "label": "gland"})

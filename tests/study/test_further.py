@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from raysweep.demo.sets import write_sets
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
 from raysweep.report.seen import LABELS, NONE
@@ -18,6 +17,7 @@ from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
+from tests.drawn import copy_sets
 
 _TRANSFER = {"protocols": ["finetune", "linear"], "repeats": 1, "trials": 1, "steps": 2, "evaluations": 1, "batch": 4,
              "fractions": [0.5]}  # fmt: skip
@@ -27,8 +27,8 @@ _TRANSFER = {"protocols": ["finetune", "linear"], "repeats": 1, "trials": 1, "st
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The drawn tissue; `other`, drawn with another seed; and `mixed`, which holds a training image of the first."""
     folder = tmp_path_factory.mktemp("sets")
-    write_sets(folder, seed=0)
-    write_sets(folder / "again", seed=1)
+    copy_sets(folder)
+    copy_sets(folder / "again", seed=1)
     shutil.move(folder / "again/demo-tissue", folder / "other")
     shutil.copytree(folder / "other", folder / "mixed")
     train = next(row["image"] for row in _rows(folder / "demo-tissue/labels.csv") if row["split"] == "train")

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from raysweep.demo.sets import write_sets
 from raysweep.errors import RequestError
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.progress import Progress
@@ -21,6 +20,7 @@ from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
 from raysweep.study.speeds import Speeds
+from tests.drawn import copy_sets
 from tests.report.fake_study import write_checkpoint
 from tests.slides.slidemaker import tissue, write_slide
 
@@ -33,7 +33,7 @@ _IMAGENET = {"backbone": "resnet10t.c3_in1k", "init": "timm"}
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
-    write_sets(folder, seed=0)
+    copy_sets(folder)
     return folder
 
 

@@ -17,10 +17,12 @@ from raysweep.study.clean import remove, unused
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import Outcome, run_study
+from raysweep.study.speeds import Speeds
 from raysweep.study.status import status_rows
 from tests.study.mini import results, write_mini
 
 _QUIET = Progress(quiet=True)
+_LINEAR = ["transfer.protocols.classification=[linear]", "compare.primary.protocol=linear", "tasks=[demo-tissue]"]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,12 @@ def mini(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[P
     """A finished mini study: its file and what its run said."""
     path = write_mini(tmp_path_factory.mktemp("mini"))
     return path, run_study(load_study(path), progress=_QUIET)
+
+
+@pytest.fixture
+def no_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans measure no network: `test_plan` sees to that."""
+    monkeypatch.setattr(Speeds, "_network", lambda *_: None)
 
 
 def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> None:
@@ -59,6 +67,7 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert recorded["compare"]["baseline"] == "random"
 
 
+@pytest.mark.usefixtures("no_times")
 def test_a_misfit_is_refused_before_anything_starts(mini: tuple[Path, Outcome]) -> None:
     wrong = ["name=misfit", "checkpoints.vit.backbone=test_vit", "transfer.decoder=unet"]
     file = load_study(mini[0], wrong)
@@ -85,6 +94,7 @@ def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
     assert seen > 50
 
 
+@pytest.mark.usefixtures("no_times")
 def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
     """From a laptop to a cluster: nothing is made again, and what is new reads the new place."""
     old = mini[0].parent
@@ -92,7 +102,7 @@ def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Out
     for file in ("mini.yaml", "slides.csv"):
         text = (old / file).read_text().replace(str(old), str(tmp_path / "moved"))
         (tmp_path / "moved" / file).write_text(text)
-    moved = load_study(tmp_path / "moved/mini.yaml", ["transfer.repeats=3", "tasks=[demo-tissue]"])
+    moved = load_study(tmp_path / "moved/mini.yaml", ["transfer.repeats=3", *_LINEAR])
     os.rename(old / "data", old / "data-away")
     try:
         _, plan, _ = plan_rows(moved)
@@ -103,7 +113,7 @@ def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Out
         os.rename(old / "data-away", old / "data")
     assert len(outcome.failures) == 1
     kept = [r for r in results(tmp_path / "moved") if r["repeat"] < 2]
-    assert kept == [r for r in results(old) if r["task"] == "demo-tissue"]
+    assert kept == [r for r in results(old) if r["protocol"] == "linear"]
     assert {r["repeat"] for r in results(tmp_path / "moved")} == {0, 1, 2}
 
 
@@ -126,6 +136,7 @@ def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]
     assert results(path.parent) == before
 
 
+@pytest.mark.usefixtures("no_times")
 def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> None:
     file = load_study(mini[0])
     headline, _, rows = status_rows(file)
@@ -162,8 +173,7 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
         p: p.stat().st_mtime_ns for room in ("patches", "checkpoints") for p in (home / room).rglob("manifest.json")
     }
     old = results(path.parent)
-    linear = ["transfer.protocols.classification=[linear]", "compare.primary.protocol=linear"]
-    changed = load_study(path, ["transfer.spaces.linear_classification.C=0.5", "tasks=[demo-tissue]", *linear])
+    changed = load_study(path, ["transfer.spaces.linear_classification.C=0.5", *_LINEAR])
     outcome = run_study(changed, progress=_QUIET)
     assert len(outcome.failures) == 1
     assert len(results(path.parent)) == 4
@@ -272,23 +282,15 @@ def test_a_chain_may_be_written_before_what_it_starts_from(mini: tuple[Path, Out
 
 
 def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(
-    mini: tuple[Path, Outcome], tmp_path: Path
+    mini: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Published weights cannot be fetched without a network."""
-    code = (
-        "import sys; from raysweep.study.run import run_study; from raysweep.study.load import load_study\n"
-        "from raysweep.progress import Progress\n"
-        "out = run_study(load_study(sys.argv[1], sys.argv[2:]), stages=['pretrain'], progress=Progress(quiet=True))\n"
-        "print('\\n'.join(out.failures))"
-    )
-    overrides = [
-        f"storage={tmp_path}",
-        "checkpoints.supervised={backbone: resnet18.a1_in1k, init: timm, method: null, patches: null}",
-    ]
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "empty")}
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(mini[0]), *overrides], capture_output=True, text=True, env=offline
-    )
-    assert "checkpoint supervised: " in done.stdout, done.stderr
-    assert "Traceback" not in done.stderr
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    published = "checkpoints.supervised={backbone: resnet18.a1_in1k, init: timm, method: null, patches: null}"
+    study = load_study(mini[0], [f"storage={tmp_path}", published])
+    [failure] = [line for line in run_study(study, stages=["pretrain"], progress=_QUIET).failures if "slide" not in line]
+    assert failure.startswith("checkpoint supervised: ")
     assert list((tmp_path / "mini/checkpoints/random").glob("*/backbone.safetensors"))

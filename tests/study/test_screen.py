@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from raysweep.demo.sets import write_sets
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
 from raysweep.study.clean import unused
@@ -16,6 +15,7 @@ from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
 from raysweep.study.status import status_rows
+from tests.drawn import copy_sets
 
 _STUDY: dict[str, Any] = {
     "name": "screened", "tasks": ["demo-tissue"],
@@ -38,7 +38,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("screen")
-    write_sets(folder / "data", seed=0)
+    copy_sets(folder / "data")
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(_STUDY | {"storage": str(folder / "runs"), "data": str(folder / "data")}))
     return file

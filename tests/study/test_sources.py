@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raysweep.demo.sets import write_sets
 from raysweep.errors import RequestError
 from raysweep.patches.read import PatchSet
 from raysweep.patches.write import contents
@@ -20,6 +19,7 @@ from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.speeds import Speeds
 from raysweep.study.status import status_rows
+from tests.drawn import copy_sets
 
 _QUIET = Progress(quiet=True)
 _SIMCLR = {"backbone": "resnet10t", "method": "simclr", "batch": 16}
@@ -40,7 +40,7 @@ _STUDY = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sets")
-    write_sets(folder, seed=0)
+    copy_sets(folder)
     return folder
 
 

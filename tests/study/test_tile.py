@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from raysweep.cli import main
-from raysweep.demo.slides import write_slides
 from raysweep.errors import RequestError
 from raysweep.patches.read import PatchSet
 from raysweep.progress import Progress, Stage
 from raysweep.storage import Storage
 from raysweep.study.tile import tile_slides
+from tests.drawn import copy_slides
 from tests.slides.slidemaker import glass, tissue, write_slide
 
 _QUIET = Progress(quiet=True)
 
 
 def test_slides_become_a_patch_set_without_a_study(tmp_path: Path, ray_session: None) -> None:
-    table = write_slides(tmp_path / "slides", n=2, seed=0)
+    table = copy_slides(tmp_path / "slides", n=2)
     broken = tmp_path / "broken.svs"
     broken.write_text("this is no slide")
     out = tmp_path / "patches"
