@@ -13,6 +13,7 @@ from raysweep.pretrain.reader import Prepared, Reader
 
 _STEPS_A_BLOCK = 4  # what a task prepares at once
 _AHEAD = 4  # batches on the way to a rank
+_MOST_ACTORS = 8
 
 
 class DataLoader:
@@ -34,8 +35,12 @@ class DataLoader:
         context.enable_progress_bars = False
         blocks = -(-(stop - start) // _STEPS_A_BLOCK)
         planned = ray.data.range(stop - start, override_num_blocks=blocks).map_batches(
-            _Prepare, fn_constructor_args=(self._job, self._share, start), batch_size=1, concurrency=(1, 8), num_cpus=1
-        )  # fmt: skip
+            _Prepare,
+            fn_constructor_args=(self._job, self._share, start),
+            batch_size=1,
+            concurrency=(1, min(_MOST_ACTORS, blocks)),
+            num_cpus=1,
+        )
         for made in planned.iter_batches(batch_size=1, prefetch_batches=_AHEAD, batch_format="numpy"):
             yield _unpacked(made)
 

@@ -176,14 +176,8 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
 
 
 @pytest.mark.slow
-def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, make_set, patch_set, ray_session):
-    """Patches of which none is a picture; a rate at which it diverges. The workers are started once and once again."""
-    patches = make_set(64, image=lambda i: {"bytes": b"no picture", "path": f"{i}.jpg"})
-    artefact = artefact_of(tmp_path / "broken", SPEC)
-    with pytest.raises(WorkError, match=r"no patch of a row group can be decoded; the first: \d+.jpg: picture cannot"):
-        make(SPEC, artefact, patches=patches)
-    assert not artefact.done()
-
+def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, patch_set, ray_session):
+    """A rate at which it diverges; `test_reader` and `test_loop` have what else ends one."""
     wild = SPEC.model_copy(update={"lr": 1e12, "warmup": 0.0})
     artefact = artefact_of(tmp_path / "wild", wild)
     with pytest.raises(WorkError, match=r"^diverged at step \d+: .* try lr below 1e\+12"):

@@ -44,7 +44,7 @@ def make(
     spool: Storage | None = None,
     *,
     seed: int = 0,
-    workers: int | None = None,
+    workers: int | None = 2,  # of four: each process more would only be one more that imports torch
     inputs: dict[str, Any] | None = None,
     limits: Limits = Limits(),
     progress: Progress = Progress(quiet=True),

@@ -13,7 +13,7 @@ from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
 
-from .making import make
+from .making import Made, make
 from .slidemaker import tissue, write_slide
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -35,13 +35,20 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+SPEC = PatchSetSpec(slides="*.svs", um=16, px=32)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory, ray_session) -> Made:
+    """Where there is room."""
+    folder = tmp_path_factory.mktemp("wsi")
+    for seed in range(2):
+        write_slide(folder / f"s{seed}.svs", tissue(800, 800, seed), compression="jpeg", downsamples=(4,))
+    return make(SPEC, read_slides(SPEC, folder), Storage.open(folder / "calm"))
+
+
 @pytest.mark.parametrize(("full", "doing"), [("spool", "tiling"), ("shards", "writing shards")])
-def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path, full, doing):
-    for seed in range(3):
-        write_slide(tmp_path / f"s{seed}.svs", tissue(800, 800, seed), compression="jpeg", downsamples=(4,))
-    spec = PatchSetSpec(slides="*.svs", um=16, px=32)
-    slides = read_slides(spec, tmp_path)
-    calm = make(spec, slides, Storage.open(tmp_path / "calm"))
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path, calm, full, doing):
     out = Storage.open(small_disk / "out" if full == "shards" else tmp_path / "out")
     spool = Storage.open(small_disk / "spool" if full == "spool" else tmp_path / "spool")
     room = sum(map(len, calm.shards.values())) // 2  # pieces take as much as shards
@@ -49,10 +56,10 @@ def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(small_disk, tmp_path
     ballast.write_bytes(bytes(4 * 2**20 - room))
     message = rf"^{doing} stopped: {small_disk}/.*\.(arrow|jpg|parquet): cannot be written \(No space left on device\)$"
     with pytest.raises(WorkError, match=message):
-        make(spec, slides, out, spool)
+        make(SPEC, calm.slides, out, spool)
     assert not list(Path(out.root).rglob("manifest.json"))
     ballast.unlink()
-    again = make(spec, slides, out, spool)
+    again = make(SPEC, calm.slides, out, spool)
     assert again.shards == calm.shards
     assert again.table.drop_columns(["tile_seconds"]).equals(calm.table.drop_columns(["tile_seconds"]))
     assert not list(small_disk.rglob(".tmp-*"))

@@ -34,7 +34,7 @@ def wait_for(found: Callable[[], list]) -> list:
     until = time.monotonic() + 60
     while not (what := found()):
         assert time.monotonic() < until, "nothing happened for a minute"
-        time.sleep(0.002)
+        time.sleep(0.02)
     return what
 
 
@@ -58,7 +58,7 @@ def in_background(work: Callable[[], None]) -> Iterator[None]:
 
 
 def test_workers_killed_by_pid_leave_no_trace(tmp_path):
-    for seed in range(4):
+    for seed in range(2):
         write_slide(tmp_path / f"s{seed}.svs", tissue(1600, 1600, seed), compression="jpeg", downsamples=(4,))
     spec = PatchSetSpec(slides="*.svs", um=16, px=32)
     slides, limits = read_slides(spec, tmp_path), Limits(cut_mpx=1)
@@ -76,6 +76,6 @@ def test_workers_killed_by_pid_leave_no_trace(tmp_path):
         rough = make(spec, slides, Storage.open(tmp_path / "rough"), limits=limits)
     assert len(killed) == 2
     assert not any(psutil.pid_exists(pid) for pid in killed)
-    assert calm.table["n_patches"].to_pylist() == [2500] * 4
+    assert calm.table["n_patches"].to_pylist() == [2500] * 2
     assert rough.shards == calm.shards
     assert rough.table.drop_columns(["tile_seconds"]).equals(calm.table.drop_columns(["tile_seconds"]))

@@ -125,7 +125,7 @@ def test_slides_larger_together_than_the_disk(bucket, tmp_path):
     """Five slides of which two fit on the disk of a node at a time, whatever the number of workers."""
     sizes = []
     for seed in range(5):
-        path = write_slide(tmp_path / f"s{seed}.svs", tissue(1200 + 50 * seed, 1100, seed))
+        path = write_slide(tmp_path / f"s{seed}.svs", tissue(700 + 30 * seed, 640, seed))
         sizes.append(path.stat().st_size)
         bucket.put(f"large/{path.name}", path.read_bytes())
     assert len(set(sizes)) == 5

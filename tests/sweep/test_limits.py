@@ -7,7 +7,7 @@ import pytest
 from raysweep.progress import Progress
 from raysweep.sweep import run
 from raysweep.sweep.board import Board
-from raysweep.sweep.run import Found, Limits
+from raysweep.sweep.run import Limits
 from raysweep.transfer.spec import TransferSpec
 from tests.sweep.driven import Driven
 from tests.sweep.toy import outcome, simulate, toy_cells, toy_search
@@ -56,15 +56,15 @@ def test_hours_are_counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -
 def test_runs_with_limits_and_experiments_cut_short_end_where_one_run_does(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each Tune experiment takes four pieces of work at most, and the first run stops after three trials."""
+    """Each Tune experiment takes two pieces of work at most, and the run stops after three trials; another goes on."""
     calm = toy_cells(tmp_path / "calm", TRANSFER, checkpoints="a")
     assert simulate(calm, TRANSFER) == {}
-    monkeypatch.setattr(run, "_MOST_OF_TUNE", 4)
+    monkeypatch.setattr(run, "_MOST_OF_TUNE", 2)
     cells = toy_cells(tmp_path, TRANSFER, checkpoints="a")
     scratch = tmp_path / "scratch"
     found = toy_search(cells, TRANSFER, scratch=scratch, limits=Limits(trials=3))
     assert found.failed == []
     assert len(found.left) == sum(not r.artefact.done() for c in cells for r in c.repeats) == 2
-    assert toy_search(cells, TRANSFER, scratch=scratch) == Found()
+    assert simulate(cells, TRANSFER) == {}  # a further run under Ray: see `test_run.py`
     assert outcome(cells) == outcome(calm)
     assert list(scratch.iterdir()) == []

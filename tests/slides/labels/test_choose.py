@@ -318,7 +318,7 @@ def test_ignored_values_are_no_class(tmp_path):
     assert (classes, names_of(choice, classes), choice.dropped) == (["a"], {(0, 0): "a"}, {"no class": 11})
 
 
-@settings(max_examples=30)  # each writes and reads a mask slide
+@settings(max_examples=12)  # each writes and reads a mask slide
 @given(st.integers(0, 2**32 - 1), st.integers(9, 130), st.sampled_from([1, 2, 4]))
 def test_mask_fractions_are_those_of_the_pixels(tmp_path_factory, seed, px, scale):
     rng = np.random.default_rng(seed)
