@@ -12,7 +12,7 @@ from raysweep.tasks.thumbnails import has_thumbnails, save_thumbnails
 def make_thumbnails(tasks: Mapping[str, Storage], *, data: str, seed: int, progress: Progress) -> None:
     """Write those that are missing: `tasks` are the folders of segmentation tasks by name.
 
-    data: the folder that the tasks' own folders stand in. seed: the study's. Ray is initialised, unless none is missing.
+    data: the folder that the tasks' own folders stand in. seed: the study's. Ray is initialised, if any is missing.
     Nothing else depends on thumbnails, so what fails is said, and the next run tries it again.
     """
     missing = {name: folder for name, folder in tasks.items() if not has_thumbnails(folder, seed)}

@@ -16,7 +16,7 @@ _COSINES = np.cos(np.pi / _EDGE * np.outer(np.arange(_LOW), np.arange(_EDGE) + 0
 
 
 def look_of(picture: Image.Image) -> int:
-    """64 bits that stay nearly the same when a picture is saved anew, and of fewer pictures when it is changed otherwise.
+    """64 bits that stay nearly the same when a picture is saved anew, and seldom when it is changed otherwise.
 
     The signs of the lowest 8 x 8 frequencies but the first, by the discrete cosine transform of a grey copy of 32 x 32
     pixels (Zauner, 2010, has their median for zero); of the eight symmetries of the square the smallest. Where a bit

@@ -10,12 +10,12 @@ from tests.drawn import copy_sets, copy_slides
 
 
 def write_mini(folder: Path, **changes: object) -> Path:
-    """Draw the data and write `mini.yaml`: three checkpoints, two tasks, one fraction. Returns the study file.
+    """Draw the data and write `mini.yaml`: two checkpoints, two tasks, one fraction. Returns the study file.
 
     One of the slides has no file: every run of this study has one failure. `changes` replace top-level keys.
     """
     data = folder / "data"
-    table = copy_slides(data / "slides", n=4)
+    table = copy_slides(data / "slides", n=2)
     copy_sets(data)
     with open(table, newline="") as file:
         rows = [row | {"path": str(table.parent / row["path"])} for row in csv.DictReader(file)]
@@ -30,9 +30,9 @@ def write_mini(folder: Path, **changes: object) -> Path:
         "data": str(data),
         "patches": {"tissue": {"slides": "slides.csv", "um": 64, "px": 32, "per_slide": 24}},
         "checkpoints": {
-            "random": {"backbone": "resnet10t"},
+            "random": {"backbone": "test_resnet"},
             "supervised": {
-                "backbone": "resnet10t",
+                "backbone": "test_resnet",
                 "method": "supervised",
                 "patches": "tissue",
                 "epochs": 2,
@@ -50,7 +50,7 @@ def write_mini(folder: Path, **changes: object) -> Path:
             "batch": 8,
         },
         "compare": {"baseline": "random"},
-        "compute": {"trials_at_once": 2, "workers": 1},
+        "compute": {"trials_at_once": 2, "workers": 1, "threads": 2, "tile_workers": 2},
     }
     path = folder / "mini.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))

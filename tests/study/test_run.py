@@ -291,6 +291,8 @@ def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     published = "checkpoints.supervised={backbone: resnet18.a1_in1k, init: timm, method: null, patches: null}"
     study = load_study(mini[0], [f"storage={tmp_path}", published])
-    [failure] = [line for line in run_study(study, stages=["pretrain"], progress=_QUIET).failures if "slide" not in line]
+    [failure] = [
+        line for line in run_study(study, stages=["pretrain"], progress=_QUIET).failures if "slide" not in line
+    ]
     assert failure.startswith("checkpoint supervised: ")
     assert list((tmp_path / "mini/checkpoints/random").glob("*/backbone.safetensors"))
