@@ -91,14 +91,6 @@ def test_object_storage_gets_the_same_files(tasks, tmp_path):
             assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
 
 
-def test_a_worker_that_is_killed_is_replaced(tasks, tmp_path):
-    tally = tmp_path / "tally"
-    deadly = Storage(pafs.PyFileSystem(Objects("of-b", 1, str(tally))), str(tmp_path / "spool"))
-    results = read(deadly, tasks)
-    assert tally.read_text() == "."
-    assert {key: (r["patches"], r["error"]) for key, r in results.items()} == {(n, 0): (20, None) for n in "abc"}
-
-
 def test_a_slide_that_always_kills_its_reader_fails_alone(tasks, tmp_path):
     tally = tmp_path / "tally"
     deadly = Storage(pafs.PyFileSystem(Objects("of-b", 99, str(tally))), str(tmp_path / "spool"))

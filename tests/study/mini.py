@@ -50,7 +50,8 @@ def write_mini(folder: Path, **changes: object) -> Path:
             "batch": 8,
         },
         "compare": {"baseline": "random"},
-        "compute": {"trials_at_once": 2, "workers": 1, "threads": 2, "tile_workers": 2},
+        # Few processes: each imports torch.
+        "compute": {"trials_at_once": 1, "workers": 1, "threads": 2, "tile_workers": 2},
     }
     path = folder / "mini.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
