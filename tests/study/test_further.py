@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
@@ -25,11 +26,12 @@ _TRANSFER = {"protocols": ["finetune", "linear"], "repeats": 1, "trials": 1, "st
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn tissue; `other`, drawn with another seed; and `mixed`, which holds a training image of the first."""
+    """The drawn tissue; `other`, the same upside down; and `mixed`, which holds a training image of the first."""
     folder = tmp_path_factory.mktemp("sets")
     copy_sets(folder)
-    copy_sets(folder / "again", seed=1)
-    shutil.move(folder / "again/demo-tissue", folder / "other")
+    shutil.copytree(folder / "demo-tissue", folder / "other")
+    for path in (folder / "other/images").iterdir():
+        Image.open(path).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(path)
     shutil.copytree(folder / "other", folder / "mixed")
     train = next(row["image"] for row in _rows(folder / "demo-tissue/labels.csv") if row["split"] == "train")
     test = next(row["image"] for row in _rows(folder / "mixed/labels.csv") if row["split"] == "test")

@@ -21,7 +21,7 @@ from raysweep.study.load import load_study
 from raysweep.study.run import Outcome, run_study
 from raysweep.study.status import status_rows
 from raysweep.study.tile import tile_slides
-from tests.drawn import copy_sets
+from tests.drawn import copy_tissue
 from tests.slides.slidemaker import tissue, write_slide
 
 _QUIET = Progress(quiet=True)
@@ -42,7 +42,7 @@ class Study:
             self._place = file.tell()
             page.tags["TileOffsets"].overwrite([self._place, *page.dataoffsets[1:]])
             file.write(bytes(size) + bytes(_MIB))
-        copy_sets(folder / "data")
+        copy_tissue(folder / "data", patients=8)
         frozen = {"protocols": {"classification": ["linear"]}, "fractions": [0.5], "trials": 1, "repeats": 1}
         trained = {"backbone": "resnet10t", "method": "simclr", "patches": "tissue", "epochs": 1}
         study = {

@@ -14,6 +14,7 @@ from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
+from raysweep.study.speeds import Speeds
 from raysweep.study.status import status_rows
 from tests.drawn import copy_sets
 
@@ -44,7 +45,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_a_plan_is_of_all_that_may_be_chosen(path: Path) -> None:
+def test_a_plan_is_of_all_that_may_be_chosen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Speeds, "_network", lambda *_: None)  # times: `test_plan.py`
     file = load_study(path)
     _, rows, notes = plan_rows(file)
     assert (
