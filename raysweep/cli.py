@@ -10,12 +10,15 @@ from rich.console import Console
 
 import raysweep
 from raysweep.card_commands import checkpoints, datasets
+from raysweep.cluster_commands import app as cluster
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
+from raysweep.exit_codes import own_exit_code
 from raysweep.model_commands import export, predict
+from raysweep.output import patient_output
 from raysweep.report_commands import verify
-from raysweep.storage import shown
 from raysweep.stopping import STOPPED, exit_code, stoppable
+from raysweep.storage import shown
 
 app = typer.Typer(
     cls=Commands,
@@ -31,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(datasets, name="datasets")
 app.add_typer(checkpoints, name="checkpoints")
+app.add_typer(cluster, name="cluster")
 
 out = Console(highlight=False, soft_wrap=True)
 _state = {"debug": False}
@@ -231,6 +235,12 @@ def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = 
 
 def main() -> None:
     """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
+    patient_output()
+    with own_exit_code():
+        _main()
+
+
+def _main() -> None:
     try:
         with stoppable():
             app()

@@ -7,7 +7,7 @@ import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
-         "local_path", "retry"}  # fmt: skip
+         "local_path", "retry", "output", "exit_codes"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),
@@ -19,7 +19,9 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "report": {"transfer", "tasks", "patches", "backbones"},
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
-    "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands"},
+    "places": set(),
+    "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands", "cluster_commands"},
+    "cluster_commands": {"places"},
     "model_commands": {"study"},
     "card_commands": {"study"},
     "report_commands": {"report"},

@@ -95,7 +95,7 @@ def render(parts: Parts) -> str:
     shown, more = list(parts.values)[:MOST_BLOCKS_SHOWN], parts.sections
     return environment.get_template("index.html.j2").render(
         parts=parts,
-        css=Markup((folder / "style.css").read_text()),
+        css=Markup((folder / "style.css").read_text(encoding="utf-8")),
         light=Markup(light),
         dark=Markup(dark),
         values=[(b, _figure(b, f"v{i}")) for i, b in enumerate(shown)],

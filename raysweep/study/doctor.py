@@ -1,7 +1,6 @@
 """Is this machine fit for a study? What is wrong, and what to do about it."""
 
 import importlib.metadata
-import os
 import shutil
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.errors import RequestError, reason_of
+from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.storage import Storage, versions
 
 _LEAST_FREE_GB = 10
@@ -75,16 +74,20 @@ def _jpeg() -> Check:
 
 
 def _ray() -> Check:
-    address = os.environ.get("RAY_ADDRESS")
+    from raysweep.study.cluster import cluster, named_cluster
+
+    address = named_cluster()
     if not address:
         return Check(None, "Ray", "no RAY_ADDRESS: studies run on this machine", "set RAY_ADDRESS to use a cluster")
     import ray
 
     from raysweep.progress import Progress
-    from raysweep.study.cluster import cluster
 
-    with cluster(Progress(quiet=True)):
-        found = ray.cluster_resources()
+    try:
+        with cluster(Progress(quiet=True)):
+            found = ray.cluster_resources()
+    except (RequestError, WorkError) as error:
+        return Check(False, "Ray", f"{address}: cannot be used", str(error))
     return Check(True, "Ray", f"{address}: {int(found.get('CPU', 0))} CPUs, {int(found.get('GPU', 0))} GPUs")
 
 

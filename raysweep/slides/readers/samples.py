@@ -29,7 +29,9 @@ class Samples:
         it is not known which value is white, or colours are of another kind."""
         samples, photometric, self._kind = page.samplesperpixel, int(page.photometric), page.dtype
         if self._kind is None or self._kind.kind not in "buif":
-            raise WorkError(f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits")
+            raise WorkError(
+                f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits"
+            )
         alpha = any(int(kind) in (1, 2) for kind in page.extrasamples)
         if photometric in _GREY and (samples > 1 + alpha or page.bitspersample > 8):
             raise NotBrightfield(f"not brightfield: {samples} channel(s) of {page.bitspersample} bits, no colours")

@@ -1,0 +1,79 @@
+"""What is printed decides nothing: a terminal of few characters, a reader that has gone and a full disk end no work."""
+
+import codecs
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+
+_HANDLER = "raysweep-plain"
+_PLAIN = {
+    "µ": "u", "μ": "u", "×": "x", "–": "-", "—": "-", "−": "-", "·": "|", "…": "...", "±": "+-", "≤": "<=", "≥": ">=",
+    "≈": "~", "→": "->", "†": "+", "‡": "++", "§": "#", "’": "'", "“": '"', "”": '"', "\u202f": " ",
+}  # fmt: skip
+
+
+def patient_output() -> None:
+    """Let standard output and standard error take everything, from now to the end of the process.
+
+    Characters that their encoding lacks are written plainly (um for µm), or as `\\xe4`. A pipe whose reader has gone
+    takes the rest of what is printed, unseen; a disk that is full is told, once, on standard error. Streams that are
+    no files of the system stay as they are.
+    """
+    for number in (1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # closed by `>&-`: the next file that is opened would get what is printed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    codecs.register_error(_HANDLER, _plainly)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is io.TextIOWrapper:
+            with suppress(OSError):
+                stream.flush()
+            setattr(sys, name, _Patient(stream))
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    if all("\udc80" <= c <= "\udcff" for c in lacking) and error.encoding == "utf-8":
+        return lacking.encode(errors="surrogateescape"), error.end  # a file's name, as its bytes are
+    text = "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking)
+    return text, error.end
+
+
+class _Patient(io.TextIOWrapper):
+    """Standard output or error: what cannot be written any more goes nowhere."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.buffer, encoding=stream.encoding, errors=_HANDLER,
+                         line_buffering=stream.line_buffering, write_through=stream.write_through)  # fmt: skip
+        self._before = stream  # it would close the file at its end
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        number = self.fileno()
+        if isinstance(error, BlockingIOError):  # somebody who has the same pipe does not wait for its reader; this does
+            os.set_blocking(number, True)
+            return self.flush()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)  # what is still buffered goes there too
+        os.close(nowhere)
+        if error.errno != errno.EPIPE and number == 1:
+            with suppress(OSError):
+                os.write(2, f"raysweep: the output could not be written ({error.strerror})\n".encode())
