@@ -16,10 +16,12 @@ from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.picture import PictureReader
 from raysweep.slides.readers.reader import NotMine, Reader
+from raysweep.slides.readers.tiff import TiffReader
+from raysweep.slides.readers.turned import Turned
 
 _READERS: dict[str, tuple[type[Reader], ...]] = {  # which are tried, in order
-    "auto": (JpegTiffReader, OpenSlideReader, PictureReader),
-    "openslide": (OpenSlideReader, PictureReader),
+    "auto": (JpegTiffReader, TiffReader, OpenSlideReader, PictureReader),
+    "openslide": (TiffReader, OpenSlideReader, PictureReader),  # of a TIFF that OpenSlide sees wrongly, the former
 }
 _STRIP_PIXELS = 2**24  # read at a time for a thumbnail
 _MOST_EDGE = 2**22  # pixels: a file that claims more is damaged or means harm
@@ -114,7 +116,8 @@ def _open(path: Path, reader: str) -> Reader:
         raise WorkError(f"no such file: {path}")
     for kind in _READERS[reader]:
         with suppress(NotMine):
-            return kind(path)
+            opened = kind(path)
+            return opened if opened.orientation == 1 else Turned(opened)
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
 
 

@@ -23,6 +23,7 @@ class OpenSlideReader:
     """A slide that OpenSlide opens: see `Reader`."""
 
     name = "openslide"
+    orientation = 1  # what is to be turned does not come here
     strip_px: int | None = None
 
     def __init__(self, path: Path) -> None:

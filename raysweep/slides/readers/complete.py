@@ -24,10 +24,10 @@ def check_complete(path: Path) -> None:
     """
     if path.suffix.lower() == ".mrxs":
         _check_mrxs(path)
-    elif _is_tiff(path):
+    elif is_tiff(path):
         try:
             with tifffile.TiffFile(path) as tiff:
-                _check_tiff(tiff, path)
+                check_tiff(tiff, path)
         except WorkError:
             raise
         except Exception:  # tifffile raises many kinds over files that are not quite TIFFs; a reader will say more
@@ -57,7 +57,8 @@ def check_page(page: Any, name: str, length: int) -> None:
         )
 
 
-def _is_tiff(path: Path) -> bool:
+def is_tiff(path: Path) -> bool:
+    """Whether a file begins as TIFFs do."""
     try:
         with open(path, "rb") as file:
             return file.read(4) in _TIFF_MAGIC
@@ -65,7 +66,8 @@ def _is_tiff(path: Path) -> bool:
         return False
 
 
-def _check_tiff(tiff: tifffile.TiffFile, path: Path) -> None:
+def check_tiff(tiff: tifffile.TiffFile, path: Path) -> None:
+    """`check_complete` of an open TIFF."""
     if path.suffix.lower() == ".ndpi" and not tiff.is_ndpi:
         return  # by that name tifffile takes its offsets for Hamamatsu's, which have 64 bits
     length, levels = tiff.filehandle.size, 0

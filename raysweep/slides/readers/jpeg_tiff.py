@@ -1,29 +1,23 @@
 """Tiled TIFFs whose tiles are JPEGs: each tile is read and decoded once."""
 
-import math
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
 from raysweep.errors import WorkError
 from raysweep.patches.codec import decode_jpeg
-from raysweep.slides.readers.by_openslide import OpenSlideReader
-from raysweep.slides.readers.complete import check_page
 from raysweep.slides.readers.jpeg_stream import JpegTiles
 from raysweep.slides.readers.reader import NotMine
+from raysweep.slides.readers.tiff_image import find_image
+from raysweep.slides.tissue.find import NotBrightfield
 
 _JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
-_VENDORS = ("aperio", "generic-tiff")  # formats of which the tiles are the whole truth: no overlaps, no corrections
 _MOST_TILE_PX = 4096
-_UM = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class _Level:
 class JpegTiffReader:
     """An Aperio, OME or generic pyramidal TIFF with JPEG tiles: see `Reader`.
 
-    Geometry follows OpenSlide where that opens the file; the levels of an OME-TIFF, which it does not see, are added.
+    Geometry follows OpenSlide where that sees the whole picture, else `find_image`.
     """
 
     name = "jpeg-tiff"
@@ -50,20 +44,14 @@ class JpegTiffReader:
         """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
         try:
             with tifffile.TiffFile(path) as tiff:
-                ome = tiff.ome_metadata
-                if ome is None:
-                    sizes, self.mpp_xy, self.mpp_source = _as_openslide_sees_it(path)
-                    pages = [_page_of(_tiled_pages(tiff), size) for size in sizes]
-                else:
-                    self.mpp_xy, self.mpp_source = _ome_mpp(ome), "metadata"
-                    pages = _ome_pages(tiff)
-                    for number, page in enumerate(pages):
-                        check_page(page, f"level {number}", path.stat().st_size)
+                image = find_image(path, tiff)
+                self.mpp_xy, self.mpp_source, self.orientation = image.mpp_xy, image.mpp_source, image.orientation
+                pages = image.levels
                 self._levels = [_level(page, number) for number, page in enumerate(pages)]
                 self.level_sizes = [(page.imagewidth, page.imagelength) for page in pages]
                 icc = pages[0].tags.get(34675)
                 self.icc: bytes | None = None if icc is None else bytes(icc.value)
-        except (NotMine, WorkError):
+        except (NotMine, NotBrightfield, WorkError):
             raise
         except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
             raise NotMine(f"not a TIFF that can be read ({error})") from error
@@ -123,36 +111,6 @@ class JpegTiffReader:
         self._file.close()
 
 
-def _as_openslide_sees_it(path: Path) -> tuple[list[tuple[int, int]], tuple[float, float] | None, str]:
-    """Sizes of the levels, um per pixel and where that stands. Raises NotMine where more than the tiles is needed."""
-    slide = OpenSlideReader(path)
-    try:
-        if slide.vendor not in _VENDORS:
-            raise NotMine(f"{slide.vendor} slides are OpenSlide's")
-        return slide.level_sizes, slide.mpp_xy, slide.mpp_source
-    finally:
-        slide.close()
-
-
-def _tiled_pages(tiff: tifffile.TiffFile) -> list[Any]:
-    pages: Iterable[Any] = tiff.pages  # all: tifffile's levels are only those that are an exact fraction of the first
-    return [page for page in pages if page.is_tiled]
-
-
-def _page_of(pages: Sequence[Any], size: tuple[int, int]) -> Any:
-    found = [page for page in pages if (page.imagewidth, page.imagelength) == size]
-    if len(found) != 1:
-        raise NotMine(f"it is not clear which page is the level of {size[0]} x {size[1]} pixels")
-    return found[0]
-
-
-def _ome_pages(tiff: tifffile.TiffFile) -> list[Any]:
-    levels = tiff.series[0].levels if tiff.series else []
-    if not levels or any(len(level.pages) != 1 or not level.keyframe.is_tiled for level in levels):
-        raise NotMine("not one image of one focus, in tiles")
-    return [level.keyframe for level in levels]
-
-
 def _level(page: Any, number: int) -> _Level:
     if not _plain(page):
         raise NotMine(f"level {number} is not made of JPEG tiles in RGB or YCbCr")
@@ -174,20 +132,6 @@ def _plain(page: Any) -> bool:
         and max(page.tilewidth, page.tilelength) <= _MOST_TILE_PX
         and page.jpegheader is None  # Hamamatsu's
     )
-
-
-def _ome_mpp(text: str) -> tuple[float, float] | None:
-    if re.search(r"<!(DOCTYPE|ENTITY)", text):
-        return None
-    with suppress(ElementTree.ParseError, ValueError, KeyError):
-        for element in ElementTree.fromstring(text).iter():
-            if element.tag.rpartition("}")[2] == "Pixels":
-                x, y = (
-                    float(element.attrib[f"PhysicalSize{axis}"]) * _UM[element.get(f"PhysicalSize{axis}Unit", "µm")]
-                    for axis in "XY"
-                )
-                return (x, y) if math.isfinite(x * y) and x > 0 and y > 0 else None
-    return None
 
 
 def pastes(boxes: np.ndarray, tile: tuple[int, int], columns: int, size: tuple[int, int]) -> list[list[list[int]]]:

@@ -3,33 +3,31 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
-from raysweep.errors import WorkError, reason_of
+from raysweep.errors import WorkError
 from raysweep.patches.codec import as_rgb
 from raysweep.slides.readers.reader import NotMine
 
 _MOST_PIXELS = 178 * 10**6  # held in memory as a whole; Pillow opens hardly more
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_LEAST_WHITE = 64  # of 255: glass is near white, so darker pictures have another range than their bits allow
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # in others it would be a slide's thumbnail
-_LEAST_DOWN = 1.4  # of a level of a pyramid
-_MUCH = 16  # times smaller in area: a thumbnail or a label, not another picture
 
 
 class PictureReader:
     """A picture that fits in memory: see `Reader`. It never says its um per pixel."""
 
     name = "picture"
+    orientation = 1  # it is turned as it is opened
     strip_px: int | None = None
 
     def __init__(self, path: Path) -> None:
         """Raises NotMine when Pillow does not open the file, or it is called otherwise than pictures are.
 
-        Raises WorkError when it is too large, damaged, or holds several pictures of which the first is not all.
+        Raises WorkError when it is too large, damaged, or holds values that no tag explains.
         """
         if path.suffix.lower() not in _SUFFIXES:
             raise NotMine(f"pictures are called {', '.join(_SUFFIXES)}")
@@ -42,17 +40,18 @@ class PictureReader:
         except (OSError, ValueError, SyntaxError) as error:
             raise NotMine(f"not a picture ({error})") from error
         with image:
-            if image.format == "TIFF":
-                _check_pages(path)
+            deep = image.format == "PNG" and ";16" in str(image.tile[:1])  # Pillow drops the low byte of colours
             width, height = image.size
             if width * height > _MOST_PIXELS:
                 raise WorkError(f"a picture of {width} x {height} pixels that is no pyramid: too large to be read")
             self.icc: bytes | None = image.info.get("icc_profile")
             try:
-                self._pixels = as_rgb(image)
+                self._pixels = as_rgb(ImageOps.exif_transpose(image))
             except (OSError, ValueError, SyntaxError) as error:
                 raise WorkError(f"the picture cannot be decoded ({error})") from error
-        self.level_sizes = [(width, height)]
+        if deep and self._pixels.max() < _LEAST_WHITE:
+            raise WorkError("its 16-bit values are all below a quarter of their range: scale them, or write 8 bits")
+        self.level_sizes = [self._pixels.shape[1::-1]]
         self.mpp_xy: tuple[float, float] | None = None
         self.mpp_source = "metadata"
         self.origin = (0, 0)
@@ -71,25 +70,3 @@ class PictureReader:
 
     def close(self) -> None:
         return None
-
-
-def _check_pages(path: Path) -> None:
-    """Raises WorkError unless the first page of a TIFF is the picture and others only show it smaller, or its label."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            pages: list[Any] = list(tiff.pages)
-            first, *others = [(page.imagewidth, page.imagelength) for page in pages]
-    except Exception as error:  # tifffile raises many kinds
-        raise WorkError(f"the pages of the TIFF cannot be counted ({reason_of(error)})") from error
-    for number, size in enumerate(others, 1):
-        if size[0] * size[1] * _MUCH > first[0] * first[1] and not _is_level(first, size):
-            raise WorkError(
-                f"a TIFF of {len(pages)} pictures, the first of {first[0]} x {first[1]} pixels and page {number} of "
-                f"{size[0]} x {size[1]}: which of them is the slide is not clear; keep one"
-            )
-
-
-def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
-    """Whether a smaller picture has the shape of the full one, to a pixel each way."""
-    down = full[0] / level[0]
-    return down >= _LEAST_DOWN and abs(full[1] / down - level[1]) <= 1 + level[1] / level[0]

@@ -19,6 +19,8 @@ class Reader(Protocol):
         level_sizes: (width, height) of each level.
         mpp_xy: um per level-0 pixel along x and y as the file says; None when it does not.
         mpp_source: where in the file that stands: `metadata` or `tiff resolution`.
+        orientation: how the stored picture is to be turned as a whole, TIFF's tag 274: 1 to 8, 1 as it is. All else,
+            sizes and boxes included, is of the picture as it is stored.
         icc: the colour profile in the file, if any, perhaps a broken one.
         origin: level-0 pixel at the corner of the scanned area, from which other programs may count.
         strip_px: width, in pixels of a level, of the strips in which small rectangles are read fastest; None: read
@@ -29,6 +31,7 @@ class Reader(Protocol):
     level_sizes: list[tuple[int, int]]
     mpp_xy: tuple[float, float] | None
     mpp_source: str
+    orientation: int
     icc: bytes | None
     origin: tuple[int, int]
     strip_px: int | None

@@ -1,0 +1,185 @@
+"""Which pages of a TIFF are the slide, what its metadata say of it, and how the picture is to be turned."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openslide
+import tifffile
+
+from raysweep.errors import WorkError
+from raysweep.slides.readers.by_openslide import OpenSlideReader
+from raysweep.slides.readers.complete import check_page, check_tiff
+from raysweep.slides.readers.ome import OmeImage, length_um, ome_images
+from raysweep.slides.readers.reader import NotMine
+from raysweep.slides.tissue.find import NotBrightfield
+
+_LEAST_DOWN = 1.4  # of a level of a pyramid
+_MUCH = 4  # times smaller in area: an overview, a macro or a label, not another picture
+_REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
+_MOST_PRINTED_UM = 10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
+_UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit
+_STACKS = {"Z": "a focus stack of {} planes", "T": "a series of {} points in time"}
+
+
+@dataclass(frozen=True)
+class TiffImage:
+    """The slide in a TIFF.
+
+    Attributes:
+        levels: tifffile's pages, the largest first.
+        mpp_xy: um per level-0 pixel along x and y, as stored; None when the file does not say.
+        mpp_source: where that stands: `metadata` or `tiff resolution`.
+        orientation: TIFF's tag 274, 1 to 8, of the stored pixels.
+        plain: whether OpenSlide or Pillow, which take the first page for the slide, see the same.
+        bits: that count of each sample, where metadata beside the TIFF's own say so.
+    """
+
+    levels: list[Any]
+    mpp_xy: tuple[float, float] | None
+    mpp_source: str
+    orientation: int
+    plain: bool
+    bits: int | None = None
+
+
+def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
+    """The slide in an Aperio, OME, ImageJ or other TIFF of no vendor: its largest image, on whatever page that is.
+
+    Raises NotMine for vendors' formats, of which OpenSlide knows more than their pages; NotBrightfield for channels;
+    WorkError, which says what they are, where pages are several images that are no pyramid, or parts are missing.
+    """
+    vendor = openslide.OpenSlide.detect_format(str(path))
+    if vendor not in (None, "generic-tiff", "aperio"):
+        raise NotMine(f"{vendor} slides are OpenSlide's")
+    pages: list[Any] = [page.aspage() for page in tiff.pages]
+    if not pages:
+        raise NotMine("a TIFF without pages")
+    if vendor == "aperio":
+        return _as_openslide_sees_it(path, pages)
+    series = max(tiff.series, key=lambda series: _area(series.keyframe))
+    picture: Any = series.keyframe.aspage()
+    size = _size(picture)
+    ome = ome_images(tiff.ome_metadata) if tiff.ome_metadata is not None else []
+    _check_alone(series, [page for page in pages if page.index != picture.index], size, ome)
+    orientation = _orientation(picture)
+    about = _about(tiff, picture, size, ome)
+    first = picture.index == 0 and not picture.is_subifd and not ome
+    if first and _usual(picture) and orientation == 1 and about is None:
+        if vendor == "generic-tiff":
+            return _as_openslide_sees_it(path, pages)
+        if picture.is_tiled or not (mpp := _tag_mpp(picture)) or max(mpp) > _MOST_PRINTED_UM:
+            return TiffImage([picture], None, "metadata", 1, plain=True)
+    check_tiff(tiff, path)
+    levels = [picture, *_smaller(picture, pages, size, reduced_only=bool(ome) or vendor is not None)]
+    for number, page in enumerate(levels):
+        check_page(page, f"level {number}", path.stat().st_size)
+    mpp_xy, source = about or (_tag_mpp(picture), "tiff resolution")
+    bits = next((image.bits for image in ome if image.size == size), None)
+    return TiffImage(levels, mpp_xy, source, orientation, plain=False, bits=bits)
+
+
+def _as_openslide_sees_it(path: Path, pages: Sequence[Any]) -> TiffImage:
+    """Its levels and resolution, which the pages' own tags do not always tell."""
+    slide = OpenSlideReader(path)
+    try:
+        found = [[page for page in pages if page.is_tiled and _size(page) == size] for size in slide.level_sizes]
+        if any(len(same) != 1 for same in found):
+            raise NotMine("it is not clear which pages are the levels")
+        levels = [same[0] for same in found]
+        orientation = _orientation(levels[0])
+        return TiffImage(levels, slide.mpp_xy, slide.mpp_source, orientation, plain=orientation == 1)
+    finally:
+        slide.close()
+
+
+def _check_alone(series: Any, others: Iterable[Any], size: tuple[int, int], ome: Sequence[OmeImage]) -> None:
+    """Raises unless the picture is one plane and what else the file holds is smaller, or shows it smaller."""
+    planes = {axis: n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS" and n > 1}
+    if "C" in planes:
+        names = next((image.channels for image in ome if image.size == size and any(image.channels)), ())
+        told = f" ({', '.join(filter(None, names))})" if names else ""
+        raise NotBrightfield(f"not brightfield: {planes['C']} channels, each an image of its own{told}")
+    for axis, words in _STACKS.items():
+        if axis in planes:
+            raise WorkError(f"{words.format(planes[axis])}, no pyramid; write the one to be tiled into a file of its own")
+    if planes:
+        raise WorkError(
+            f"a TIFF of {math.prod(planes.values())} images of {size[0]} x {size[1]} pixels (channels, a focus stack "
+            "or a series in time?), no pyramid: which of them is the slide is not clear; keep one"
+        )
+    for page in others:
+        if _area(page) * _MUCH > size[0] * size[1] and not _is_level(size, _size(page)):
+            raise WorkError(
+                f"a TIFF of several images, one of {size[0]} x {size[1]} pixels and page {page.index} of "
+                f"{page.imagewidth} x {page.imagelength}: which of them is the slide is not clear; keep one"
+            )
+
+
+def _smaller(picture: Any, pages: Sequence[Any], size: tuple[int, int], *, reduced_only: bool) -> list[Any]:
+    """Pages that show the picture smaller, the largest first: its own sub-pages, and later pages that say so."""
+    found = list(picture.pages) if picture.subifds else []
+    found += [page for page in pages if page.index > picture.index and page.subfiletype & _REDUCED]
+    like = (picture.samplesperpixel, picture.dtype)
+    levels: dict[tuple[int, int], Any] = {}
+    for page in (page.aspage() for page in found):
+        if _is_level(size, _size(page)) and (page.samplesperpixel, page.dtype) == like:
+            levels.setdefault(_size(page), page)
+    return [levels[key] for key in sorted(levels, reverse=True)]
+
+
+def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
+    """Whether a smaller picture has the shape of the full one, to a pixel each way."""
+    down = full[0] / level[0]
+    return down >= _LEAST_DOWN and abs(full[1] / down - level[1]) <= 1 + level[1] / level[0]
+
+
+def _about(
+    tiff: tifffile.TiffFile, picture: Any, size: tuple[int, int], ome: Sequence[OmeImage]
+) -> tuple[tuple[float, float], str] | None:
+    """The mpp that OME's or ImageJ's metadata state, which count more than the resolution tags."""
+    stated = {image.mpp_xy for image in ome if image.size == size and image.mpp_xy is not None}
+    if len(stated) == 1:
+        return stated.pop(), "metadata"
+    unit = length_um(str((tiff.imagej_metadata or {}).get("unit", "")).encode().decode("unicode_escape", "ignore"))
+    resolution = _resolution(picture)
+    if unit is not None and resolution is not None:
+        return (unit / resolution[0], unit / resolution[1]), "metadata"
+    return None
+
+
+def _tag_mpp(page: Any) -> tuple[float, float] | None:
+    unit = page.tags.get(296)
+    um, resolution = _UNIT_UM.get(int(unit.value) if unit else 2), _resolution(page)
+    return None if um is None or resolution is None else (um / resolution[0], um / resolution[1])
+
+
+def _resolution(page: Any) -> tuple[float, float] | None:
+    """Pixels per unit along x and y; None where the tags are missing or 0."""
+    found = []
+    for tag in (page.tags.get(282), page.tags.get(283)):
+        if tag is None or not all(tag.value):
+            return None
+        found.append(tag.value[0] / tag.value[1])
+    return found[0], found[1]
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(274)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
+def _usual(page: Any) -> bool:
+    """Whether it has colours or one grey, in 8 bits."""
+    grey = int(page.photometric) in (0, 1)
+    return page.bitspersample == 8 and page.sampleformat == 1 and not (grey and page.samplesperpixel > 1)
+
+
+def _size(page: Any) -> tuple[int, int]:
+    return int(page.imagewidth), int(page.imagelength)
+
+
+def _area(page: Any) -> int:
+    return int(page.imagewidth) * int(page.imagelength)
