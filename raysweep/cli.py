@@ -12,6 +12,7 @@ import raysweep
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.model_commands import export, predict
+from raysweep.storage import shown
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
 app = typer.Typer(
@@ -96,7 +97,9 @@ def tile(
     only: Only = None,
     um: Annotated[float | None, typer.Option(help="slides: edge of a patch in the specimen, um")] = None,
     px: Annotated[int | None, typer.Option(help="slides: edge of a patch, pixels")] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="slides: where to put the patch set")] = None,
+    folder: Annotated[
+        str | None, typer.Option("--out", help="slides: where to put the patch set, a path or a storage address")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="slides: how many to use; default: one for each CPU")] = None,
 ) -> None:
     """The patch sets of a study; or slides straight to a patch set, with --um, --px and --out."""
@@ -111,7 +114,7 @@ def tile(
     from raysweep.study.tile import tile_slides
 
     header, rows, failed = tile_slides(sources, um=um, px=px, out=folder, workers=workers, progress=_progress())
-    _table(str(folder), header, rows)
+    _table(shown(folder or ""), header, rows)
     if all(row[header.index("status")] != "done" for row in rows):
         raise WorkError("no slide could be tiled: there is no patch set")
     if failed:

@@ -6,7 +6,8 @@ from pathlib import Path
 import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
-_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory"}
+_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
+         "local_path", "retry"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from raysweep.local_path import local_path
 from raysweep.progress import Progress
 from raysweep.study.load import load_study
 from raysweep.study.run import Outcome, run_study
@@ -17,6 +18,7 @@ def run_demo(out: Path, *, progress: Progress) -> Outcome:
     from raysweep.demo.sets import write_sets
     from raysweep.demo.slides import write_slides
 
+    out = local_path(out, "--out")
     data = out / "data"
     progress.say(f"demo: slides and labelled sets in {data}")
     write_slides(data / "slides", seed=_SEED)

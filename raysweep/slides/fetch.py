@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raysweep.errors import WorkError
+from raysweep.slides.dicom import is_dicom_name, series_files
 from raysweep.storage import fingerprint, is_address, locate, shown
 
 _POLL_SECONDS = 0.1
@@ -62,7 +63,7 @@ def fetched_together(sources: Sequence[str], *, folder: Path | None = None, limi
     A copy is made once for all processes of the node and kept until its space is needed: the copies together take at
     most `limit_bytes`, those longest unused are removed first, and none is removed while a process is inside this
     context. If slides in use fill the space, the call waits without holding locks: the space of all `sources` is taken
-    in one step. All files of a slide are copied with it: the folder of an .mrxs, the other .dcm files beside a .dcm,
+    in one step. All files of a slide are copied with it: the folder of an .mrxs, the other files of a DICOM series,
     everything in a folder. A killed process leaves no lock and no half copy in use: locks are the kernel's (flock),
     and a copy appears by one rename.
 
@@ -111,8 +112,8 @@ def _look(source: str, fs: pafs.FileSystem, inside: str) -> _Copy:
         elif name.lower().endswith(".mrxs"):
             beside = pafs.FileSelector(inside.rpartition(".")[0], recursive=True, allow_not_found=True)
             infos += fs.get_file_info(beside)
-        elif name.lower().endswith(".dcm"):
-            infos = [i for i in fs.get_file_info(pafs.FileSelector(top)) if i.path.lower().endswith(".dcm")]
+        elif is_dicom_name(name) and info.is_file:
+            infos = series_files(source)
     except (pa.ArrowException, OSError) as error:
         raise WorkError(f"{shown(source)} cannot be reached ({_reason(error)})") from error
     files = sorted((i for i in infos if i.type == pafs.FileType.File), key=lambda i: i.path)

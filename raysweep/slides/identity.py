@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from raysweep.slides.dicom import is_dicom_name, series_files
 from raysweep.storage import Storage, file_identity, locate
 
 # A mask is compressed and changes its size when it is changed; the largest are as large as slides.
@@ -39,7 +40,7 @@ class Identities:
     def of_slide(self, path: str) -> dict[str, Any]:
         """Name, size in bytes and hash of the first and last MiB of every file of a slide.
 
-        A MIRAX slide is its `.mrxs` and all files of the folder beside it, a DICOM one all `.dcm` files of its folder.
+        A MIRAX slide is its `.mrxs` and all files of the folder beside it, a DICOM one all files of its series.
         Raises OSError when it cannot be read, ValueError for a name that is none.
         """
         fs, inside = locate(path)
@@ -90,10 +91,8 @@ def files_of(path: str) -> Iterator[pafs.FileInfo]:
     if suffix == ".mrxs":
         beside = pafs.FileSelector(inside[: -len(suffix)], recursive=True, allow_not_found=True)
         yield from sorted((i for i in fs.get_file_info(beside) if i.is_file), key=lambda i: i.path)
-    elif suffix == ".dcm":
-        infos = fs.get_file_info(pafs.FileSelector(inside.rpartition("/")[0]))
-        others = (i for i in infos if i.is_file and i.path.lower().endswith(".dcm") and i.path != inside)
-        yield from sorted(others, key=lambda i: i.path)
+    elif is_dicom_name(PurePosixPath(inside).name):
+        yield from (info for info in series_files(path) if info.path != inside)
 
 
 def _whole_identity(path: str, most_bytes: int | None) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from raysweep.errors import RequestError
 from raysweep.patches.schema import FORMAT
 from raysweep.patches.shuffle.spool import FORMAT as SPOOL_FORMAT
+from raysweep.retry import retried
+from raysweep.slides.copies import copies_among
 from raysweep.slides.identity import MASK_BYTES, Identities
 from raysweep.slides.labels.classes import mask_classes_of
 from raysweep.slides.spec import ASIDE, PatchSetSpec
@@ -22,7 +25,8 @@ def patch_set_inputs(
     The order of the classes, which a fingerprint of the keys does not see, gives their ids and decides who wins, so it
     is named. Where the files lie, how they were chosen (`slides`, `root`, `where`, `exclude`) and what is written
     beside the patches (`export`) stay out, and so do columns and files that no key reads. A slide whose file is missing
-    or cannot be read has `missing` in place of its identity. `identities` are remembered ones.
+    or cannot be read has `missing` in place of its identity. `copies` are slides of one content that would be dealt to
+    splits by themselves, if there are any. `identities` are remembered ones.
     """
     identities = identities or Identities()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -30,12 +34,34 @@ def patch_set_inputs(
     keys = spec.model_dump(mode="json", exclude=set(ASIDE))
     order = [list(spec.labels.classes), spec.labels.value_classes()]
     slides_by_name = sorted(entries, key=lambda entry: entry["name"])
-    return {"format": FORMAT, "seed": seed, **keys, "class_order": order, "slides": slides_by_name}
+    inputs = {"format": FORMAT, "seed": seed, **keys, "class_order": order, "slides": slides_by_name}
+    copies = _divided(copies_among(slides_by_name), slides, spec)
+    return inputs | ({"copies": copies} if copies else {})
+
+
+def _divided(copies: list[list[str]], slides: Sequence[SlideEntry], spec: PatchSetSpec) -> list[list[str]]:
+    """The copies that are of several units and could come into several splits: they are dealt as one.
+
+    Raises RequestError where the slide table has them in several.
+    """
+    entries = {slide.name: slide for slide in slides}
+    if not any(spec.split.values()) and not any(slide.split for slide in slides):
+        return []
+    found = [names for names in copies if len({entries[name].unit(spec.split_by) for name in names}) > 1]
+    for names in found:
+        splits = {entries[name].split: name for name in names if entries[name].split is not None}
+        if len(splits) > 1:
+            (one, first), (other, second), *_ = sorted(splits.items())
+            raise RequestError(
+                f"slides {first} and {second} have the same content and are in the splits {one} and {other}; keep one "
+                "of them, or both in one split"
+            )
+    return found
 
 
 def _slide_inputs(slide: SlideEntry, spec: PatchSetSpec, identities: Identities) -> dict[str, Any]:
     try:
-        file: dict[str, Any] = {"identity": identities.of_slide(slide.path)}
+        file: dict[str, Any] = {"identity": retried(lambda: identities.of_slide(slide.path))}
     except (OSError, ValueError):  # a name that is not UTF-8, or has a NUL, is no name of a file to Arrow
         file = {"missing": True}
     labels, tissue = spec.labels, spec.tissue.method

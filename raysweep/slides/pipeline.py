@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -14,6 +14,7 @@ import ray
 from raysweep.errors import reason_of
 from raysweep.patches.shuffle.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
 from raysweep.patches.shuffle.stream import attempt, stream
+from raysweep.retry import retried
 from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
@@ -22,7 +23,11 @@ from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table.entries import SlideEntry
+from raysweep.slides.tissue.find import NotBrightfield
 from raysweep.storage import Storage
+
+if TYPE_CHECKING:
+    from raysweep.slides.cut import Cut
 
 _CUTS_PER_TASK = 2
 
@@ -101,24 +106,23 @@ def read_slides_into(
 
 def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
     """Rows of `_CUT` for rows of `_TASK`: one for each cut, or one that says why there is none."""
-    spec, limits = cutting.spec, cutting.limits
     for task in batch.to_pylist():
         started = time.monotonic()
-        found = None
+        found, unfit = None, None
         entry = SlideEntry(**json.loads(task["entry"]))
         with attempt(run, task["folder"], "slide") as reason:
             if reason is None:
                 try:
-                    with (
-                        Sidecars.of(entry, limits.fetch_bytes) as sidecars,
-                        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
-                    ):
-                        found = survey(slide, sidecars, spec, cutting.classes, cutting.seed, cut_mpx=limits.cut_mpx)
+                    found = retried(partial(_survey_slide, entry, cutting))
+                except NotBrightfield as error:
+                    unfit = str(error)
                 except Exception as error:  # whatever it is, it concerns this slide alone
                     reason = reason_of(error)
             if found is not None and found.thumbnail is not None:
                 spool.write_bytes(draw_survey(found), task["folder"], OVERLAY)
         facts = json.dumps(_facts(found)) if found else None
+        if unfit is not None:
+            facts = json.dumps({"reason": unfit, "dropped": {}, "cuts": 0, "places": 0, "overlay": False})
         cuts = found.cuts if found else []
         row = {**task, "cut": -1, "cuts": len(cuts), "survey": facts, "error": reason}
         row["seconds"] = time.monotonic() - started
@@ -129,11 +133,32 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
             yield _rows(_CUT, [row])
 
 
-def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
-    """Rows of `_RESULT` for rows of `_CUT`; the patches go into the spool."""
+def _survey_slide(entry: SlideEntry, cutting: Cutting) -> Survey:
+    spec, limits = cutting.spec, cutting.limits
+    with (
+        Sidecars.of(entry, limits.fetch_bytes) as sidecars,
+        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+    ):
+        return survey(slide, sidecars, spec, cutting.classes, cutting.seed, cut_mpx=limits.cut_mpx)
+
+
+def _read_cut(entry: SlideEntry, row: dict[str, Any], cutting: Cutting) -> "Cut":
     from raysweep.slides.cut import read_cut  # brings torch: a process that only surveys does without
 
-    spec = cutting.spec
+    spec, grid = cutting.spec, Grid(**json.loads(row["survey"])["grid"])
+    with (
+        Sidecars.of(entry, cutting.limits.fetch_bytes) as sidecars,
+        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        sidecars.mask_patches(slide, spec) as mask,
+    ):
+        return read_cut(
+            slide, entry.name, Places.unpack(row["places"]), grid, spec, cutting.seed,
+            stain=entry.stain, copy=cutting.copy, mask=mask,
+        )  # fmt: skip
+
+
+def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
+    """Rows of `_RESULT` for rows of `_CUT`; the patches go into the spool."""
     for row in batch.to_pylist():
         started = time.monotonic()
         entry = SlideEntry(**json.loads(row["entry"]))
@@ -148,16 +173,7 @@ def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> I
                     cut = None
                     if reason is None:
                         try:
-                            grid = Grid(**json.loads(row["survey"])["grid"])
-                            with (
-                                Sidecars.of(entry, cutting.limits.fetch_bytes) as sidecars,
-                                Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
-                                sidecars.mask_patches(slide, spec) as mask,
-                            ):
-                                cut = read_cut(
-                                    slide, entry.name, Places.unpack(row["places"]), grid, spec, cutting.seed,
-                                    stain=entry.stain, copy=cutting.copy, mask=mask,
-                                )  # fmt: skip
+                            cut = retried(partial(_read_cut, entry, row, cutting))
                         except Exception as error:
                             reason = reason_of(error)
                     if cut is not None:

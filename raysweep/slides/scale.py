@@ -8,6 +8,7 @@ from typing import Any
 from raysweep.errors import reason_of
 from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.progress import Progress
+from raysweep.retry import retried
 from raysweep.slides.native import may_copy, native_tile
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
@@ -78,15 +79,19 @@ def native_scale(
     return Scale(mpp, may_copy(spec) and tiles == {(spec.px, spec.px)}, skipped)
 
 
+def _facts(spec: PatchSetSpec, entry: SlideEntry, fetch_bytes: int) -> dict[str, Any]:
+    with (
+        Sidecars.of(entry, fetch_bytes) as sidecars,
+        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+    ):
+        return {"mpp": slide.mpp, "tile": native_tile(slide)}
+
+
 def _look(
     spec: PatchSetSpec, entry: SlideEntry, fetch_bytes: int, spool: Storage, kept: tuple[str, str]
 ) -> tuple[str, dict[str, Any]]:
     try:
-        with (
-            Sidecars.of(entry, fetch_bytes) as sidecars,
-            Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
-        ):
-            look: dict[str, Any] = {"mpp": slide.mpp, "tile": native_tile(slide)}
+        look = retried(lambda: _facts(spec, entry, fetch_bytes))
     except Exception as error:  # whatever it is, it concerns this slide alone
         return entry.name, {"mpp": None, "reason": reason_of(error)}
     spool.write_json(look, *kept)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from raysweep.errors import WorkError
+from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.picture import PictureReader
@@ -114,6 +115,8 @@ class Slide:
 def _open(path: Path, reader: str) -> Reader:
     if not path.exists():
         raise WorkError(f"no such file: {path}")
+    if path.is_dir():  # of DICOM
+        path = next((file for file in sorted(path.iterdir()) if is_dicom_name(file.name)), path)
     for kind in _READERS[reader]:
         with suppress(NotMine):
             opened = kind(path)

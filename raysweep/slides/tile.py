@@ -11,6 +11,7 @@ from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
 from raysweep.patches.write import Shard, shard_count, write_index
 from raysweep.progress import Progress
+from raysweep.slides.copies import copies_among, words_of_copies
 from raysweep.slides.exports import export_places
 from raysweep.slides.labels.classes import classes_of, label_of_slide, mask_classes_of
 from raysweep.slides.outcomes import WRITTEN, Outcome, same_outcomes, slide_table, with_reasons
@@ -93,7 +94,8 @@ class _Tiling:
         self.excluded = excluded
         self.name = artefact.home.root.rsplit("/", 1)[-1]
         self.classes = classes_of(spec.labels, [slide.label for slide in slides if slide.label is not None])
-        self.splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within)
+        self.splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within,
+                                  artefact.inputs.get("copies", ()))  # fmt: skip
         self.timings: dict[str, float] = {}
         self.config: dict[str, Any] = {}
 
@@ -101,6 +103,8 @@ class _Tiling:
         """Every slide's patches into the spool, unless they are there."""
         started = time.monotonic()
         inputs, limits = self.artefact.inputs, self.limits
+        if copies := copies_among(inputs["slides"]):
+            self.progress.say(f"{self.name}: {words_of_copies(copies)}")
         scale = native_scale(
             self.spec, self.slides, inputs, self.spool, self.workers, limits.fetch_bytes, self.progress
         )

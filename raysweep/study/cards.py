@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from raysweep.local_path import local_path
 from raysweep.study.tasks import card_folders
 from raysweep.tasks.cards import list_cards, load_card
 from raysweep.tasks.prepare import licence_accepted, prepare
@@ -28,5 +29,5 @@ def card_text(name: str) -> str:
 
 def prepare_card(name: str, data: Path, accept: bool) -> tuple[str, bool]:
     """Check a set's files against its card. Returns what was found, and whether some images cannot be used."""
-    summary = prepare(load_card(name, card_folders(Path.cwd())), data, accept)
+    summary = prepare(load_card(name, card_folders(Path.cwd())), local_path(data, "--data"), accept)
     return str(summary), bool(summary.excluded)

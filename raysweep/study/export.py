@@ -5,6 +5,7 @@ from typing import Any
 
 from raysweep.backbones.checkpoint import export_checkpoint, forbidding
 from raysweep.errors import RequestError
+from raysweep.local_path import local_path
 from raysweep.storage import Storage
 from raysweep.study.kept_models import Kept, find_model, find_repeat, results_of
 from raysweep.transfer.model_info import EXPORTED, ModelInfo, read_model_info, write_model
@@ -19,6 +20,7 @@ def export(path: str, out: Path, *, fold: int | None = None) -> Path:
     repeat or cell with a trained model, of which `fold` chooses one.
     Raises RequestError when there is neither, or a licence forbids to pass the weights on.
     """
+    out = local_path(out, "--out")
     folder = Storage.open(path)
     if not folder.exists(_WEIGHTS) and folder.exists("current"):
         names = folder.read_bytes("current").decode().split()

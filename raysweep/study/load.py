@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from raysweep.errors import RequestError
+from raysweep.local_path import local_path
 from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
 from raysweep.yaml_file import load_yaml, parse_yaml
@@ -78,7 +79,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _find(ref: str | Path, folder: Path) -> Path:
-    path = folder / Path(ref).expanduser()
+    path = folder / local_path(ref, "study").expanduser()
     if path.is_file():
         return path.absolute()
     named = shipped("studies") / f"{Path(ref).name.removesuffix('.yaml')}.yaml"
@@ -166,8 +167,8 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
         for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
-        if config.get("data") and "://" not in str(config.data):
-            config.data = Path(str(config.data)).expanduser().absolute().as_posix()
+        if config.get("data"):
+            config.data = local_path(str(config.data), "data").expanduser().absolute().as_posix()
         return OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise RequestError(f"{path.name}: {' '.join(str(error).split())[:200]}") from error

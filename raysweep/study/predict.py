@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.local_path import local_path
 from raysweep.patches.codec import decode
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.read import PatchSet
@@ -77,6 +78,8 @@ def predict(
     Raises RequestError for a folder that holds no model or patch set, or patches of another scale; WorkError when files
     cannot be written, or no patch could be decoded.
     """
+    out = local_path(out, "--out")
+    geojson = None if geojson is None else local_path(geojson, "--geojson")
     kept = find_model(model, fold)
     info = read_model_info(kept.folder, *kept.parts)
     patch_set = _open(patches)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.lease import lease
+from raysweep.local_path import local_path
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
@@ -20,6 +21,7 @@ from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.columns import check_wants
 from raysweep.slides.table.entries import check_slides, read_slides
+from raysweep.slides.table.series import one_per_series
 from raysweep.storage import Artefact, Storage
 from raysweep.study.cluster import check_nodes, cluster
 from raysweep.study.load import KEEP, explain, override
@@ -36,7 +38,7 @@ def tile_slides(
     *,
     um: float | None,
     px: int | None,
-    out: Path | None,
+    out: str | Path | None,
     workers: int | None,
     progress: Progress,
 ) -> tuple[list[str], list[list[str]], bool]:
@@ -63,10 +65,11 @@ def tile_slides(
     if spec.exclude:
         raise RequestError("exclude: tasks are those of a study, and here is none; leave exclude out, or write a study")
     of = [spec.model_copy(update={"slides": source}) for source in sources]
-    slides = sorted((s for one in of for s in read_slides(one, Path.cwd())), key=lambda s: s.name)
+    slides = one_per_series([s for one in of for s in read_slides(one, Path.cwd())])
+    slides.sort(key=lambda slide: slide.name)
     check_slides(slides, spec, "slides")
     check_wants(spec, slides)
-    home = Storage.open(out)
+    home = Storage.open(local_path(out, "--out") if isinstance(out, Path) else out)
     home.check_writable()
     identities = Identities(home)
     artefact = Artefact(home, patch_set_inputs(spec, slides, _SEED, identities))

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.slides.readers.turned import TURNS, orientation_of
 
 _CHANNELS = {"red": 0, "green": 1, "blue": 2}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -32,7 +33,7 @@ class MaskSlide:
         self.path = Path(path)
         self._slide_size = slide_size
         self._channel = _CHANNELS[channel]
-        self._pixels: _Tiff | _Whole | None = None
+        self._pixels: _Tiff | _Whole | _TurnedTiff | None = None
 
     def __enter__(self) -> "MaskSlide":
         return self
@@ -77,13 +78,15 @@ class MaskSlide:
         except Exception as error:  # decoders raise anything
             raise WorkError(f"mask {self.path}: cannot be decoded ({reason_of(error)})") from error
 
-    def _open(self) -> "_Tiff | _Whole":
+    def _open(self) -> "_Tiff | _Whole | _TurnedTiff":
         if self._pixels is None:
             try:
                 with open(self.path, "rb") as file:
                     magic = file.read(4)
                 kind = _Tiff if magic in _TIFF_MAGIC else _Whole
-                pixels: _Tiff | _Whole = kind(self.path, self._channel)
+                pixels: _Tiff | _Whole | _TurnedTiff = kind(self.path, self._channel)
+                if isinstance(pixels, _Tiff) and pixels.orientation != 1:
+                    pixels = _TurnedTiff(pixels)
             except WorkError:
                 raise
             except Exception as error:  # what is no image raises anything
@@ -140,7 +143,7 @@ class _Whole:
                     f"mask {path}: {image.width} x {image.height} pixels are too many to be read whole; "
                     "write it as a tiled TIFF"
                 )
-            pixels = np.asarray(image)
+            pixels = np.asarray(ImageOps.exif_transpose(image))
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         self.samples = pixels.shape[2]
         if pixels.dtype == np.int32:  # Pillow's 32-bit integers, also those of 16-bit PNGs in some versions
@@ -174,6 +177,7 @@ class _Tiff:
         page = self._page = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         if int(page.compression) in _LOSSY:
             raise _lossy(self._path)
+        self.orientation = orientation_of(page)
         self.samples = page.samplesperpixel
         self._sample = _check_kind(self._path, page.dtype, self.samples, channel)
         self.size = page.imagewidth, page.imagelength
@@ -232,6 +236,26 @@ class _Tiff:
             raise WorkError(f"mask {self._path}: is cut off: piece {index} of {len(page.dataoffsets)} is incomplete")
         pixels: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
         return np.ascontiguousarray(pixels[0, :, :, sample]).astype(self._dtype, copy=False)
+
+
+class _TurnedTiff:
+    """A TIFF as its orientation tag wants it."""
+
+    def __init__(self, stored: _Tiff) -> None:
+        self._stored, self.samples = stored, stored.samples
+        self._swap, self._back_x, self._back_y = TURNS[stored.orientation]
+        self.size = stored.size[::-1] if self._swap else stored.size
+
+    def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        if self._back_y:
+            rows = (self.size[1] - 1 - rows)[::-1]
+        if self._back_x:
+            columns = (self.size[0] - 1 - columns)[::-1]
+        found = self._stored.at(columns, rows).T if self._swap else self._stored.at(rows, columns)
+        return found[:: -1 if self._back_y else 1, :: -1 if self._back_x else 1]
+
+    def close(self) -> None:
+        self._stored.close()
 
 
 def _runs(values: np.ndarray) -> list[tuple[int, slice]]:

@@ -1,6 +1,7 @@
 """Which pages of a TIFF are the slide, what its metadata say of it, and how the picture is to be turned."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.complete import check_page, check_tiff
 from raysweep.slides.readers.ome import OmeImage, length_um, ome_images
 from raysweep.slides.readers.reader import NotMine
+from raysweep.slides.readers.turned import orientation_of
 from raysweep.slides.tissue.find import NotBrightfield
 
 _LEAST_DOWN = 1.4  # of a level of a pyramid
@@ -21,6 +23,7 @@ _MUCH = 4  # times smaller in area: an overview, a macro or a label, not another
 _REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
 _MOST_PRINTED_UM = 10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit
+_APERIO_MPP = re.compile(r"\|\s*MPP\s*=\s*(\d*\.?\d+)")
 _STACKS = {"Z": "a focus stack of {} planes", "T": "a series of {} points in time"}
 
 
@@ -64,16 +67,17 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     size = _size(picture)
     ome = ome_images(tiff.ome_metadata) if tiff.ome_metadata is not None else []
     _check_alone(series, [page for page in pages if page.index != picture.index], size, ome)
-    orientation = _orientation(picture)
+    orientation = orientation_of(picture)
     about = _about(tiff, picture, size, ome)
     first = picture.index == 0 and not picture.is_subifd and not ome
     if first and _usual(picture) and orientation == 1 and about is None:
         if vendor == "generic-tiff":
             return _as_openslide_sees_it(path, pages)
-        if picture.is_tiled or not (mpp := _tag_mpp(picture)) or max(mpp) > _MOST_PRINTED_UM:
+        mpp = _tag_mpp(picture)
+        if not picture.is_tiled and (mpp is None or max(mpp) > _MOST_PRINTED_UM):
             return TiffImage([picture], None, "metadata", 1, plain=True)
     check_tiff(tiff, path)
-    levels = [picture, *_smaller(picture, pages, size, reduced_only=bool(ome) or vendor is not None)]
+    levels = [picture, *_smaller(picture, pages, size)]
     for number, page in enumerate(levels):
         check_page(page, f"level {number}", path.stat().st_size)
     mpp_xy, source = about or (_tag_mpp(picture), "tiff resolution")
@@ -89,7 +93,7 @@ def _as_openslide_sees_it(path: Path, pages: Sequence[Any]) -> TiffImage:
         if any(len(same) != 1 for same in found):
             raise NotMine("it is not clear which pages are the levels")
         levels = [same[0] for same in found]
-        orientation = _orientation(levels[0])
+        orientation = orientation_of(levels[0])
         return TiffImage(levels, slide.mpp_xy, slide.mpp_source, orientation, plain=orientation == 1)
     finally:
         slide.close()
@@ -118,10 +122,18 @@ def _check_alone(series: Any, others: Iterable[Any], size: tuple[int, int], ome:
             )
 
 
-def _smaller(picture: Any, pages: Sequence[Any], size: tuple[int, int], *, reduced_only: bool) -> list[Any]:
-    """Pages that show the picture smaller, the largest first: its own sub-pages, and later pages that say so."""
+def _smaller(picture: Any, pages: Sequence[Any], size: tuple[int, int]) -> list[Any]:
+    """Pages that show the picture smaller, the largest first: its own sub-pages, and later pages that say so.
+
+    Aperio's do not say so, but are the only ones in tiles.
+    """
     found = list(picture.pages) if picture.subifds else []
-    found += [page for page in pages if page.index > picture.index and page.subfiletype & _REDUCED]
+    aperio = picture.is_svs
+    found += [
+        page
+        for page in pages
+        if page.index > picture.index and (page.is_tiled if aperio else page.subfiletype & _REDUCED)
+    ]
     like = (picture.samplesperpixel, picture.dtype)
     levels: dict[tuple[int, int], Any] = {}
     for page in (page.aspage() for page in found):
@@ -139,7 +151,10 @@ def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
 def _about(
     tiff: tifffile.TiffFile, picture: Any, size: tuple[int, int], ome: Sequence[OmeImage]
 ) -> tuple[tuple[float, float], str] | None:
-    """The mpp that OME's or ImageJ's metadata state, which count more than the resolution tags."""
+    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than the resolution tags."""
+    if picture.is_svs:
+        found = _APERIO_MPP.search(picture.description)
+        return None if found is None else ((float(found[1]), float(found[1])), "metadata")
     stated = {image.mpp_xy for image in ome if image.size == size and image.mpp_xy is not None}
     if len(stated) == 1:
         return stated.pop(), "metadata"
@@ -164,11 +179,6 @@ def _resolution(page: Any) -> tuple[float, float] | None:
             return None
         found.append(tag.value[0] / tag.value[1])
     return found[0], found[1]
-
-
-def _orientation(page: Any) -> int:
-    tag = page.tags.get(274)
-    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
 
 
 def _usual(page: Any) -> bool:

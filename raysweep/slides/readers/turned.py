@@ -1,13 +1,14 @@
 """A picture that is stored turned or mirrored, as it is meant."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from raysweep.slides.readers.reader import Reader
 
 # TIFF 6.0, tag 274: whether rows are columns, then whether x and whether y run backwards in the picture as meant.
-_TURNS = {
+TURNS = {
     1: (False, False, False), 2: (False, True, False), 3: (False, True, True), 4: (False, False, True),
     5: (True, False, False), 6: (True, True, False), 7: (True, True, True), 8: (True, False, True),
 }  # fmt: skip
@@ -21,7 +22,7 @@ class Turned:
         self.name = stored.name
         self.orientation = 1
         self.icc, self.strip_px, self.mpp_source = stored.icc, None, stored.mpp_source
-        swap, self._back_x, self._back_y = _TURNS[stored.orientation]
+        swap, self._back_x, self._back_y = TURNS[stored.orientation]
         self._swap = swap
         self.level_sizes = [size[::-1] if swap else size for size in stored.level_sizes]
         self.mpp_xy = stored.mpp_xy[::-1] if swap and stored.mpp_xy is not None else stored.mpp_xy
@@ -42,8 +43,14 @@ class Turned:
         self.stored.close()
 
 
+def orientation_of(page: Any) -> int:
+    """The orientation of a page of tifffile's, 1 to 8; 1 where it says none."""
+    tag = page.tags.get(274)
+    return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
+
+
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """A stored picture (h, w, ...) as the tag `orientation` (1 to 8) wants it shown; a view."""
-    swap, back_x, back_y = _TURNS[orientation]
+    swap, back_x, back_y = TURNS[orientation]
     shown = pixels.swapaxes(0, 1) if swap else pixels
     return shown[:: -1 if back_y else 1, :: -1 if back_x else 1]

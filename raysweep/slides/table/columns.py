@@ -31,15 +31,20 @@ def deal_splits(
     seed: int,
     split_by: SplitBy = "patient",
     within: str | None = None,
+    copies: Sequence[Sequence[str]] = (),
 ) -> dict[str, str]:
     """The split (train, val or test) of each slide name; a unit, the patient or the site, is never on two sides.
 
     What the slide table says of a unit wins. The other units are dealt in the order of their hash, so the order of
     the slides does not matter: test and val get their fraction of them, rounded, at least one each where three or
     more units are dealt, and train the rest. With `within`, a column of the slide table, each of its values is dealt
-    by itself; a unit has the value of its first slide by name.
+    by itself; a unit has the value of its first slide by name. Units that share slides of one content, of which
+    `copies` are the names, count as one.
     """
     unit_of = {slide.name: slide.unit(split_by) for slide in slides}
+    for names in copies:
+        united = {unit_of[name] for name in names}
+        unit_of = {name: min(united) if unit in united else unit for name, unit in unit_of.items()}
     units = {unit_of[slide.name]: slide.split for slide in slides if slide.split is not None}
     strata: dict[str, set[tuple[str, str]]] = {}
     seen: set[tuple[str, str]] = set(units)

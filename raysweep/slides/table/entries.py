@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.listing import Row, list_rows, tcga_columns
+from raysweep.slides.table.series import one_per_series
 from raysweep.storage import Storage, is_address, join, locate, shown
 
 SPLITS = ("train", "val", "test")
@@ -94,7 +95,7 @@ def read_slides(spec: PatchSetSpec, base: Path) -> list[SlideEntry]:
         except RequestError as error:
             problems.append(str(error))
     _refuse(problems, f"{where}, ")
-    entries.sort(key=lambda entry: entry.name)
+    entries = sorted(one_per_series(entries), key=lambda entry: entry.name)
     check_slides(entries, spec, where)
     return entries
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow.fs as pafs
 
 from raysweep.errors import RequestError
+from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.path_pattern import PathPattern
 from raysweep.storage import is_address, join, locate, shown
@@ -21,7 +22,7 @@ from raysweep.storage import is_address, join, locate, shown
 Row = dict[str, str]
 
 _NAMED = 5  # rows of which one sentence tells
-# What a folder is searched for. Not .dcm: a slide in DICOM is many files, and each of them would open as all of it.
+# What a folder is searched for, beside DICOM, of which each file stands for all of its slide.
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
              ".jpg", ".jpeg", ".bmp", ".webp")  # fmt: skip
 
@@ -112,15 +113,18 @@ def _glob(text: str, root: Path, where: str) -> list[Row]:
     name = Path(text).expanduser()
     if text and os.path.isdir(root / name):
         try:
-            names = [file for file in os.listdir(root / name) if _is_slide(root / name / file)]
+            names, folders = [file for file in os.listdir(root / name) if _is_slide(root / name / file)], set[str]()
+            if not any(map(is_dicom_name, names)):  # a folder of folders, one for each slide
+                folders = {file for file in os.listdir(root / name) if _holds_dicom(root / name / file)}
+            names += folders
         except OSError as error:
             raise RequestError(f"{where}: cannot be listed ({error.strerror}); check the folder") from error
-        return _in_folder({file: (name / file).as_posix() for file in names}, where)
+        return _in_folder({file: (name / file).as_posix() for file in names}, where, folders)
     if _is_slide(root / name):
         return [_row(name.as_posix())]
     pattern = PathPattern(name.as_posix(), where)
     found = glob.glob(pattern.glob, root_dir=root, recursive=True)
-    files = sorted({name for name in found if _is_slide(root / name)})
+    files = sorted({name.rstrip("/") for name in found if _is_slide(root / name) or _holds_dicom(root / name)})
     rows = _found(files, files, pattern)
     if not rows:
         raise RequestError(
@@ -134,13 +138,21 @@ def _is_slide(path: Path) -> bool:
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))
 
 
-def _in_folder(paths: Mapping[str, str], where: str) -> list[Row]:
-    """Rows of the slides and pictures among the files of a folder; `paths` say how they are to be reached, by name."""
+def _holds_dicom(path: Path) -> bool:
+    """Whether this is a folder with files of DICOM directly in it."""
+    return path.is_dir() and any(is_dicom_name(name) for name in os.listdir(path))
+
+
+def _in_folder(paths: Mapping[str, str], where: str, folders: Collection[str] = ()) -> list[Row]:
+    """Rows of the slides and pictures among the files of a folder; `paths` say how they are to be reached, by name.
+
+    Those in `folders` are folders of DICOM.
+    """
     kinds = {name: PurePosixPath(name).suffix.lower() for name in paths if not name.startswith(".")}
     wanted = set(_SUFFIXES)
     if ".vms" in kinds.values():
         wanted -= {".jpg"}  # the parts of that slide
-    rows = [_row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted]
+    rows = [_row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted or is_dicom_name(name) or name in folders]
     if not rows:
         raise RequestError(
             f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)}); name one that holds "

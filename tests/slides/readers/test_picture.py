@@ -68,7 +68,6 @@ def test_a_picture_with_smaller_ones_of_it_in_the_same_file(tmp_path, others):
 @pytest.mark.parametrize(
     "sizes",
     [
-        [(300, 200), (3000, 2000)],  # a thumbnail first
         [(600, 400), (600, 400)],  # a stack
         [(600, 400), (300, 300)],  # another picture
         [(600, 400), (150, 100), (500, 200)],
@@ -76,7 +75,7 @@ def test_a_picture_with_smaller_ones_of_it_in_the_same_file(tmp_path, others):
 )
 @pytest.mark.parametrize("reader", ["auto", "openslide"])
 def test_a_file_of_several_pictures_is_refused(tmp_path, sizes, reader):
-    with pytest.raises(WorkError, match=r"^a TIFF of \d pictures, the first of .* which of them is the slide is not"):
+    with pytest.raises(WorkError, match=r"^a TIFF of (\d|several) images.* which of them is the slide is not"):
         Slide(write_pages(tmp_path / "a.tif", *sizes), 0.5, reader)
 
 

@@ -11,20 +11,25 @@ from raysweep.slides.annotations.formats import annotation_format
 from raysweep.slides.annotations.shapes import Shape, line, points, polygons
 
 _ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a file of another form brings about
+_GEOMETRIES = (
+    "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
+)  # fmt: skip
 _UNCLASSIFIED = "Unclassified"  # what QuPath shows for an object without a class
 
 
 @annotation_format(".geojson", ".json")
 def read(path: Path) -> list[Shape]:
-    """One shape for each feature, and for each point of a MultiPoint.
+    """One shape for each feature, each point of a MultiPoint and each member of a GeometryCollection.
 
+    A feature without a geometry covers nothing. Of numbers only coordinates matter: QuPath writes NaN for a measurement
+    without a value.
     The class is `properties.classification`: an object with `name` or `names`, or a plain string.
     """
     shapes = []
     for place, feature in _features(path):
         try:
             name = _name(feature.get("properties") or {})
-            shapes += [Shape(name, geometry) for geometry in _geometries(feature["geometry"])]
+            shapes += [Shape(name, geometry) for geometry in _geometries(feature.get("geometry"))]
         except _ERRORS as error:
             reason = f"has no {error}" if isinstance(error, KeyError) else error
             raise WorkError(f"annotations {path}: {place}: {reason}") from error
@@ -34,22 +39,20 @@ def read(path: Path) -> list[Shape]:
 def _features(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Each feature with the words that say where it is."""
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"), parse_constant=_refuse)
+        data = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise WorkError(f"annotations {path}: is no JSON ({error})") from error
     kind = data.get("type") if isinstance(data, dict) else None
     found = data["features"] if kind == "FeatureCollection" and "features" in data else data
     found = [data] if kind == "Feature" else found
+    if kind in _GEOMETRIES:
+        found = [{"type": "Feature", "geometry": data}]
     if not isinstance(found, list):
         raise WorkError(f"annotations {path}: is no GeoJSON; write a FeatureCollection or a list of features")
     for index, feature in enumerate(found):
         if not (isinstance(feature, dict) and feature.get("type") == "Feature"):
             raise WorkError(f"annotations {path}: features[{index}]: is no GeoJSON feature")
     return [(f"features[{index}]", feature) for index, feature in enumerate(found)]
-
-
-def _refuse(word: str) -> float:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 def _name(properties: dict[str, Any]) -> str:
@@ -65,8 +68,13 @@ def _name(properties: dict[str, Any]) -> str:
 
 def _geometries(geometry: dict[str, Any] | None) -> list[Any]:
     if geometry is None:
-        raise ValueError("has no geometry")
-    kind, coordinates = geometry["type"], geometry["coordinates"]
+        return []
+    kind = geometry["type"]
+    if kind == "GeometryCollection":
+        return [shape for part in geometry["geometries"] for shape in _geometries(part)]
+    if kind not in _GEOMETRIES:
+        raise ValueError(f"geometry is a {kind}")
+    coordinates = geometry["coordinates"]
     if kind == "Point":
         return points(_array([coordinates]))
     if kind == "MultiPoint":
@@ -77,9 +85,7 @@ def _geometries(geometry: dict[str, Any] | None) -> list[Any]:
         return [line(_array(part)) for part in coordinates]
     if kind == "Polygon":
         return [polygons([_rings(coordinates)])]
-    if kind == "MultiPolygon":
-        return [polygons([_rings(rings) for rings in coordinates])]
-    raise ValueError(f"geometry is a {kind}")
+    return [polygons([_rings(rings) for rings in coordinates])]
 
 
 def _rings(rings: list[Any]) -> list[np.ndarray]:

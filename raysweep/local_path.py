@@ -1,0 +1,28 @@
+"""Paths of this machine, where an address of a storage would not do."""
+
+import re
+from pathlib import Path
+
+import pyarrow.fs as pafs
+
+from raysweep.errors import RequestError
+from raysweep.storage import is_address, locate, shown
+
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")  # what pathlib makes of an address
+
+
+def local_path(path: str | Path, what: str) -> Path:
+    """`path`, or the path that a file:// address means.
+
+    Raises RequestError, which begins with `what`, for an address of another storage: as a path it would name a folder
+    called `s3:`, and be made.
+    """
+    text = str(path)
+    if isinstance(path, Path) and _ONE_SLASH.match(text):
+        text = _ONE_SLASH.sub(lambda found: f"{found[1]}://" + "/" * (found[1] == "file"), text, count=1)
+    if not is_address(text):
+        return Path(path)
+    fs, inside = locate(text)
+    if isinstance(fs, pafs.LocalFileSystem):
+        return Path(inside)
+    raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write a folder of this machine")

@@ -1,0 +1,47 @@
+"""Trying again what may have failed by accident: a storage that was busy, a network that was away."""
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+_TRIES = 3
+_WAIT_SECONDS = 0.3  # before the second try; four times as long before the third
+_TRANSIENT = frozenset({
+    errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET,
+    errno.ECONNABORTED, errno.ECONNREFUSED, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.EPIPE, errno.EREMOTEIO, errno.ENOTCONN, errno.ESHUTDOWN,
+})  # fmt: skip
+# What object storages say, in Arrow's words, and what C libraries make of EIO.
+_WORDS = re.compile(
+    r"HTTP status (5\d\d|429)|SLOW_?DOWN|NETWORK_CONNECTION|REQUEST_TIMEOUT|UNAVAILABLE|INTERNAL_FAILURE|timed out"
+    r"|Input/output error|I/O error|Stale file handle|Connection reset",
+    re.IGNORECASE,
+)
+
+_T = TypeVar("_T")
+
+
+def retried(call: Callable[[], _T]) -> _T:
+    """What `call` returns; where it raises an error that may be gone soon, it is called again, three times in all."""
+    for number in range(_TRIES - 1):
+        try:
+            return call()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        time.sleep(_WAIT_SECONDS * 4**number)
+    return call()
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether an error, or one that brought it about, is of the kind that may be gone soon."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _TRANSIENT:
+            return True
+        if _WORDS.search(str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
