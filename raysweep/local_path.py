@@ -25,4 +25,4 @@ def local_path(path: str | Path, what: str) -> Path:
     fs, inside = locate(text)
     if isinstance(fs, pafs.LocalFileSystem):
         return Path(inside)
-    raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write a folder of this machine")
+    raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write one of this machine")

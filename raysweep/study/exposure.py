@@ -127,7 +127,8 @@ class Exposures:
 
     def _of_patch_set(self, plan: PatchSetPlan) -> Shown:
         spec = plan.spec
-        splits = deal_splits(plan.slides, spec.split, self._file.study.seed, spec.split_by, spec.split_within)
+        copies = plan.artefact.inputs.get("copies", ())
+        splits = deal_splits(plan.slides, spec.split, self._file.study.seed, spec.split_by, spec.split_within, copies)
         ends = read_outcomes(plan.artefact.folder) if plan.artefact.done() else []
         skipped = {slide.slide for slide in ends if slide.status == "skipped"}
         slides = [s for s in plan.slides if splits[s.name] == "train" and s.name not in skipped]

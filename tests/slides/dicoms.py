@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 _LONG = ("OB", "SQ", "UN", "UT")
 
@@ -18,7 +19,7 @@ def element(group: int, number: int, vr: str, value: bytes, *, implicit: bool = 
     return head + vr.encode() + struct.pack("<H", length) + value
 
 
-def write_dicom(path: Path, series: str | None, *, implicit: bool = False, nested: bool = False, more: bytes = b"") -> Path:
+def dicom(series: str | None, *, implicit: bool = False, nested: bool = False, more: bytes = b"") -> bytes:
     """A file of `series`; with `nested`, behind sequences of undefined length that name other series."""
     syntax = b"1.2.840.10008.1.2" if implicit else b"1.2.840.10008.1.2.4.50"
     meta = element(2, 1, "OB", b"\0\1") + element(2, 0x10, "UI", syntax)
@@ -31,6 +32,11 @@ def write_dicom(path: Path, series: str | None, *, implicit: bool = False, neste
     if series is not None:
         body += element(0x20, 0xE, "UI", series.encode(), implicit=implicit)
     body += element(0x28, 0x10, "US", b"\0\1", implicit=implicit)
+    return bytes(128) + b"DICM" + meta + body + more
+
+
+def write_dicom(path: Path, series: str | None, **keys: Any) -> Path:
+    """The bytes of `dicom` in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes(128) + b"DICM" + meta + body + more)
+    path.write_bytes(dicom(series, **keys))
     return path

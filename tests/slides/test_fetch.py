@@ -19,6 +19,8 @@ from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.table.entries import SlideEntry
 from tests.bucket import Bucket, Gate, serve_bucket
 
+from .dicoms import dicom
+
 MIB = 2**20
 
 # Says where the copy is and which file it is, and keeps it in use until told to end.
@@ -101,24 +103,31 @@ def test_a_slide_that_has_changed_is_copied_again(bucket, tmp_path):
             assert path.read_bytes() == data
 
 
+def contents(name: str) -> bytes:
+    """A DICOM file of the series `1.2.3.4.5.1`, or `1.2.3.4.5.2` for a name that says so; else the name."""
+    if not name.lower().endswith(".dcm"):
+        return name.encode()
+    return dicom("1.2.3.4.5.2" if "other" in name else "1.2.3.4.5.1", more=name.encode())
+
+
 @pytest.mark.parametrize(
     ("opened", "others", "left"),
     [
         ("s.mrxs", ["s/Slidedat.ini", "s/deep/Data0.dat"], ["t/Slidedat.ini", "t.mrxs"]),
-        ("1.dcm", ["2.dcm", "3.DCM"], ["note.txt"]),
+        ("1.dcm", ["2.dcm", "3.DCM"], ["note.txt", "other.dcm"]),
         ("slide", ["slide/1", "slide/2"], ["slide2/1"]),
     ],
 )
 def test_what_belongs_to_a_slide_comes_with_it(bucket, tmp_path, opened, others, left):
     home = f"parts-{opened}"
     for name in (*others, *left, *([opened] if "." in opened else [])):
-        bucket.put(f"{home}/{name}", name.encode())
+        bucket.put(f"{home}/{name}", contents(name))
     with fetched(bucket.address(f"{home}/{opened}"), folder=tmp_path, limit_bytes=MIB) as path:
         assert path.name == opened
         expected = {*others, *([opened] if "." in opened else [])}
         found = {str(file.relative_to(path.parent)) for file in path.parent.rglob("*") if file.is_file()}
         assert found == expected
-        assert all((path.parent / name).read_text() == name for name in found)
+        assert all((path.parent / name).read_bytes() == contents(name) for name in found)
 
 
 def test_two_processes_share_one_copy(bucket, tmp_path, start):

@@ -14,6 +14,8 @@ from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage, file_identity, fingerprint
 
+from .dicoms import write_dicom
+
 
 @pytest.fixture
 def slides(tmp_path):
@@ -68,16 +70,17 @@ def test_all_files_of_a_slide_make_its_identity(tmp_path):
     data = tmp_path / "m" / "Data0000.dat"
     data.parent.mkdir()
     data.write_bytes(b"1" * 50)
-    for name in ("m.mrxs", "d/1.dcm", "d/2.dcm"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"stub")
+    (tmp_path / "m.mrxs").write_bytes(b"stub")
+    for number in (1, 2):
+        write_dicom(tmp_path / "d" / f"{number}.dcm", "1.2.3.4.5.1")
+    write_dicom(tmp_path / "d" / "of_another.dcm", "1.2.3.4.5.2")
     slides = [SlideEntry("m", str(tmp_path / "m.mrxs")), SlideEntry("d", str(tmp_path / "d/1.dcm"))]
     before = patch_set_inputs(spec(), slides, 0)
     assert [f["name"] for s in before["slides"] for f in s["identity"]["files"]] == ["2.dcm", "m/Data0000.dat"]
     data.write_bytes(b"2" * 50)
     after = patch_set_inputs(spec(), slides, 0)
     assert [a == b for a, b in zip(before["slides"], after["slides"], strict=True)] == [True, False]
-    (tmp_path / "d/2.dcm").write_bytes(b"other")
+    write_dicom(tmp_path / "d/2.dcm", "1.2.3.4.5.1", more=b"other")
     assert patch_set_inputs(spec(), slides, 0)["slides"][0] != after["slides"][0]
     (tmp_path / "elsewhere").mkdir()
     moved = [replace(s, path=s.path.replace(str(tmp_path), f"{tmp_path}/elsewhere/x")) for s in slides]

@@ -143,7 +143,8 @@ class _Whole:
                     f"mask {path}: {image.width} x {image.height} pixels are too many to be read whole; "
                     "write it as a tiled TIFF"
                 )
-            pixels = np.asarray(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.asarray(image)
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         self.samples = pixels.shape[2]
         if pixels.dtype == np.int32:  # Pillow's 32-bit integers, also those of 16-bit PNGs in some versions

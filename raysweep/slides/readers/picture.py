@@ -46,7 +46,8 @@ class PictureReader:
                 raise WorkError(f"a picture of {width} x {height} pixels that is no pyramid: too large to be read")
             self.icc: bytes | None = image.info.get("icc_profile")
             try:
-                self._pixels = as_rgb(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                self._pixels = as_rgb(image)
             except (OSError, ValueError, SyntaxError) as error:
                 raise WorkError(f"the picture cannot be decoded ({error})") from error
         if deep and self._pixels.max() < _LEAST_WHITE:

@@ -30,9 +30,8 @@ class Samples:
         samples, photometric, self._kind = page.samplesperpixel, int(page.photometric), page.dtype
         if self._kind is None or self._kind.kind not in "buif":
             raise WorkError(f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits")
-        if photometric in _GREY and samples > 1 and samples - len(page.extrasamples) > 1:
-            raise NotBrightfield(f"not brightfield: {samples} channels")
-        if photometric in _GREY and (samples > 2 or page.bitspersample > 8):
+        alpha = any(int(kind) in (1, 2) for kind in page.extrasamples)
+        if photometric in _GREY and (samples > 1 + alpha or page.bitspersample > 8):
             raise NotBrightfield(f"not brightfield: {samples} channel(s) of {page.bitspersample} bits, no colours")
         if photometric not in (*_GREY, _RGB, _PALETTE, _YCBCR) or (
             photometric == _YCBCR and int(page.compression) not in _JPEGS
@@ -42,11 +41,11 @@ class Samples:
         self._palette = None
         if photometric == _PALETTE:
             self._palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
-        self._alpha = photometric in (_RGB, *_GREY) and any(int(kind) in (1, 2) for kind in page.extrasamples)
+        self._alpha = photometric in (_RGB, *_GREY) and alpha
         self._premultiplied = any(int(kind) == 1 for kind in page.extrasamples)
-        stated = _stated(page)
-        self.unsure = stated is None and bits is None and self._kind.kind in "ui" and page.bitspersample > 8
-        if stated is None and self._kind.kind == "f":
+        stated = _stated(page) if page.bitspersample > 8 else None  # in 8 bits it tells of the picture, not of white
+        self.unsure = stated is None and bits is None and page.bitspersample > 8
+        if stated is None and self._kind.kind in "if":
             raise WorkError(
                 f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; write RGB in 8 bits"
             )

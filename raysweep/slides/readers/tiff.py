@@ -66,16 +66,13 @@ class TiffReader:
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
         page, size = self._pages[level], self.level_sizes[level]
         tile = _piece(page)
-        for (x0, y0, x1, y1), parts in zip(boxes.tolist(), self._pastes(boxes, page, tile, size), strict=True):
+        parts_of = pastes(boxes, tile, -(-size[0] // tile[0]), size)
+        for (x0, y0, x1, y1), parts in zip(boxes.tolist(), parts_of, strict=True):
             crop = np.full((y1 - y0, x1 - x0, 3), 255, np.uint8)
             for index, _, top, bottom, left, right, tile_top, tile_bottom, tile_left, tile_right in parts:
                 pixels = self._decoded(level, index)
                 crop[top:bottom, left:right] = pixels[tile_top:tile_bottom, tile_left:tile_right]
             yield crop
-
-    @staticmethod
-    def _pastes(boxes: np.ndarray, page: Any, tile: tuple[int, int], size: tuple[int, int]) -> list[list[list[int]]]:
-        return pastes(boxes, tile, -(-size[0] // tile[0]), size)
 
     def _decoded(self, level: int, index: int) -> np.ndarray:
         """A tile or strip, uint8 (h, w, 3)."""
@@ -125,10 +122,8 @@ class TiffReader:
 
     def _brightest(self) -> float:
         """The largest value that is seen in pieces all over the smallest level."""
-        level = len(self._pages) - 1
-        n = len(self._pages[level].dataoffsets) // (
-            self._pages[level].samplesperpixel if self._pages[level].planarconfig == 2 else 1
-        )
+        level, page = len(self._pages) - 1, self._pages[-1]
+        n = len(page.dataoffsets) // (page.samplesperpixel if page.planarconfig == 2 else 1)
         seen = (self._values(level, int(index)) for index in np.unique(np.linspace(0, n - 1, _PROBES).round()))
         return max((float(values.max()) for values in seen if values is not None and values.size), default=0.0)
 

@@ -20,7 +20,7 @@ from raysweep.slides.tissue.find import NotBrightfield
 
 _LEAST_DOWN = 1.4  # of a level of a pyramid
 _MUCH = 4  # times smaller in area: an overview, a macro or a label, not another picture
-_REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType: a smaller version of another page, the transparency of one
 _MOST_PRINTED_UM = 10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit
 _APERIO_MPP = re.compile(r"\|\s*MPP\s*=\s*(\d*\.?\d+)")
@@ -115,7 +115,8 @@ def _check_alone(series: Any, others: Iterable[Any], size: tuple[int, int], ome:
             "or a series in time?), no pyramid: which of them is the slide is not clear; keep one"
         )
     for page in others:
-        if _area(page) * _MUCH > size[0] * size[1] and not _is_level(size, _size(page)):
+        belongs = page.subfiletype & (_REDUCED | _MASK) or _is_level(size, _size(page))
+        if _area(page) * _MUCH > size[0] * size[1] and not belongs:
             raise WorkError(
                 f"a TIFF of several images, one of {size[0]} x {size[1]} pixels and page {page.index} of "
                 f"{page.imagewidth} x {page.imagelength}: which of them is the slide is not clear; keep one"
@@ -150,11 +151,12 @@ def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
 
 def _about(
     tiff: tifffile.TiffFile, picture: Any, size: tuple[int, int], ome: Sequence[OmeImage]
-) -> tuple[tuple[float, float], str] | None:
-    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than the resolution tags."""
+) -> tuple[tuple[float, float] | None, str] | None:
+    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than the resolution tags; None: none of them."""
     if picture.is_svs:
         found = _APERIO_MPP.search(picture.description)
-        return None if found is None else ((float(found[1]), float(found[1])), "metadata")
+        mpp = float(found[1]) if found else 0.0
+        return (mpp, mpp) if mpp > 0 else None, "metadata"  # its resolution tags mean nothing
     stated = {image.mpp_xy for image in ome if image.size == size and image.mpp_xy is not None}
     if len(stated) == 1:
         return stated.pop(), "metadata"

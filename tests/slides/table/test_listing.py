@@ -31,7 +31,7 @@ def test_a_glob_names_slides_by_stem(tmp_path):
 
 def test_a_folder_is_all_slides_and_pictures_directly_in_it(tmp_path):
     (tmp_path / "set" / "deep.svs").mkdir(parents=True)
-    for name in ("b.SVS", "a.tif", "c.png", "d.jpg", "note.txt", "._a.svs", "slides.csv", "deep.svs/x.svs", "e.dcm"):
+    for name in ("b.SVS", "a.tif", "c.png", "d.jpg", "note.txt", "._a.svs", "slides.csv", "deep.svs/x.svs"):
         (tmp_path / "set" / name).touch()
     (tmp_path / "set" / "gone.svs").symlink_to("nowhere")
     for text, given in (("set", "set/"), (f"{tmp_path}/set/", f"{tmp_path}/set/")):
