@@ -12,8 +12,8 @@ import raysweep
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.model_commands import export, predict
-from raysweep.storage import shown
 from raysweep.stopping import STOPPED, exit_code, stoppable
+from raysweep.storage import shown
 
 app = typer.Typer(
     cls=Commands,

@@ -12,7 +12,21 @@ _HEAD_BYTES = 2**16  # of a file, read at once: the series is told near its star
 _IMPLICIT = "1.2.840.10008.1.2"
 _SYNTAX, _SERIES = (0x0002, 0x0010), (0x0020, 0x000E)
 _ENDS = (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)  # of an item, of a sequence
-_LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")  # DICOM PS3.5, 7.1.2
+_LONG = (
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+    b"SQ",
+    b"SV",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"UV",
+)  # DICOM PS3.5, 7.1.2
 _UNDEFINED = 0xFFFFFFFF
 _UID = re.compile(r"\d+(\.\d+){4,}")
 
@@ -63,7 +77,7 @@ def _series(fs: pafs.FileSystem, path: str) -> str | None:
 
 
 def _find(head: bytes) -> str | None:
-    """PS3.10: a preamble, then data elements in the order of their tags; those of group 2 tell how the rest is coded."""
+    """PS3.10: a preamble, then data elements in the order of their tags; group 2 tells how the rest is coded."""
     at, implicit = 132, False
     while at < len(head):
         if head[at : at + 2] != b"\2\0" and at > 132:

@@ -7,7 +7,9 @@ from typing import Any
 _LONG = ("OB", "SQ", "UN", "UT")
 
 
-def element(group: int, number: int, vr: str, value: bytes, *, implicit: bool = False, undefined: bool = False) -> bytes:
+def element(
+    group: int, number: int, vr: str, value: bytes, *, implicit: bool = False, undefined: bool = False
+) -> bytes:
     """One data element; PS3.5, 7.1."""
     value += b"\0" * (len(value) % 2)
     length = 0xFFFFFFFF if undefined else len(value)

@@ -39,7 +39,9 @@ def test_copies_come_into_one_split(slides):
 
 
 def test_so_do_the_other_slides_of_their_patients(slides):
-    patients = [SlideEntry(s.name, s.path, patient={"a": "P", "b": "P", "copy": "Q", "c": "Q"}.get(s.name)) for s in slides]
+    patients = [
+        SlideEntry(s.name, s.path, patient={"a": "P", "b": "P", "copy": "Q", "c": "Q"}.get(s.name)) for s in slides
+    ]
     spec = spec_of(split={"val": 0.5})
     copies = patch_set_inputs(spec, patients, 0)["copies"]
     for seed in range(10):
@@ -49,7 +51,9 @@ def test_so_do_the_other_slides_of_their_patients(slides):
 
 def test_a_table_that_parts_them_is_refused(slides):
     given = [SlideEntry(s.name, s.path, split={"a": "train", "copy": "val"}.get(s.name)) for s in slides]
-    with pytest.raises(RequestError, match=r"^slides a and copy have the same content and are in the splits train and val"):
+    with pytest.raises(
+        RequestError, match=r"^slides a and copy have the same content and are in the splits train and val"
+    ):
         patch_set_inputs(spec_of(), given, 0)
 
 

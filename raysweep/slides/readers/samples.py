@@ -25,11 +25,15 @@ class Samples:
     """
 
     def __init__(self, page: Any, bits: int | None) -> None:
-        """`bits` are SignificantBits. Raises NotBrightfield for anything but colours and 8-bit grey, and WorkError where
-        it is not known which value is white, or colours are of another kind."""
+        """`bits` are SignificantBits. Raises NotBrightfield for anything but colours and 8-bit grey.
+
+        Raises WorkError where it is not known which value is white, or colours are of another kind.
+        """
         samples, photometric, self._kind = page.samplesperpixel, int(page.photometric), page.dtype
         if self._kind is None or self._kind.kind not in "buif":
-            raise WorkError(f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits")
+            raise WorkError(
+                f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits"
+            )
         alpha = any(int(kind) in (1, 2) for kind in page.extrasamples)
         if photometric in _GREY and (samples > 1 + alpha or page.bitspersample > 8):
             raise NotBrightfield(f"not brightfield: {samples} channel(s) of {page.bitspersample} bits, no colours")
@@ -47,7 +51,8 @@ class Samples:
         self.unsure = stated is None and bits is None and page.bitspersample > 8
         if stated is None and self._kind.kind in "if":
             raise WorkError(
-                f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; write RGB in 8 bits"
+                f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; "
+                "write RGB in 8 bits"
             )
         self._white = float(stated or 2 ** min(bits or page.bitspersample, page.bitspersample) - 1)
 

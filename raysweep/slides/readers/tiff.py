@@ -58,7 +58,9 @@ class TiffReader:
         self.origin = (0, 0)
         for page in self._pages:
             if _piece(page)[0] * _piece(page)[1] > _MOST_PIECE_PIXELS:
-                raise WorkError(f"tiles or strips of {_piece(page)[0]} x {_piece(page)[1]} pixels: too large to be read")
+                raise WorkError(
+                    f"tiles or strips of {_piece(page)[0]} x {_piece(page)[1]} pixels: too large to be read"
+                )
         self._samples = Samples(self._pages[0], image.bits)
         if self._samples.unsure:
             self._samples.check_white(self._brightest())

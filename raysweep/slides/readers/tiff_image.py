@@ -21,7 +21,9 @@ from raysweep.slides.tissue.find import NotBrightfield
 _LEAST_DOWN = 1.4  # of a level of a pyramid
 _MUCH = 4  # times smaller in area: an overview, a macro or a label, not another picture
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType: a smaller version of another page, the transparency of one
-_MOST_PRINTED_UM = 10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
+_MOST_PRINTED_UM = (
+    10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
+)
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit
 _APERIO_MPP = re.compile(r"\|\s*MPP\s*=\s*(\d*\.?\d+)")
 _STACKS = {"Z": "a focus stack of {} planes", "T": "a series of {} points in time"}
@@ -108,7 +110,9 @@ def _check_alone(series: Any, others: Iterable[Any], size: tuple[int, int], ome:
         raise NotBrightfield(f"not brightfield: {planes['C']} channels, each an image of its own{told}")
     for axis, words in _STACKS.items():
         if axis in planes:
-            raise WorkError(f"{words.format(planes[axis])}, no pyramid; write the one to be tiled into a file of its own")
+            raise WorkError(
+                f"{words.format(planes[axis])}, no pyramid; write the one to be tiled into a file of its own"
+            )
     if planes:
         raise WorkError(
             f"a TIFF of {math.prod(planes.values())} images of {size[0]} x {size[1]} pixels (channels, a focus stack "
@@ -152,7 +156,7 @@ def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
 def _about(
     tiff: tifffile.TiffFile, picture: Any, size: tuple[int, int], ome: Sequence[OmeImage]
 ) -> tuple[tuple[float, float] | None, str] | None:
-    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than the resolution tags; None: none of them."""
+    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than resolution tags; None: none."""
     if picture.is_svs:
         found = _APERIO_MPP.search(picture.description)
         mpp = float(found[1]) if found else 0.0

@@ -152,7 +152,9 @@ def _in_folder(paths: Mapping[str, str], where: str, folders: Collection[str] = 
     wanted = set(_SUFFIXES)
     if ".vms" in kinds.values():
         wanted -= {".jpg"}  # the parts of that slide
-    rows = [_row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted or is_dicom_name(name) or name in folders]
+    rows = [
+        _row(paths[name]) for name in sorted(kinds) if kinds[name] in wanted or is_dicom_name(name) or name in folders
+    ]
     if not rows:
         raise RequestError(
             f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)}); name one that holds "

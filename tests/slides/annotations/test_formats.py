@@ -210,5 +210,7 @@ def test_what_has_no_area_does_no_harm(tmp_path, geometry, areas, whole):
     """Features without geometry, collections, and measurements that are no numbers beside good coordinates."""
     measurements = {"Area": float("nan"), "list": [{"name": "Max", "value": float("-inf")}]}
     features = [_feature(geometry, measurements=measurements), {"type": "Feature"}]
-    (tmp_path / "a.json").write_text(json.dumps({"type": "FeatureCollection", "features": features} if whole else features))
+    (tmp_path / "a.json").write_text(
+        json.dumps({"type": "FeatureCollection", "features": features} if whole else features)
+    )
     assert [shape.geometry.area for shape in read_annotations(tmp_path / "a.json")] == areas

@@ -63,7 +63,10 @@ def shows(path, pixels, mpp=None, most=0.0):
         {"byteorder": ">", "bigtiff": True, "compression": None},
         {"compression": None, "resolution": (72, 72), "resolutionunit": "INCH"},
         {"predictor": True},
-        *({"unit": u, "size": n} for u, n in [("μm", 0.5), ("nm", 500), ("mm", 5e-4), ("Å", 5000), ("in", 0.5 / 25400)]),
+        *(
+            {"unit": u, "size": n}
+            for u, n in [("μm", 0.5), ("nm", 500), ("mm", 5e-4), ("Å", 5000), ("in", 0.5 / 25400)]
+        ),
     ],
     ids=str,
 )
@@ -105,7 +108,9 @@ def test_big_endian(tmp_path, compression):
 
 @pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron"])
 def test_imagej_states_its_unit(tmp_path, unit):
-    tifffile.imwrite(tmp_path / "a.tif", RGB, imagej=True, photometric="rgb", resolution=(2, 2), metadata={"unit": unit})
+    tifffile.imwrite(
+        tmp_path / "a.tif", RGB, imagej=True, photometric="rgb", resolution=(2, 2), metadata={"unit": unit}
+    )
     assert shows(tmp_path / "a.tif", RGB) == ("tiff", [(301, 203)], "metadata")
 
 

@@ -45,7 +45,9 @@ def test_several_series_in_a_folder(folder):
     assert named(folder, "mixed") == named(folder, "mixed/*.dcm") == found
     assert named(folder, "mixed/x1.dcm") == found[:1]
     (folder / "t.csv").write_text("path\nmixed\n")
-    with pytest.raises(RequestError, match=r"^slide mixed: the folder mixed holds 2 series of DICOM; name a file of each"):
+    with pytest.raises(
+        RequestError, match=r"^slide mixed: the folder mixed holds 2 series of DICOM; name a file of each"
+    ):
         named(folder, "t.csv")
     assert [file["name"] for file in Identities().of_slide(found[0][1])["files"]] == ["x1.dcm"]
 
@@ -58,7 +60,9 @@ def test_a_table_names_its_slides(folder):
     (folder / "t.csv").write_text("path,slide,patient\np1/a,mine,P\np1/a/DCM_1.dcm,mine,P\np2/a/DCM_2.dcm,,Q\n")
     assert [name for name, _ in named(folder, "t.csv")] == ["a", "mine"]
     (folder / "t.csv").write_text("path,split\np1/a/DCM_0.dcm,train\np1/a/DCM_1.dcm,val\n")
-    with pytest.raises(RequestError, match=r"DCM_0.dcm and p1/a/DCM_1.dcm are files of one series .* differ in `split`"):
+    with pytest.raises(
+        RequestError, match=r"DCM_0.dcm and p1/a/DCM_1.dcm are files of one series .* differ in `split`"
+    ):
         named(folder, "t.csv")
 
 
