@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pyarrow.fs as pafs
-
 from raysweep.errors import RequestError
 from raysweep.storage import is_address, locate, shown
 
@@ -22,7 +20,6 @@ def local_path(path: str | Path, what: str) -> Path:
         text = _ONE_SLASH.sub(lambda found: f"{found[1]}://" + "/" * (found[1] == "file"), text, count=1)
     if not is_address(text):
         return Path(path)
-    fs, inside = locate(text)
-    if isinstance(fs, pafs.LocalFileSystem):
-        return Path(inside)
+    if text.lower().startswith("file:"):
+        return Path(locate(text)[1])
     raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write one of this machine")
