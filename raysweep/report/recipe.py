@@ -11,6 +11,7 @@ import yaml
 
 from raysweep.report.cells import percent
 from raysweep.report.findings import Findings
+from raysweep.report.rules import rules
 from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import Table, metric_words
 from raysweep.storage import MANIFEST, Storage
@@ -39,9 +40,11 @@ def read_recipe(
     findings: Findings,
     compare: CompareSpec,
     changed: bool,
+    rule_words: str = "",
 ) -> Recipe:
     """folder: the study's, where `study.json` is. artefacts: folders by kind, then name. results: rows of
-    RESULT_SCHEMA. changed: whether the comparison was changed after results were there."""
+    RESULT_SCHEMA. changed: whether the comparison was changed after results were there. rule_words: how a rule judged
+    that is not the default."""
     study = folder.read_json(_STUDY) if folder.exists(_STUDY) else {}
     shown = yaml.safe_dump(_without_folders(study), sort_keys=False, allow_unicode=True) if study else ""
     seeds = sorted({str(s) for s in results["pretraining_seed"].to_pylist() if s is not None}, key=int)
@@ -59,7 +62,7 @@ def read_recipe(
         "raysweep run study.yaml" if shown else "",
         [(key, value) for key, value in facts if value],
         Table("fingerprints", _FINGERPRINTS, rows),
-        _paragraph(study, results, findings, compare, changed) if findings.estimates else "",
+        _paragraph(study, results, findings, compare, changed, rule_words) if findings.estimates else "",
     )
 
 
@@ -82,7 +85,12 @@ def _without_folders(value: Any) -> Any:
 
 
 def _paragraph(
-    study: Mapping[str, Any], results: pa.Table, findings: Findings, compare: CompareSpec, changed: bool
+    study: Mapping[str, Any],
+    results: pa.Table,
+    findings: Findings,
+    compare: CompareSpec,
+    changed: bool,
+    rule_words: str,
 ) -> str:
     """From what was run, in the past tense, with the sources that reviewers ask for."""
     own = list(findings.estimates.values())
@@ -123,6 +131,10 @@ def _paragraph(
         f"The primary comparison, {when}, was the difference in {_series(metrics)} to {findings.baseline} under "
         f"{compare.primary.protocol}, paired by repeat."
     )
+    if rule_words:
+        out.append(f"Differences between the {_series(units)}s tested were judged by {rules()[compare.rule].said}.")
+        out += [rule_words, f"alpha was {compare.alpha:g}."]
+        return " ".join(out)
     out.append(
         f"Test units ({_series(units)}s) and repeats were treated as two crossed random factors: variances were "
         "estimated from delete-one-unit jackknife pseudo-values (Efron and Tibshirani, 1993), degrees of freedom after "

@@ -69,9 +69,11 @@ def read_sections(
     checkpoints: Mapping[str, Sequence[Storage]],
     patch_sets: Mapping[str, Storage],
     features: Mapping[tuple[str, str], Storage],
+    rule_words: str = "",
 ) -> Sections:
     """folder: the study's. cells: on their tasks' own test sets. rows: what `read_rows` gave, results: all of it in one
-    table. tasks: folders of their indexes. features: by checkpoint and task."""
+    table. tasks: folders of their indexes. features: by checkpoint and task. rule_words: how a rule
+    judged that is not the default."""
     seed = int(folder.read_json("study.json")["seed"]) if folder.exists("study.json") else 0
     protocol = compare.primary.protocol
     finished = [cell for cell in cells if cell.path in rows]
@@ -86,7 +88,7 @@ def read_sections(
         "checkpoint": checkpoints,
     }
     recipe = read_recipe(folder, artefacts=artefacts, results=results, findings=findings, compare=compare,
-                         changed=changed)  # fmt: skip
+                         changed=changed, rule_words=rule_words)  # fmt: skip
     tables = [*wrong, regret, data.licences, data.excluded, data.splits, data.patches, recipe.fingerprints]
     return Sections(
         heat=task_map(findings, compare, list(marks)),

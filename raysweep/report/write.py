@@ -90,9 +90,10 @@ def write_report(
     sources, leaks = checkpoint_table(checkpoints, cells, patch_sets)
     slides, costs = read_slides(patch_sets), read_costs(cells, rows)
     paths = paths_table([c for c in cells if c.path in rows])
+    beyond = look_beyond(findings, tested, look, compare)
     sections = read_sections(folder, cells=cells, rows=rows, results=results, findings=findings, compare=compare,
                              changed=bool(changed), marks=look, tasks=tasks or {}, checkpoints=checkpoints,
-                             patch_sets=patch_sets, features=features or {})  # fmt: skip
+                             patch_sets=patch_sets, features=features or {}, rule_words=beyond.rule_words)  # fmt: skip
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,
@@ -121,7 +122,7 @@ def write_report(
         leaks=leaks,
         legend=legend(cell.mark for cell in tested),
         versions=sorted(set(results["versions"].to_pylist())),
-        beyond=look_beyond(findings, tested, look, compare),
+        beyond=beyond,
         sections=sections,
     )  # fmt: skip
     report = into.at("report")
@@ -130,7 +131,7 @@ def write_report(
         differences_table([*findings.comparisons, *(m for found in findings.tasks for m in found.means)], baseline,
                           alpha=compare.alpha, exploratory=bool(changed)),
         best_table(findings.tasks), crossovers_table(findings.tasks, findings.estimates),
-        *parts.beyond.tables,
+        *beyond.tables,
         pairs_table(findings.tasks), per_class_table(estimates, rows),
         costs.table, paths, slides.table, sources, parts.missing, *([matrix] if matrix.rows else []),
         *([chosen.table] if chosen.table.rows else []), *sections.tables,
@@ -140,7 +141,7 @@ def write_report(
              for end, text in (("csv", t.csv()), ("md", t.markdown()), ("tex", t.latex()))}  # fmt: skip
     drawn = {f"{b.figure_name}.svg": b.figure for b in parts.values if b.figure}
     drawn |= {f"{b.figure_name}.svg": b.figure for b in parts.differences if b.figure}
-    drawn |= {"ranks.svg": parts.beyond.rank_figure} if parts.beyond.rank_figure else {}
+    drawn |= {"ranks.svg": beyond.rank_figure} if beyond.rank_figure else {}
     drawn |= sections.figures
     _replace(report.at("tables"), files)
     _replace(report.at("figures"), drawn)

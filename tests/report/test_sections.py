@@ -208,7 +208,7 @@ def test_trainings_and_searches_are_drawn_with_what_they_show(study, page):
     assert "At their best when they ended, in half of the finals or more: imagenet (3 of 3)" in own
     assert "Difference to imagenet on validation at step 10, and at step 20: random 0.000, 0.000" in own
     labels = re.findall(r'role="img" aria-label="([^"]*)"', page)
-    assert len(labels) == len(set(labels)) == 8
+    assert len(labels) == len(set(labels)) == 9
     assert all(re.search(r"simclr [+−]?\d\.\d{3}", label) for label in labels)
 
 
