@@ -3,11 +3,6 @@
 import re
 from pathlib import Path
 
-<<<<<<< HEAD
-import pyarrow.fs as pafs
-
-=======
->>>>>>> slides
 from raysweep.errors import RequestError
 from raysweep.storage import is_address, locate, shown
 
@@ -25,12 +20,6 @@ def local_path(path: str | Path, what: str) -> Path:
         text = _ONE_SLASH.sub(lambda found: f"{found[1]}://" + "/" * (found[1] == "file"), text, count=1)
     if not is_address(text):
         return Path(path)
-<<<<<<< HEAD
-    fs, inside = locate(text)
-    if isinstance(fs, pafs.LocalFileSystem):
-        return Path(inside)
-=======
     if text.lower().startswith("file:"):
         return Path(locate(text)[1])
->>>>>>> slides
     raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write one of this machine")

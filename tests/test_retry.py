@@ -27,18 +27,6 @@ def caused(error: Exception) -> Exception:
 
 
 @pytest.fixture(autouse=True)
-<<<<<<< HEAD
-def _no_waiting(monkeypatch):
-    waits: list[float] = []
-    monkeypatch.setattr("raysweep.retry.time.sleep", waits.append)
-    return waits
-
-
-def test_it_is_tried_three_times_with_longer_waits(_no_waiting):
-    busy = OSError(errno.EIO, "Input/output error")
-    assert retried(failing(busy, busy)) == "done"
-    assert _no_waiting == pytest.approx([0.3, 1.2])
-=======
 def waits(monkeypatch):
     seconds: list[float] = []
     monkeypatch.setattr("raysweep.retry.time.sleep", seconds.append)
@@ -49,7 +37,6 @@ def test_it_is_tried_three_times_with_longer_waits(waits):
     busy = OSError(errno.EIO, "Input/output error")
     assert retried(failing(busy, busy)) == "done"
     assert waits == pytest.approx([0.3, 1.2])
->>>>>>> slides
     with pytest.raises(OSError, match="Input/output"):
         retried(failing(busy, busy, busy))
 

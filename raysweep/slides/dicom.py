@@ -77,11 +77,7 @@ def _series(fs: pafs.FileSystem, path: str) -> str | None:
 
 
 def _find(head: bytes) -> str | None:
-<<<<<<< HEAD
-    """PS3.10: a preamble, then data elements in the order of their tags; those of group 2 tell how the rest is coded."""
-=======
     """PS3.10: a preamble, then data elements in the order of their tags; group 2 tells how the rest is coded."""
->>>>>>> slides
     at, implicit = 132, False
     while at < len(head):
         if head[at : at + 2] != b"\2\0" and at > 132:

@@ -119,11 +119,7 @@ def _open(path: Path, reader: str) -> Reader:
         path = next((file for file in sorted(path.iterdir()) if is_dicom_name(file.name)), path)
     for kind in _READERS[reader]:
         with suppress(NotMine):
-<<<<<<< HEAD
-            opened = kind(path)
-=======
             opened: Reader = kind(path)
->>>>>>> slides
             return opened if opened.orientation == 1 else Turned(opened)
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
 

@@ -25,15 +25,10 @@ class Samples:
     """
 
     def __init__(self, page: Any, bits: int | None) -> None:
-<<<<<<< HEAD
-        """`bits` are SignificantBits. Raises NotBrightfield for anything but colours and 8-bit grey, and WorkError where
-        it is not known which value is white, or colours are of another kind."""
-=======
         """`bits` are SignificantBits. Raises NotBrightfield for anything but colours and 8-bit grey.
 
         Raises WorkError where it is not known which value is white, or colours are of another kind.
         """
->>>>>>> slides
         samples, photometric, self._kind = page.samplesperpixel, int(page.photometric), page.dtype
         if self._kind is None or self._kind.kind not in "buif":
             raise WorkError(
@@ -56,12 +51,8 @@ class Samples:
         self.unsure = stated is None and bits is None and page.bitspersample > 8
         if stated is None and self._kind.kind in "if":
             raise WorkError(
-<<<<<<< HEAD
-                f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; write RGB in 8 bits"
-=======
                 f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; "
                 "write RGB in 8 bits"
->>>>>>> slides
             )
         self._white = float(stated or 2 ** min(bits or page.bitspersample, page.bitspersample) - 1)
 

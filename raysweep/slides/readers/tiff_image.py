@@ -156,11 +156,7 @@ def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
 def _about(
     tiff: tifffile.TiffFile, picture: Any, size: tuple[int, int], ome: Sequence[OmeImage]
 ) -> tuple[tuple[float, float] | None, str] | None:
-<<<<<<< HEAD
-    """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than the resolution tags; None: none of them."""
-=======
     """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than resolution tags; None: none."""
->>>>>>> slides
     if picture.is_svs:
         found = _APERIO_MPP.search(picture.description)
         mpp = float(found[1]) if found else 0.0

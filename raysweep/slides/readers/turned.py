@@ -19,16 +19,6 @@ class Turned:
 
     def __init__(self, stored: Reader) -> None:
         self.stored = stored
-<<<<<<< HEAD
-        self.name = stored.name
-        self.orientation = 1
-        self.icc, self.strip_px, self.mpp_source = stored.icc, None, stored.mpp_source
-        swap, self._back_x, self._back_y = TURNS[stored.orientation]
-        self._swap = swap
-        self.level_sizes = [size[::-1] if swap else size for size in stored.level_sizes]
-        self.mpp_xy = stored.mpp_xy[::-1] if swap and stored.mpp_xy is not None else stored.mpp_xy
-        self.origin = (0, 0)  # the formats that have another are never turned
-=======
         self.name, self.icc, self.mpp_source = stored.name, stored.icc, stored.mpp_source
         self.orientation = 1
         self.strip_px: int | None = None
@@ -40,7 +30,6 @@ class Turned:
         if self._swap and stored.mpp_xy is not None:
             self.mpp_xy = (stored.mpp_xy[1], stored.mpp_xy[0])
         self.origin: tuple[int, int] = (0, 0)  # the formats that have another are never turned
->>>>>>> slides
 
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
         width, height = self.level_sizes[level]

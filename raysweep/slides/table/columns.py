@@ -42,13 +42,8 @@ def deal_splits(
     `copies` are the names, count as one.
     """
     unit_of = {slide.name: slide.unit(split_by) for slide in slides}
-<<<<<<< HEAD
-    for names in copies:
-        united = {unit_of[name] for name in names if name in unit_of}
-=======
     for alike in copies:
         united = {unit_of[name] for name in alike if name in unit_of}
->>>>>>> slides
         unit_of = {name: min(united) if unit in united else unit for name, unit in unit_of.items()}
     units = {unit_of[slide.name]: slide.split for slide in slides if slide.split is not None}
     strata: dict[str, set[tuple[str, str]]] = {}
