@@ -11,7 +11,9 @@ from rich.console import Console
 import raysweep
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
+from raysweep.exit_codes import own_exit_code
 from raysweep.model_commands import export, predict
+from raysweep.output import patient_output
 from raysweep.stopping import STOPPED, exit_code, stoppable
 
 app = typer.Typer(
@@ -238,6 +240,11 @@ def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = 
 
 def main() -> None:
     """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
+    with own_exit_code(), patient_output():
+        _main()
+
+
+def _main() -> None:
     try:
         with stoppable():
             app()

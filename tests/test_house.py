@@ -7,6 +7,7 @@ import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory"}
+_BASE |= {"output", "exit_codes"}
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),

@@ -39,7 +39,7 @@ class Room:
         """
         if self.fits():
             return
-        if not os.environ.get("RAY_ADDRESS"):
+        if os.environ.get("RAY_ADDRESS", "") in ("", "local"):
             raise RequestError(
                 f"compute.workers: {self.workers} workers of {self.threads} CPUs each do not fit the "
                 f"{_has(gpu=False)} that Ray has; lower compute.workers or compute.threads"

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import os
+import sys
+import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raysweep
@@ -18,6 +21,8 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
 from raysweep.storage import Storage
+from raysweep.study.head import find_head
+from raysweep.study.ray_folder import ray_folder
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -27,6 +32,7 @@ _QUIET = {  # set before Ray starts; a value that the user set stays
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 _NODES_SECONDS = 15 * 60.0  # for nodes that were asked for to start and install
+_STDLIB = sysconfig.get_path("stdlib")
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a local Ray: little goes through it
 
 
@@ -41,24 +47,43 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
         return
     for key, value in _QUIET.items():
         os.environ.setdefault(key, value)
-    address = os.environ.get("RAY_ADDRESS")
+    address = named_cluster()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     heed_ctrl_c()
+    if address:
+        address = find_head(address)
+        with _connected(address, progress, address=address, **options):
+            yield
+        return
+    with (
+        ray_folder(progress),
+        _connected(
+            None,
+            progress,
+            address="local",  # without it, any Ray that was started on this machine would be joined
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            **options,
+        ),
+    ):
+        yield
+
+
+def named_cluster() -> str | None:
+    """The address of the cluster that RAY_ADDRESS names; None: a Ray of this machine."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if address in ("", "local") else address
+
+
+@contextmanager
+def _connected(named: str | None, progress: Progress, **options: Any) -> Iterator[None]:
     try:
         with not_now():
-            if address:
-                ray.init(address=address, **options)
-            else:
-                ray.init(
-                    address="local",  # without it, any Ray that was started on this machine would be joined
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **options,
-                )
-        progress.say(f"Ray {'cluster ' + address if address else 'on this machine'}: {_size()}")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"cluster {address}" if address else "a local Ray"
+            ray.init(job_config=_OwnImports(), **options)
+        progress.say(f"Ray {'cluster ' + named if named else 'on this machine'}: {_size()}")
+    except (OSError, RuntimeError, ValueError) as error:
+        where = f"cluster {named}" if named else "a local Ray"
         raise WorkError(f"{where} could not be reached or started: {' '.join(str(error).split())[:200]}") from error
     except KeyboardInterrupt:
         ray.shutdown()
@@ -78,7 +103,7 @@ def ask_for(cpus: int | None, gpus: int | None, progress: Progress) -> Callable[
     wanted = {"CPU": cpus or 1, "GPU": gpus or 0}
     if all(ray.cluster_resources().get(kind, 0) >= n for kind, n in wanted.items()):
         return lambda: None
-    if not os.environ.get("RAY_ADDRESS"):
+    if not named_cluster():
         raise RequestError(f"compute.gpus: {gpus} were asked for, but this machine's Ray has {_size()}; leave it out")
     from ray.autoscaler.sdk import request_resources
 
@@ -96,6 +121,21 @@ def ask_for(cpus: int | None, gpus: int | None, progress: Progress) -> Callable[
         time.sleep(2)
     progress.say(f"Ray cluster now: {_size()}")
     return lambda: request_resources(bundles=[])
+
+
+class _OwnImports(JobConfig):
+    """A job whose workers import what this process imports.
+
+    Ray puts this process's working directory before everything else in its workers, where a script that a user has
+    called openslide.py or torch.py would be taken for the package. It stays where it comes first here as well, as with
+    `python -m`.
+    """
+
+    def _get_proto_job_config(self) -> Any:
+        first = sys.path[: sys.path.index(_STDLIB)] if _STDLIB in sys.path else sys.path
+        here = {os.path.abspath(path) for path in first}
+        self._py_driver_sys_path = [path for path in self._py_driver_sys_path if path in here]
+        return super()._get_proto_job_config()
 
 
 def check_nodes(storage: Storage, paths: list[str]) -> None:

@@ -1,7 +1,6 @@
 """Is this machine fit for a study? What is wrong, and what to do about it."""
 
 import importlib.metadata
-import os
 import shutil
 import sys
 import tempfile
@@ -75,13 +74,14 @@ def _jpeg() -> Check:
 
 
 def _ray() -> Check:
-    address = os.environ.get("RAY_ADDRESS")
+    from raysweep.study.cluster import cluster, named_cluster
+
+    address = named_cluster()
     if not address:
         return Check(None, "Ray", "no RAY_ADDRESS: studies run on this machine", "set RAY_ADDRESS to use a cluster")
     import ray
 
     from raysweep.progress import Progress
-    from raysweep.study.cluster import cluster
 
     with cluster(Progress(quiet=True)):
         found = ray.cluster_resources()

@@ -1,0 +1,52 @@
+"""Ray's workers import what the command imports, whatever scripts of the user's stand in its working directory."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_LOOK = """
+import os, sys, ray
+from raysweep.progress import Progress
+from raysweep.study.cluster import cluster
+
+def look():
+    import openslide, tifffile, yaml
+    return openslide.__file__, tifffile.__file__, yaml.__file__, os.getcwd(), os.getcwd() in sys.path
+
+class Looker:
+    def look(self):
+        return look()
+
+if __name__ == "__main__":
+    with cluster(Progress(quiet=True), cpus=2):
+        actor = ray.remote(Looker).remote()
+        print(*ray.get([ray.remote(look).remote(), actor.look.remote()]), sep="\\n")
+"""
+_TORN = "import sys\nsys.exit('usage: FILE ...')\n"
+
+
+def _looked(folder: Path, *command: str) -> list[tuple]:
+    env = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONSAFEPATH")}
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=100, env=env)
+    assert done.returncode == 0, done.stderr
+    return [eval(line) for line in done.stdout.splitlines()]
+
+
+def test_scripts_called_like_libraries(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    study.mkdir()
+    for name in ("openslide", "tifffile", "yaml", "torch", "numpy", "ray"):
+        (study / f"{name}.py").write_text(_TORN)
+    (study / "raysweep").mkdir()
+    (study / "raysweep/__init__.py").write_text(_TORN)
+    (tmp_path / "look.py").write_text(_LOOK)
+    import openslide
+    import tifffile
+    import yaml
+
+    true = (openslide.__file__, tifffile.__file__, yaml.__file__, str(study), False)
+    assert _looked(study, str(tmp_path / "look.py")) == [true, true]
