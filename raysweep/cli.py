@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 import raysweep
+from raysweep.cluster_commands import app as cluster
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
@@ -32,6 +33,7 @@ datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them,
 app.add_typer(datasets, name="datasets")
 checkpoints = typer.Typer(no_args_is_help=True, help="The published models that a checkpoint can start from.")
 app.add_typer(checkpoints, name="checkpoints")
+app.add_typer(cluster, name="cluster")
 
 out = Console(highlight=False, soft_wrap=True)
 _state = {"debug": False}

@@ -19,7 +19,9 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "report": {"transfer", "tasks", "patches", "backbones"},
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
-    "cli": {"study", "demo", "report", "model_commands"},
+    "places": set(),
+    "cli": {"study", "demo", "report", "model_commands", "cluster_commands"},
+    "cluster_commands": {"places"},
     "model_commands": {"study"},
 }
 

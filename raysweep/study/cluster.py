@@ -61,7 +61,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
             None,
             progress,
             address="local",  # without it, any Ray that was started on this machine would be joined
-            num_cpus=cpus,
+            num_cpus=cpus or _allowed_cpus(),
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             **options,
@@ -92,6 +92,14 @@ def _connected(named: str | None, progress: Progress, **options: Any) -> Iterato
         yield
     finally:
         ray.shutdown()
+
+
+def _allowed_cpus() -> int | None:
+    """How many CPUs a scheduler has left to this process, of a machine that others use; None: Ray counts them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = len(os.sched_getaffinity(0))
+    return allowed if allowed < (os.cpu_count() or 0) else None
 
 
 def ask_for(cpus: int | None, gpus: int | None, progress: Progress) -> Callable[[], None]:

@@ -3,10 +3,7 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-
-import pytest
 
 _LOOK = """
 import os, sys, ray
@@ -50,3 +47,11 @@ def test_scripts_called_like_libraries(tmp_path: Path) -> None:
 
     true = (openslide.__file__, tifffile.__file__, yaml.__file__, str(study), False)
     assert _looked(study, str(tmp_path / "look.py")) == [true, true]
+
+
+def test_a_local_ray_takes_the_cpus_that_it_may_use() -> None:
+    look = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from raysweep.study.cluster import"
+    code = f"{look} _allowed_cpus; print(_allowed_cpus(), os.cpu_count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    allowed, there = done.stdout.split()
+    assert allowed == ("1" if there != "1" else "None")

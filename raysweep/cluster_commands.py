@@ -1,0 +1,69 @@
+"""The commands that write files for clusters: `raysweep cluster local`, `slurm`, `kubernetes`, `dockerfile`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Files for the places where Ray runs, to standard output: machines of your own, SLURM, Kubernetes. AWS and "
+    "Google Cloud have cluster.yaml.",
+)
+_Keys = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as storage=/shared/runs")
+]
+
+
+@app.command("local")
+def local(
+    hosts: Annotated[list[str], typer.Argument(metavar="HEAD [HOST]...", help="names or addresses, the head first")],
+    user: Annotated[str | None, typer.Option(help="whom SSH logs in as; default: you")] = None,
+    key: Annotated[str | None, typer.Option(help="the private key's file; default: what SSH finds")] = None,
+) -> None:
+    """A cluster file for `ray up` on machines of your own, which SSH reaches: > my.yaml."""
+    from raysweep.places.files import local_file
+
+    _write(local_file(hosts, user=user, key=key))
+
+
+@app.command("slurm")
+def slurm(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml")],
+    overrides: _Keys = None,
+    nodes: Annotated[int, typer.Option(min=1, help="nodes that one job has")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each node")] = 0,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each node")] = 8,
+    hours: Annotated[int, typer.Option(min=1, help="how long a job may run before it is queued again")] = 24,
+    array: Annotated[int, typer.Option(min=0, help="instead of nodes: so many jobs of one node, on one study")] = 0,
+) -> None:
+    """A batch script for SLURM: > job.sbatch. Five minutes before its time is over the job saves, and queues again."""
+    from raysweep.places.files import slurm_script
+
+    _write(slurm_script(study, overrides or [], nodes=nodes, gpus=gpus, cpus=cpus, hours=hours, array=array))
+
+
+@app.command("kubernetes")
+def kubernetes(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    image: Annotated[str, typer.Option(help="built by the file of `raysweep cluster dockerfile`")],
+    overrides: _Keys = None,
+    cpu_nodes: Annotated[int, typer.Option(min=1, help="at most so many pods that tile")] = 8,
+    gpu_nodes: Annotated[int, typer.Option(min=0, help="at most so many pods that train")] = 4,
+) -> None:
+    """A RayJob with its cluster, and the study, for the KubeRay operator: > job.yaml."""
+    from raysweep.places.files import kubernetes_file
+
+    _write(kubernetes_file(study, overrides or [], image=image, cpu_nodes=cpu_nodes, gpu_nodes=gpu_nodes))
+
+
+@app.command("dockerfile")
+def dockerfile() -> None:
+    """The Dockerfile of an image with this raysweep and this Ray."""
+    from raysweep.places.files import dockerfile as text
+
+    _write(text())
+
+
+def _write(text: str) -> None:
+    print(text, end="")
