@@ -242,7 +242,8 @@ def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = 
 
 def main() -> None:
     """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
-    with own_exit_code(), patient_output():
+    patient_output()
+    with own_exit_code():
         _main()
 
 

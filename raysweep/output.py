@@ -5,9 +5,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 _HANDLER = "raysweep-plain"
 _PLAIN = {
@@ -16,43 +14,25 @@ _PLAIN = {
 }  # fmt: skip
 
 
-@contextmanager
-def patient_output() -> Iterator[None]:
-    """Let standard output and standard error take everything in the block.
+def patient_output() -> None:
+    """Let standard output and standard error take everything, from now to the end of the process.
 
     Characters that their encoding lacks are written plainly (um for µm), or as `\\xe4`. A pipe whose reader has gone
-    takes the rest of what is printed, unseen; a disk that is full is told, once, on standard error.
+    takes the rest of what is printed, unseen; a disk that is full is told, once, on standard error. Streams that are
+    no files of the system stay as they are.
     """
     for number in (1, 2):
         try:
             os.fstat(number)
         except OSError:  # closed by `>&-`: the next file that is opened would get what is printed
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_patient(stream) for stream in before)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(ValueError, AttributeError):  # closed, or none
-                stream.flush()
-        sys.stdout, sys.stderr = before
-
-
-def _patient(stream: Any) -> Any:
-    """The same stream with patience; what is no file of the system stays as it is."""
-    if type(stream) is not io.TextIOWrapper:
-        return stream
     codecs.register_error(_HANDLER, _plainly)
-    with suppress(OSError):
-        stream.flush()
-    return _Patient(
-        stream.buffer,
-        encoding=stream.encoding,
-        errors=_HANDLER,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if type(stream) is io.TextIOWrapper:
+            with suppress(OSError):
+                stream.flush()
+            setattr(sys, name, _Patient(stream))
 
 
 def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -67,6 +47,11 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 class _Patient(io.TextIOWrapper):
     """Standard output or error: what cannot be written any more goes nowhere."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream.buffer, encoding=stream.encoding, errors=_HANDLER,
+                         line_buffering=stream.line_buffering, write_through=stream.write_through)  # fmt: skip
+        self._before = stream  # it would close the file at its end
 
     def write(self, text: str, /) -> int:
         try:
@@ -83,6 +68,9 @@ class _Patient(io.TextIOWrapper):
 
     def _give_up(self, error: OSError) -> None:
         number = self.fileno()
+        if isinstance(error, BlockingIOError):  # somebody who has the same pipe does not wait for its reader; this does
+            os.set_blocking(number, True)
+            return self.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)  # what is still buffered goes there too
         os.close(nowhere)

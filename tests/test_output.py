@@ -13,8 +13,8 @@ from raysweep.output import patient_output
 _CODE = """
 import sys
 from raysweep.output import patient_output
-with patient_output():
-    {body}
+patient_output()
+{body}
 sys.exit(3)
 """
 _ENGLISH = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
@@ -62,6 +62,18 @@ def test_a_full_disk_is_told() -> None:
     assert done.stderr == b"raysweep: the output could not be written (No space left on device)\n"
 
 
+def test_a_pipe_that_somebody_has_set_not_to_wait() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    code = _CODE.format(body="[print('x' * 999) for _ in range(1000)]")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=write) as slow:
+        os.close(write)
+        with open(read, "rb") as reader:
+            text = reader.read()
+        assert slow.wait(60) == 3
+    assert len(text) > 990_000  # what was in hand when the pipe was full may be there in part
+
+
 def test_closed_outputs(tmp_path: Path) -> None:
     code = _CODE.format(body="f = open('kept', 'w'); print('x'); print('y', file=sys.stderr); f.write('z'); f.close()")
     done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "$0" >&- 2>&-', code], cwd=tmp_path, timeout=60)
@@ -72,8 +84,8 @@ def test_closed_outputs(tmp_path: Path) -> None:
 def test_other_streams_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = io.StringIO()
     monkeypatch.setattr(sys, "stdout", mine)
-    with patient_output():
-        print("µ")
+    patient_output()
+    print("µ")
     assert sys.stdout is mine
     assert mine.getvalue() == "µ\n"
 

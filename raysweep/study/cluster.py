@@ -82,7 +82,7 @@ def _connected(named: str | None, progress: Progress, **options: Any) -> Iterato
         with not_now():
             ray.init(job_config=_OwnImports(), **options)
         progress.say(f"Ray {'cluster ' + named if named else 'on this machine'}: {_size()}")
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"cluster {named}" if named else "a local Ray"
         raise WorkError(f"{where} could not be reached or started: {' '.join(str(error).split())[:200]}") from error
     except KeyboardInterrupt:
