@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.errors import RequestError, reason_of
+from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.storage import Storage, versions
 
 _LEAST_FREE_GB = 10
@@ -83,8 +83,11 @@ def _ray() -> Check:
 
     from raysweep.progress import Progress
 
-    with cluster(Progress(quiet=True)):
-        found = ray.cluster_resources()
+    try:
+        with cluster(Progress(quiet=True)):
+            found = ray.cluster_resources()
+    except (RequestError, WorkError) as error:
+        return Check(False, "Ray", f"{address}: cannot be used", str(error))
     return Check(True, "Ray", f"{address}: {int(found.get('CPU', 0))} CPUs, {int(found.get('GPU', 0))} GPUs")
 
 
