@@ -82,7 +82,7 @@ def render(parts: Parts) -> str:
     shown = list(parts.values)[:MOST_BLOCKS_SHOWN]
     return environment.get_template("index.html.j2").render(
         parts=parts,
-        css=Markup((folder / "style.css").read_text()),
+        css=Markup((folder / "style.css").read_text(encoding="utf-8")),
         light=Markup(light),
         dark=Markup(dark),
         values=[(b, _figure(b, f"v{i}", f"{metric_words(b.metric)} of each checkpoint on {b.task}, {b.protocol}"))
