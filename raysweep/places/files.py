@@ -58,9 +58,7 @@ def slurm_script(
     """
     if array and nodes > 1:
         raise RequestError("cluster slurm: --array is of jobs of one node each; leave --nodes out")
-    asked = [] if array else [f"compute.cpus={nodes * cpus}", *([f"compute.gpus={nodes * gpus}"] if gpus else [])]
-    if array:
-        asked = [f"compute.cpus={cpus}"]
+    asked = [f"compute.cpus={nodes * cpus}", *([f"compute.gpus={nodes * gpus}"] if gpus and not array else [])]
     given = {item.split("=")[0] for item in overrides}
     keys = [*(item for item in asked if item.split("=")[0] not in given), *overrides]
     return _render("slurm.sbatch", name=_named(study), study=shlex.quote(study), nodes=nodes, gpus=gpus, cpus=cpus,
@@ -105,9 +103,9 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _render(name: str, **values: Any) -> str:
+def _render(template: str, /, **values: Any) -> str:
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=folder, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    return environment.get_template(f"{name}.j2").render(
+    return environment.get_template(f"{template}.j2").render(
         ray=importlib.metadata.version("ray"), python=_PYTHON, **values
     )
