@@ -38,7 +38,8 @@ def local_file(hosts: Sequence[str], *, user: str | None = None, key: str | None
     else:
         mounts, install = {}, f'"raysweep=={raysweep.__version__}"'
     return _render("local.yaml", name="raysweep", head=_quoted(hosts[0]), workers=[_quoted(h) for h in hosts[1:]],
-                   user=_quoted(user or getpass.getuser()), key=key and _quoted(key), mounts=mounts, install=install)  # fmt: skip
+                   user=_quoted(user or getpass.getuser()), key=key and _quoted(key), mounts=mounts,
+                   install=install)  # fmt: skip
 
 
 def slurm_script(

@@ -21,7 +21,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
 from raysweep.storage import Storage
-from raysweep.study.head import find_head
+from raysweep.study.head import Head, find_head
 from raysweep.study.ray_folder import ray_folder
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
@@ -51,8 +51,8 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     heed_ctrl_c()
     if address:
-        address = find_head(address)
-        with _connected(address, progress, address=address, **options):
+        head = find_head(address)
+        with _connected(head, progress, address=head.address, **options):
             yield
         return
     with (
@@ -77,14 +77,15 @@ def named_cluster() -> str | None:
 
 
 @contextmanager
-def _connected(named: str | None, progress: Progress, **options: Any) -> Iterator[None]:
+def _connected(head: Head | None, progress: Progress, **options: Any) -> Iterator[None]:
     try:
         with not_now():
             ray.init(job_config=_OwnImports(), **options)
-        progress.say(f"Ray {'cluster ' + named if named else 'on this machine'}: {_size()}")
+        progress.say(f"Ray {'cluster ' + head.address if head else 'on this machine'}: {_size()}")
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        where = f"cluster {named}" if named else "a local Ray"
-        raise WorkError(f"{where} could not be reached or started: {' '.join(str(error).split())[:200]}") from error
+        where = f"cluster {head.address}" if head else "a local Ray"
+        reason = " ".join(str(error).split())[:200] + (head.advice if head else "")
+        raise WorkError(f"{where} could not be reached or started: {reason}") from error
     except KeyboardInterrupt:
         ray.shutdown()
         raise

@@ -4,17 +4,26 @@ import os
 import queue
 import socket
 import threading
+from typing import NamedTuple
 
 from raysweep.errors import RequestError, WorkError
 
 _RESOLVE_SECONDS = 15.0
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 20.0  # a head that starts a hundred nodes may be slow
+_TOKEN = "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head"
 _ELSE = "name the head of a running cluster, or unset RAY_ADDRESS to run on this machine"
 
 
-def find_head(address: str) -> str:
-    """HOST:PORT of the head that `address` names, once it has answered; `auto` is the cluster on this machine.
+class Head(NamedTuple):
+    """A head that answers: HOST:PORT, and what to say if Ray then cannot join it."""
+
+    address: str
+    advice: str
+
+
+def find_head(address: str) -> Head:
+    """The head that `address` names, once it has answered; `auto` is the cluster on this machine.
 
     Raises RequestError when it is no address of a head, and WorkError, within a minute, when no head answers there.
     """
@@ -22,9 +31,8 @@ def find_head(address: str) -> str:
         address = _on_this_machine()
     host, port = _parsed(address)
     _connect(address, host, port)
-    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):  # the certificates are Ray's own affair
-        _ask(address, host, port)
-    return address
+    tls = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")  # the certificates are Ray's own affair
+    return Head(address, "" if tls or not _ask(address, host, port) else f"; {_TOKEN}")
 
 
 def _on_this_machine() -> str:
@@ -87,8 +95,8 @@ def _connect(address: str, host: str, port: int) -> None:
     raise WorkError(f"RAY_ADDRESS: nothing answers at {address} ({reason}): that cluster is gone; {_ELSE}")
 
 
-def _ask(address: str, host: str, port: int) -> None:
-    """Call what only a head has. Whether the token is right is for Ray to say, which knows where it is kept."""
+def _ask(address: str, host: str, port: int) -> bool:
+    """Call what only a head has. Returns whether it asks for a token, which Ray will look for in several places."""
     import grpc
 
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -96,9 +104,10 @@ def _ask(address: str, host: str, port: int) -> None:
         call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
         try:
             call(b"", timeout=_ANSWER_SECONDS)
+            return False
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                return
+                return True
             silent = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
             what = "nothing answers" if silent else "what answers is no head of a Ray cluster"
             raise WorkError(

@@ -53,8 +53,8 @@ def _found(progress: Progress) -> Path:
         if (base / "ray").exists() and _problem(own, private=True) is None:
             return own
     raise WorkError(
-        f"there is no folder for Ray's sockets and logs ({'; '.join(problems)}); set RAY_TMPDIR to a folder that can be "
-        f"written, with {_LEAST_FREE_MB} MB free and a path of at most {_MOST_BYTES} bytes"
+        f"there is no folder for Ray's sockets and logs ({'; '.join(problems)}); set RAY_TMPDIR to a folder that can "
+        f"be written, with {_LEAST_FREE_MB} MB free and a path of at most {_MOST_BYTES} bytes"
     )
 
 

@@ -86,7 +86,11 @@ def test_slurm_scripts_are_bash(options: dict[str, int], tmp_path: Path) -> None
     words = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {command.removesuffix('&')}"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    gpus = [f"compute.gpus={options['nodes'] * options['gpus']}"] if options.get("nodes", 0) * options.get("gpus", 0) else []
+    gpus = (
+        [f"compute.gpus={options['nodes'] * options['gpus']}"]
+        if options.get("nodes", 0) * options.get("gpus", 0)
+        else []
+    )
     assert words == ["raysweep", "run", study, *gpus, "transfer.fractions=[0.1, 1]", "compute.cpus=2"]
     assert ("RAY_AUTH_MODE=token" in text) is ("array" not in options)
 
@@ -126,7 +130,9 @@ def test_a_study_that_is_not_there(tmp_path: Path) -> None:
 def test_the_image_is_of_this_ray() -> None:
     assert f"FROM rayproject/ray:{ray.__version__}-py311-gpu" in dockerfile()
     root = Path(__file__).parents[2]
-    assert all((root / name).exists() for name in re.findall(r"^COPY --chown=ray (\S+) \S+$", dockerfile(), re.MULTILINE))
+    assert all(
+        (root / name).exists() for name in re.findall(r"^COPY --chown=ray (\S+) \S+$", dockerfile(), re.MULTILINE)
+    )
     assert ray.__version__ in (root / "README.md").read_text()
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -48,8 +49,9 @@ def test_a_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f" {address}\n")
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whatever other tests have started
     began = time.monotonic()
-    with pytest.raises(WorkError, match=f"RAY_ADDRESS: nothing answers at {address} .*unset"), cluster(
-        Progress(quiet=True)
+    with (
+        pytest.raises(WorkError, match=f"RAY_ADDRESS: nothing answers at {address} .*unset"),
+        cluster(Progress(quiet=True)),
     ):
         pass
     assert time.monotonic() - began < 5
@@ -113,7 +115,40 @@ def test_auto_without_a_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_a_head_is_found(ray_session: None) -> None:
     address = ray.get_runtime_context().gcs_address
-    assert head.find_head(address) == address
+    assert head.find_head(address) == (address, "")
+
+
+def test_a_head_that_asks_for_a_token() -> None:
+    """As one with Ray's authentication on answers a call without it."""
+    import grpc
+
+    def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return b""
+
+    service = "ray.rpc.NodeInfoGcsService"
+    server = grpc.server(ThreadPoolExecutor(1))
+    answers = {"CheckAlive": grpc.unary_unary_rpc_method_handler(refuse)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, answers),))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        assert "RAY_AUTH_MODE=token" in head.find_head(address).advice
+    finally:
+        server.stop(None)
+
+
+def test_another_grpc_service() -> None:
+    import grpc
+
+    server = grpc.server(ThreadPoolExecutor(1))  # such as a raylet's port
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(WorkError, match="is no head of a Ray cluster"):
+            head.find_head(f"127.0.0.1:{port}")
+    finally:
+        server.stop(None)
 
 
 def test_local_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
