@@ -6,8 +6,8 @@ from pathlib import Path
 import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
-_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory"}
-_BASE |= {"output", "exit_codes"}
+_BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
+         "output", "exit_codes"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),
