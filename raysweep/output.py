@@ -23,7 +23,7 @@ def patient_output() -> None:
     """
     for number in (1, 2):
         try:
-            os.fstat(number)
+            os.set_blocking(number, True)  # of a pipe that others have too, and have set not to wait for its reader
         except OSError:  # closed by `>&-`: the next file that is opened would get what is printed
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     codecs.register_error(_HANDLER, _plainly)
@@ -68,9 +68,6 @@ class _Patient(io.TextIOWrapper):
 
     def _give_up(self, error: OSError) -> None:
         number = self.fileno()
-        if isinstance(error, BlockingIOError):  # somebody who has the same pipe does not wait for its reader; this does
-            os.set_blocking(number, True)
-            return self.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)  # what is still buffered goes there too
         os.close(nowhere)

@@ -71,7 +71,7 @@ def test_a_pipe_that_somebody_has_set_not_to_wait() -> None:
         with open(read, "rb") as reader:
             text = reader.read()
         assert slow.wait(60) == 3
-    assert len(text) > 990_000  # what was in hand when the pipe was full may be there in part
+    assert len(text) == 1_000_000
 
 
 def test_closed_outputs(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_other_streams_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
     assert mine.getvalue() == "µ\n"
 
 
-@pytest.mark.parametrize("arguments", [["checkpoints", "list"], ["--help"], ["datasets", "show", "glas-grade"]])
+@pytest.mark.parametrize("arguments", [["checkpoints", "list"], ["--help"]])
 def test_commands_on_such_outputs(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "raysweep.cli", *arguments]
     ascii_only = os.environ | _ENGLISH | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

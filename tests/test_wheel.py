@@ -17,6 +17,8 @@ from raysweep.tasks.cards import load_card
 study = load_study("demo", ["data=x"]).study
 assert [load_card(t, [shipped("datasets")]).name for t in study.tasks] == study.tasks
 assert list((Path({target!r}) / "raysweep/report/templates").iterdir())
+from raysweep.places.files import dockerfile
+assert dockerfile()
 from raysweep.backbones.published import find_card
 assert find_card("uni2-h").backbone
 """

@@ -40,7 +40,7 @@ def ray_folder(progress: Progress) -> Iterator[Path]:
 
 def _found(progress: Progress) -> Path:
     named = {name: os.environ[name] for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)}
-    problems = []
+    problems: list[str] = []
     for name, path in [*named.items(), ("", "/tmp"), ("", "/var/tmp"), ("", "/dev/shm")]:
         base = Path(os.path.abspath(os.path.expanduser(path)))
         problem = _problem(base)

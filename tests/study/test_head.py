@@ -76,7 +76,7 @@ def test_a_host_that_nobody_knows() -> None:
 def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
     monkeypatch.setattr(head, "_RESOLVE_SECONDS", 0.2)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(60))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [never.wait(60)][:0])
     with pytest.raises(WorkError, match="is not known"):
         head.find_head("head:6379")
     never.set()
