@@ -32,7 +32,7 @@ _MOST_RANKED = 30  # checkpoints in the diagram
 class Beyond:
     """rule_words: how a rule judged that is not the default; empty for that one. purchases, rank_lines: sentences.
 
-    rank_figure: an SVG's text; None where nothing is ranked. Tables without rows are not written.
+    rank_figure: an SVG's text, rank_alt what it shows; None and empty where nothing is ranked. Tables without rows are not written.
     """
 
     rule_words: str
@@ -44,6 +44,7 @@ class Beyond:
     tasks: Table
     rank_lines: Sequence[str]
     rank_figure: str | None
+    rank_alt: str
     drops: Table
 
     @property
@@ -64,9 +65,11 @@ def look_beyond(
     nemenyi = compare.over_tasks == "nemenyi"
     ranked = over_tasks(values, data_sets(cells), alpha=compare.alpha, nemenyi=nemenyi)
     tasks = tasks_table(findings.tasks if len(findings.tasks) > 1 else [])
-    figure = None
+    figure, alt = None, ""
     if ranked and len(ranked.names) <= _MOST_RANKED:
         figure = critical_difference(ranked.names, ranked.mean_ranks, ranked.groups, dict(marks))
+        ranks = [f"{name} {rank:.2f}" for name, rank in zip(ranked.names, ranked.mean_ranks, strict=True)]
+        alt = f"Average ranks over tasks, the best first: {', '.join(ranks)}"
     bought = next_purchases(findings.tasks, findings.estimates) if compare.rule == "crossed" else []
     return Beyond(
         rule_words=rules()[compare.rule].method(judged),
@@ -78,5 +81,6 @@ def look_beyond(
         tasks=tasks,
         rank_lines=over_tasks_lines(ranked, tasks, compare),
         rank_figure=figure,
+        rank_alt=alt,
         drops=drops_table(findings.drops),
     )

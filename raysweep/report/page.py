@@ -101,7 +101,7 @@ def render(parts: Parts) -> str:
         values=[(b, _figure(b, f"v{i}")) for i, b in enumerate(shown)],
         values_left=len(parts.values) - len(shown),
         differences=_differences(parts),
-        ranked=Markup(inline(parts.beyond.rank_figure, "r", "Average ranks of checkpoints over tasks"))
+        ranked=Markup(inline(parts.beyond.rank_figure, "r", parts.beyond.rank_alt))
         if parts.beyond.rank_figure else None,
         sign=lambda word: _SIGNS[word],
         words=metric_words,

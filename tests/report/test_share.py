@@ -59,9 +59,8 @@ def study(tmp_path_factory):
     write_checkpoint(study.checkpoints["simclr"][0], method="simclr", sources=["slide-000", "P001", "u003"],
                      patches="0a1b2c3d" * 4, epochs=40)  # fmt: skip
     trials = study.cells[0].repeats[0].folder.read_table("trials.parquet")
-    trials = trials.set_column(
-        trials.schema.get_field_index("reason"), "reason", pa.array([None, None, None, f"no file {root}/u003.png"])
-    )
+    reasons = pa.array([None, None, None, f"no file {root}/u003.png"])
+    trials = trials.set_column(trials.schema.get_field_index("reason"), "reason", reasons)
     study.cells[0].repeats[0].folder.write_table(trials, "trials.parquet")
     study.folder.write_table(trials, "cells/masks.parquet")  # nothing that a report knows of
     record(study.folder, study.compare)
