@@ -32,7 +32,8 @@ _MOST_RANKED = 30  # checkpoints in the diagram
 class Beyond:
     """rule_words: how a rule judged that is not the default; empty for that one. purchases, rank_lines: sentences.
 
-    rank_figure: an SVG's text, rank_alt what it shows; None and empty where nothing is ranked. Tables without rows are not written.
+    rank_figure: an SVG's text, rank_alt what it shows; None and empty where nothing is ranked. Tables without rows are
+    not written.
     """
 
     rule_words: str
