@@ -23,4 +23,4 @@ def words_of_copies(copies: Sequence[Sequence[str]]) -> str:
     named = "; ".join(" and ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
                       for names in copies[:3])  # fmt: skip
     more = f"; and {len(copies) - 3} more" if len(copies) > 3 else ""
-    return f"slides of the same content under several names, which come into one split: {named}{more}"
+    return f"slides of the same content under several names (never dealt to two splits): {named}{more}"

@@ -35,7 +35,7 @@ def test_copies_come_into_one_split(slides):
     alone = [deal_splits(slides, spec.split, seed) for seed in range(20)]
     assert any(splits["a"] != splits["copy"] for splits in alone)
     assert {splits["a"] for splits in together} == {"train", "val"}
-    assert words_of_copies([["a", "copy"]]).endswith("names, which come into one split: a and copy")
+    assert words_of_copies([["a", "copy"]]).endswith("names (never dealt to two splits): a and copy")
 
 
 def test_so_do_the_other_slides_of_their_patients(slides):
