@@ -120,6 +120,14 @@ def _open(path: Path, reader: str) -> Reader:
     for kind in _READERS[reader]:
         with suppress(NotMine):
             opened: Reader = kind(path)
+            if (
+                opened.orientation > 4
+            ):  # viewers of slides do not apply it: annotations made in them would lie elsewhere
+                opened.close()
+                raise WorkError(
+                    f"orientation {opened.orientation} (TIFF tag 274) turns the slide by a quarter, so that width and "
+                    "height change places; save it upright"
+                )
             return opened if opened.orientation == 1 else Turned(opened)
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
 

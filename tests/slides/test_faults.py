@@ -193,7 +193,7 @@ def test_the_command_ends_with_3_and_names_every_bad_slide(told):
         said = re.search(rf"^failed: slide {slide} of patch set tissue: (.*)$", text, re.MULTILINE)
         assert said, text
         assert re.search(reason, said[1])
-    assert "good" not in text
+    assert "good" not in re.sub(r".*under several names.*", "", text)  # their pixels are the same
     assert "Traceback" not in text
 
 
