@@ -70,7 +70,8 @@ class Choosing:
             for name in checkpoints
         }  # fmt: skip
         card = SimpleNamespace(kind="classification")
-        self.tasks: Any = {task: SimpleNamespace(task=SimpleNamespace(card=card), n_folds=2) for task in tasks}
+        self.tasks: Any = {task: SimpleNamespace(task=SimpleNamespace(card=card), n_folds=2,
+                                                 artefact=SimpleNamespace(folder=None)) for task in tasks}  # fmt: skip
         check_choices(self.study, self.checkpoints, self.tasks)
         self.cells = [cell for task in tasks for cell in self._cells(task)]
         home = Storage.open(folder / "toys")
@@ -94,6 +95,7 @@ class Choosing:
             return []
 
         self._patch.setattr(run, "search_cells", search)
+        self._patch.setattr(run, "make_thumbnails", lambda *_, **__: None)  # toys have no images
         self._patch.setattr(run._Work, "_ray", lambda work: None)
         work = run._Work(self.graph, None, Progress(quiet=True), ExitStack(), some_stages=False)
         work.tune()
