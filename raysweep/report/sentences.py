@@ -22,6 +22,7 @@ from raysweep.report.tables import metric_words, p_value
 from raysweep.report.worth_views import worth_words
 
 _NAMES = 6  # more are counted
+_WHOLE = 1.0  # of a metric from 0 to 1: no two values differ by more
 
 
 def task_sentence(
@@ -126,10 +127,15 @@ def _power(found: TaskFindings, compare: CompareSpec) -> str:
         return ""
     m = found.comparisons[0].verdict.m if found.comparisons[0].verdict else 1
     smallest = [t.smallest_detectable(compare.alpha, m) for t in tests]
-    low, high = f"{100 * min(smallest):.1f}", _points(max(smallest))
-    text = f"With these units and repeats a difference is found with a power of 80 % from {high} on"
-    if len(smallest) > 1 and low != f"{100 * max(smallest):.1f}":
-        text = f"With these units and repeats a difference is found with a power of 80 % from {low} to {high} on"
+    possible = [d for d in smallest if d < _WHOLE]
+    if not possible:
+        text = "With these units and repeats no difference is found with a power of 80 %"
+    else:
+        least, most = _points(min(possible)), _points(max(possible))
+        range_ = most if least == most else f"{least.split()[0]} to {most}"
+        none = f", and none in {len(smallest) - len(possible)} of {len(smallest)} comparisons"
+        text = f"With these units and repeats a difference is found with a power of 80 % from {range_} on"
+        text += none if len(possible) < len(smallest) else ""
     stuck = sum(t.units_cannot_settle(compare.margin) for t in tests)
     if stuck:
         which = "" if stuck == len(tests) else f" in {stuck} of {len(tests)} comparisons"

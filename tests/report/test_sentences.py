@@ -20,8 +20,10 @@ def estimate(name: str, fraction: float, pretrainings: int = 1) -> Estimate:
                     1, pretrainings, "patient")  # fmt: skip
 
 
-def compared(name: str, fraction: float, word: str, value: float = 0.043, seed: float = 0.0) -> Comparison:
-    found = Crossed(value, 0.01, 9.0, seed, 0.0, 0.0, 16, 3, 3)
+def compared(
+    name: str, fraction: float, word: str, value: float = 0.043, seed: float = 0.0, se: float = 0.01
+) -> Comparison:
+    found = Crossed(value, se, 9.0, seed, 0.0, 0.0, 16, 3, 3)
     d = Difference(value, 16, 3, value - 0.02, value + 0.02, 0.001, 0.5, 0.5, found=found)
     v = Verdict(word, 0.004, 0.5, value - 0.03, value + 0.03, 2)
     if word == "not enough data":
@@ -79,6 +81,11 @@ def test_what_was_not_found_says_what_could_have_been_and_what_would_help():
     found = said(compared("a", 1.0, "undecided", 0.01))
     assert "no checkpoint was found better or worse than this imagenet checkpoint; that is not the same as" in found
     assert "a difference is found with a power of 80 % from 3.6 points on." in found
+    few = compared("a", 0.1, "undecided", 0.01, se=0.4)
+    assert "80 % from 3.6 points on, and none in 1 of 2 comparisons." in said(
+        few, compared("a", 1.0, "undecided", 0.01)
+    )
+    assert "no difference is found with a power of 80 %." in said(few)
     stuck = said(compared("a", 1.0, "undecided", 0.01, seed=0.01))
     assert "more test units cannot show a difference of 2 points, more repeats can." in stuck
 
