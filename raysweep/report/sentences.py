@@ -40,6 +40,7 @@ def task_sentence(
            if e.cell.task == found.task and not e.cell.tested_on
            and e.cell.protocol == compare.primary.protocol}  # fmt: skip
     base = _who(baseline, own.get(baseline))
+    in_the_mean = _means(found, better, worse)
     parts: list[str] = []
     if better:
         leader = _leader(found, better)
@@ -69,15 +70,46 @@ def task_sentence(
     elif all(c.verdict and c.verdict.word in (NOT_COMPARED, NOT_ENOUGH) for c in found.comparisons):
         return f"{found.task}: nothing could be compared ({found.comparisons[0].reason})."
     else:
-        parts.append(f"no checkpoint was found better or worse than {base}; that is not the same as equal.")
+        single = "with no single number of labels a" if in_the_mean else "no"
+        parts.append(f"{single} checkpoint was found better or worse than {base}; that is not the same as equal.")
         parts += [f"Not worse by {_points(compare.margin)}: {_where(by[NOT_WORSE], found)}." if by[NOT_WORSE] else ""]
         parts += [_power(found, compare)]
+    parts += [_mean_claim(c, compare) for c in in_the_mean]
     if by[SAME] and len(by[SAME]) < len(found.comparisons) and not better:
         parts.append(f"No difference that matters: {_where(by[SAME], found)}.")
     if by[NOT_ENOUGH]:
         parts.append(f"Not enough data: {_where(by[NOT_ENOUGH], found)}.")
     parts.append(_best(found, own))
     return f"{found.task}: {' '.join(part for part in parts if part)}"
+
+
+def _means(found: TaskFindings, better: Sequence[Comparison], worse: Sequence[Comparison]) -> list[Comparison]:
+    """Means over label counts with a verdict that none of their checkpoint's single counts has."""
+    said = {(c.cell.checkpoint, up) for up, own in ((True, better), (False, worse)) for c in own}
+    verdicts = {BETTER: True, MUCH_BETTER: True, WORSE: False, MUCH_WORSE: False}
+    return [c for c in found.means if c.verdict and c.verdict.word in verdicts
+            and (c.cell.checkpoint, verdicts[c.verdict.word]) not in said]  # fmt: skip
+
+
+def _mean_claim(c: Comparison, compare: CompareSpec) -> str:
+    assert c.difference
+    assert c.verdict
+    word = c.verdict.word.replace("the margin", f"the margin of {_points(compare.margin)}")
+    chance = _chance(c, compare)
+    return (
+        f"In the mean over all numbers of labels {c.cell.checkpoint} is {word}: {_points(c.difference.value)} of "
+        f"{metric_words(c.metric)}{c.mark} ({chance})."
+    )
+
+
+def _chance(c: Comparison, compare: CompareSpec) -> str:
+    v = c.verdict
+    assert v
+    p = p_value(v.p_corrected)
+    found = [] if v.low is None or v.high is None else [f"{percent(1 - compare.alpha)} interval {100 * v.low:.1f} to "
+                                                        f"{100 * v.high:.1f}"]  # fmt: skip
+    found += [f"corrected p {p if p.startswith('<') else f'= {p}'}"] if p else []
+    return ", ".join(found) or "no test"
 
 
 def _worth(found: TaskFindings, name: str, own: Mapping[str, Estimate], base: str, compare: CompareSpec) -> list[str]:
@@ -95,13 +127,9 @@ def _claim(
     assert d
     assert v
     more = f" by more than the margin of {_points(compare.margin)}" if v.word == MUCH_BETTER else ""
-    p = p_value(v.p_corrected)
-    chance = [] if v.low is None or v.high is None else [f"{percent(1 - compare.alpha)} interval {100 * v.low:.1f} to "
-                                                         f"{100 * v.high:.1f}"]  # fmt: skip
-    chance += [f"corrected p {p if p.startswith('<') else f'= {p}'}"] if p else []
     return (
         f"with {size_words(e)}{pool}, {_who(c.cell.checkpoint, e)} is better than {base}{more}: "
-        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({', '.join(chance) or 'no test'})."
+        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({_chance(c, compare)})."
     )
 
 

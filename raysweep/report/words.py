@@ -94,19 +94,21 @@ def answer(
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
     sentences = [task_sentence(f, findings.estimates, compare, baseline=base) for f in findings.tasks]
-    headline = sentences.pop() if len(sentences) == 1 else _headline(base, family, counts)
+    means = [c for task in findings.tasks for c in task.means if c.verdict]
+    headline = sentences.pop() if len(sentences) == 1 else _headline(base, family, means, counts)
     if exploratory:
         headline = f"Exploratory: the comparison was changed after results were there. {headline}"
     return Answer(headline, sentences, totals, lines[:_LINES], max(0, len(lines) - _LINES))
 
 
-def _headline(base: str, family: list[Comparison], counts: dict[str, int]) -> str:
-    """Over several tasks, each of which has a sentence of its own below."""
+def _headline(base: str, family: list[Comparison], means: list[Comparison], counts: dict[str, int]) -> str:
+    """Over several tasks, each of which has a sentence of its own below. means: over label counts."""
     if counts[NOT_COMPARED] == len(family):
         return f"There is no verdict: nothing could be compared with the baseline {base}."
     if counts[NOT_COMPARED] + counts[NOT_ENOUGH] == len(family):
         return "Not enough data for a verdict."
-    better, worse = _names(family, (MUCH_BETTER, BETTER)), _names(family, (MUCH_WORSE, WORSE))
+    judged = [*family, *means]
+    better, worse = _names(judged, (MUCH_BETTER, BETTER)), _names(judged, (MUCH_WORSE, WORSE))
     if better:
         first = f"Better than {base}: {_series(better)}."
         return first + (f" Worse: {_series(worse)}." if worse else "")

@@ -90,6 +90,20 @@ def test_what_was_not_found_says_what_could_have_been_and_what_would_help():
     assert "more test units cannot show a difference of 2 points, more repeats can." in stuck
 
 
+def test_a_mean_over_labels_says_what_no_single_number_of_labels_does():
+    family = (compared("a", 0.1, "undecided", 0.05), compared("a", 1.0, "undecided", 0.05))
+    mean = compared("a", 1.0, "better", 0.05)
+    found = said(*family, means=[mean])
+    assert found.startswith("glands: with no single number of labels a checkpoint was found better or worse than")
+    claim = (
+        "In the mean over all numbers of labels a is better: 5 points of Dice (95 % interval 2.0 to 8.0, corrected p"
+    )
+    assert claim in found
+    assert "In the mean" not in said(compared("a", 0.1, "better"), family[1], means=[mean])
+    worse = replace(mean, verdict=replace(mean.verdict, word="worse by more than the margin"))
+    assert "a is worse by more than the margin of 2 points: " in said(*family, means=[worse])
+
+
 def test_what_it_is_worth_in_labels_goes_first_where_fewer_do():
     family = (compared("simclr", 0.1, "better"), compared("simclr", 1.0, "undecided"))
     found = said(*family, worth={"simclr": Worth(240, 24, 240, 60.0, 31.0, 120.0)})
