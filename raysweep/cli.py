@@ -202,22 +202,23 @@ def clean(
     study: StudyArgument,
     overrides: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
+    spool: Annotated[bool, typer.Option("--spool", help="also tiling results of slides whose sets are there")] = False,
 ) -> None:
     """List, and on confirmation remove, artefacts that the study as it stands does not use."""
     from raysweep.study.clean import remove, unused
     from raysweep.study.load import load_study
 
     file = load_study(study, overrides or [])
-    found = unused(file)
+    found = unused(file, spool=spool)
     if not found:
         out.print("Nothing to remove: the study uses every artefact it has.")
         return
-    _table("not used by the study as it stands", ["folder", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
+    _table("not used by the study as it stands", ["folder or file", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
     if not yes and not sys.stdin.isatty():
-        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these folders")
-    if yes or typer.confirm(f"Remove these {len(found)} folders?"):
+        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these")
+    if yes or typer.confirm(f"Remove these {len(found)}?"):
         remove(file, [p for p, _ in found])
-        out.print(f"Removed {len(found)} folders.")
+        out.print(f"Removed {len(found)}.")
 
 
 @app.command()

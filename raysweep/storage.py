@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from raysweep.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
+UNFINISHED = ".tmp-"  # begins the names of files that are being written
 _MIB = 2**20
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "segmentation-models-pytorch",
@@ -65,7 +66,7 @@ class Storage:
         """Sorted names of the files and folders directly in a folder; none when it does not exist."""
         selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
         infos = self.fs.get_file_info(selector)
-        return sorted(info.base_name for info in infos if not info.base_name.startswith(".tmp-"))
+        return sorted(info.base_name for info in infos if not info.base_name.startswith(UNFINISHED))
 
     def size(self, *parts: str) -> int:
         """Bytes of a file."""
@@ -103,7 +104,7 @@ class Storage:
     @staticmethod
     def _write_local(data: bytes | memoryview, folder: Path, name: str, durable: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".tmp-{uuid.uuid4().hex}"
+        temporary = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -229,7 +230,10 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
     if not is_address(text):
         return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
     parts = urlsplit(text, allow_fragments=False)
-    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + (f"?{parts.query}" if parts.query else ""))
+    options = [parts.query] if parts.query else []
+    if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:
+        options.append("allow_delayed_open=true")  # a small file is one request in place of three
+    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + "?" * bool(options) + "&".join(options))
     return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
 
 

@@ -11,6 +11,7 @@ from raysweep.lease import lease
 from raysweep.pretrain.trackers import check_trackers
 from raysweep.progress import Progress
 from raysweep.report.registration import record
+from raysweep.slides.outcomes import NoPatchSet
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.cells import note_failure, search_cells
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining, make_checkpoint
@@ -113,12 +114,16 @@ class _Work:
     def tile(self) -> None:
         graph = self.graph
         seen = [plan.contents for plan in graph.patch_sets.values()]
+        lacking = []
         for plan in self._narrowed(graph.patch_sets):
             if to_tile(plan.artefact, plan.spec.export):
                 work = partial(make_patch_set, plan, graph.home, seed=graph.study.seed, compute=graph.study.compute,
                                progress=self.progress)  # fmt: skip
-                self._attempt(f"patch set {plan.name}", plan.artefact, work)
+                error = self._attempt(f"patch set {plan.name}", plan.artefact, work)
+                lacking += [error] if isinstance(error, NoPatchSet) and not plan.artefact.done() else []
             _point(plan.artefact.home, [plan.artefact])
+        if lacking:  # what is made from the rest of the slides would be made again
+            raise WorkError("; ".join(map(str, lacking)))
         if seen != [plan.contents for plan in graph.patch_sets.values()]:
             self._look_again()
 
@@ -245,8 +250,10 @@ class _Work:
         named = [plan for name, plan in plans.items() if name == self.only]
         return named or (list(plans.values()) if self.only is None else [])
 
-    def _attempt(self, label: str, artefact: Artefact, work: Callable[[], None], *, ray: bool = True) -> None:
-        """Do one piece of work, with Ray where it needs it; its failure is recorded and the rest goes on."""
+    def _attempt(
+        self, label: str, artefact: Artefact, work: Callable[[], None], *, ray: bool = True
+    ) -> Exception | None:
+        """Do one piece of work, with Ray where it needs it; its failure is recorded, and returned."""
         try:
             if ray:
                 self._ray()
@@ -260,6 +267,8 @@ class _Work:
                 except WorkError:  # a full disk: nothing else can be done either
                     raise error from None
             self.progress.say(f"{label}: failed ({reason_of(error)})")
+            return error
+        return None
 
     def _ray(self) -> None:
         if self._ray_is_up:
