@@ -52,13 +52,11 @@ _SIDES: dict[str, Callable[..., dict[str, Any]]] = {
 class _Given(Given):
     surface: str | None
 
-    def run(
-        self, side: str, *, folder: str = "", omp: int = 1, watch: bool = False, mapped: bool = False, **keys: Any
-    ) -> dict[str, Any]:
+    def run(self, side: str, *, folder: str = "", omp: int = 1, **keys: Any) -> dict[str, Any]:
         """What a side answers, from a fresh process and, unless it is named, in a fresh folder."""
         keys |= {"folder": folder or tempfile.mkdtemp(dir=self.home)}
         command = [sys.executable, "-m", "tests.benchmarks.search", "--side", side, json.dumps(keys)]
-        return run_command(command, omp=omp, watch=watch, mapped=mapped)
+        return run_command(command, omp=omp)
 
 
 def _starts(given: _Given) -> None:
@@ -117,7 +115,7 @@ def _memory(given: _Given) -> None:
     for _ in range(given.pairs):
         held = []
         for trials in (1, 4):
-            small, large = (given.run("memory", watch=True, mapped=True, trials=trials, images=n) for n in (32, many))
+            small, large = (given.run("memory", trials=trials, images=n) for n in (32, many))
             held.append(large["mib"] - small["mib"])
         pixels = large["pixels_mib"] - small["pixels_mib"]
         print(f"memory: {pixels:.0f} MiB more of pixels are {held[0]:.0f} MiB more of memory with one trial, "

@@ -182,11 +182,13 @@ def _file_names(rows: pa.Table) -> pa.Array:
 
 
 def _partition(ranges: Sequence[_Range], edges: Sequence[int], scratch: Storage, workers: int | None) -> list[_Range]:
-    """The same patches as ranges of fewer shards, each with its own pieces in the scratch folder.
+    """The same patches as ranges of fewer shards, each new one with its own pieces in the scratch folder.
 
     All ranges are one pool of tasks.
     """
     bounds, calls = [], []
+    fine = [part for part in ranges if part.last - part.first <= _SHARDS_AT_ONCE]
+    ranges = [part for part in ranges if part.last - part.first > _SHARDS_AT_ONCE]
     for number, part in enumerate(ranges):
         n = part.last - part.first
         ways = min(_RANGES_AT_ONCE, -(-n // _SHARDS_AT_ONCE))
@@ -204,7 +206,7 @@ def _partition(ranges: Sequence[_Range], edges: Sequence[int], scratch: Storage,
         left[number] -= 1
         if not left[number]:
             ranges[number].drop()
-    return [
+    return fine + [
         _Range(first, last, scratch, sorted(pieces, key=lambda piece: piece.path), f"{_name(part)}/{way:03d}")
         for part, edges_of, of_range in zip(ranges, bounds, parts, strict=True)
         for way, ((first, last), pieces) in enumerate(zip(pairwise(edges_of), of_range, strict=True))

@@ -138,7 +138,7 @@ class TestMerge:
         for name, value in (("_SHARDS_AT_ONCE", 1), ("_RANGES_AT_ONCE", 3), ("_GROUP_BYTES", 100)):
             monkeypatch.setattr(f"raysweep.patches.shuffle.merge.{name}", value)
         names = run(Storage.open(tmp_path / "plain"), *spool)
-        folder, pools, held = Storage.open(tmp_path / "set"), [], []
+        folder, pools, held, doomed = Storage.open(tmp_path / "set"), [], [], [True]
 
         def counted(function, calls, workers, doing):
             pools.append(len(calls))
@@ -146,19 +146,20 @@ class TestMerge:
                 rows = sum(piece_facts(folder.at("merge"), p.relative_to(folder.path("merge")).as_posix()).rows
                            for p in Path(folder.path("merge")).rglob("*.arrow"))  # fmt: skip
                 held.append(rows)
-                if len(pools) == 3 and done == 4:
+                if doomed and pools[-1] == 12 and done == 4:
                     raise KeyboardInterrupt
                 yield result
 
         monkeypatch.setattr("raysweep.patches.shuffle.merge.in_parallel", counted)
         with pytest.raises(KeyboardInterrupt):
             run(folder, *spool, workers=1)
-        assert len(pools) == 3, "12 shards, 3 ways: 3 ranges, then 12, then shards"
-        assert pools[-1] == 12
+        *levels, shards = pools
+        assert shards == len(names) == 12
+        assert len(levels) == 3, "3 ranges of 4 shards, then 6 of one and 3 of two, then 12 of one"
         assert max(held) <= 120 + 60, "a level and what is being divided of it"
         notes = {p: p.stat().st_mtime_ns for p in Path(folder.path("merge")).glob("*.json")}
-        assert len(notes) == sum(pools[:2])
-        pools.append(0)  # no further kill
+        assert len(notes) == sum(levels), "what has been divided is not divided again"
+        doomed.clear()
         assert run(folder, *spool, workers=1) == names
         assert not folder.exists("merge")
         plain = Storage.open(tmp_path / "plain")
