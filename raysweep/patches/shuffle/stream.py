@@ -27,7 +27,8 @@ def stream(build: Callable[[], Dataset], *, workers: int | None, doing: str) -> 
     if workers is not None:
         context.execution_options.resource_limits = ExecutionResources(cpu=workers)
     log = logging.getLogger("ray.data")
-    log.addFilter(_told_elsewhere)
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what goes wrong is raised and told below
     try:
         with DataContext.current(context):
             results = build()
@@ -37,12 +38,7 @@ def stream(build: Callable[[], Dataset], *, workers: int | None, doing: str) -> 
     except RayError as error:
         raise WorkError(f"{doing} stopped: {reason_of(error)}") from error
     finally:
-        log.removeFilter(_told_elsewhere)
-
-
-def _told_elsewhere(record: logging.LogRecord) -> bool:
-    """Whether a record of Ray Data's is shown: not errors, which are raised and told in a sentence."""
-    return record.levelno < logging.ERROR
+        log.setLevel(level)
 
 
 @contextmanager
