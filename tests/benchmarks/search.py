@@ -27,6 +27,9 @@ Last figures (on two cores that others used heavily; the processor's time grows 
 | starts, 500 / 2,000 / 10,000 lanes | 1.5 / 1.2 / 1.0 ms (1 run each), and 1.2 s once to import libraries | <= 2 ms |
 | of which choosing a lane | 0.05 / 0.03 / 0.03 ms | |
 | overhead | 0.03 s a trial less than a plain loop, 1.54 s (1 pair, nothing beside it) | <= 0.2 s |
+| tune | 1.23 times: 27.9 ms a trial, then 34.2 (1 pair, nothing beside it) | <= 1.2 |
+| tuners | 3.8 times as fast: 146 s, 559 s (1 pair, other work beside both) | >= 3 |
+| linear | 2.2 times its features' 186 s: noise, on which weak penalties take up to 1,000 steps (1 run) | <= 1.5 |
 """
 
 import json
