@@ -11,6 +11,7 @@ from rich.console import Console
 import raysweep
 from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
+from raysweep.cluster_commands import submit
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
@@ -195,6 +196,7 @@ def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = Fal
 app.command()(verify)
 app.command()(export)
 app.command()(predict)
+app.command()(submit)
 
 
 @app.command()
