@@ -77,6 +77,7 @@ def test_a_dashboard_that_is_not_there_is_told(study: Path) -> None:
 @pytest.fixture
 def dashboard() -> Iterator[str]:
     """The address of the dashboard of a Ray of its own, which ends with the test."""
+    pytest.importorskip("aiohttp_cors", reason="the dashboard needs pip install 'ray[default]'")
     head = subprocess.Popen([sys.executable, "-c", _RAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert head.stdin
     assert head.stdout
@@ -87,7 +88,7 @@ def dashboard() -> Iterator[str]:
         head.wait(60)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_is_followed_to_its_report_and_its_exit_code(study: Path, tmp_path: Path, dashboard: str) -> None:
     said: list[str] = []
     how = {"address": dashboard, "out": tmp_path / "report", "say": said.append}
