@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from raysweep.commit import commit
 from raysweep.errors import RequestError, WorkError
 
 MANIFEST = "manifest.json"
@@ -203,7 +204,7 @@ class Artefact:
         """Write the manifest, which makes the directory complete. Last act of a stage."""
         self.folder.write_json(
             {"fingerprint": self.fingerprint, "inputs": self.inputs, "config": config, "counts": dict(counts),
-             "timings": dict(timings), "versions": versions(),
+             "timings": dict(timings), "versions": {**versions(), **commit()},
              "created": datetime.now(UTC).isoformat(timespec="seconds")},
             MANIFEST,
         )  # fmt: skip

@@ -160,3 +160,10 @@ def test_an_image_of_several_rows_is_taken_where_one_of_them_is_wanted(root, mak
     table = {"file": "t.csv", "image": "{stem}", "unit": "at", "where": {"who": "B"}}
     found = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
     assert [(s.image, s.unit) for s in found] == [("images/p1_x.png", "2"), ("images/p2_y.png", "2")]
+
+
+def test_a_table_names_subgroups(root, make_card):
+    (root / "t.csv").write_text("image,patient,stain_group\np1_x,P1,pink\np2_y,P2,\n")
+    table = {"file": "t.csv", "image": "{stem}", "unit": "patient", "groups": {"stain": "stain_group"}}
+    samples = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
+    assert [s.groups for s in samples] == [(("stain", "pink"),), (("stain", "not given"),)]
