@@ -21,7 +21,7 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "demo": {"study", "tasks", "patches"},
     "places": set(),
     "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands", "cluster_commands"},
-    "cluster_commands": {"places"},
+    "cluster_commands": {"places", "study"},
     "model_commands": {"study"},
     "card_commands": {"study"},
     "report_commands": {"report"},
