@@ -38,11 +38,11 @@ class Nodes:
             if not named_cluster():
                 ask_for(cpus, gpus, self._progress)
         # The nodes that GPUs come with bring the CPUs that their trainings need.
-        wanted = (None, gpus) if train and gpus else (cpus, None)
+        wanted: tuple[int | None, int | None] = (None, gpus) if train and gpus else (cpus, None)
         if wanted == self._asked:
             return
         self.give_back()
-        self._leave = ask_for(*wanted, self._progress)
+        self._leave = ask_for(wanted[0], wanted[1], self._progress)
         self._asked = wanted
         check_nodes(self._home, self._paths)
 
