@@ -17,6 +17,7 @@ from raysweep.tasks.cards import card_names, load_card
 from raysweep.tasks.fractions import Draws
 from raysweep.tasks.further import check_further, tested_like
 from raysweep.tasks.prepare import licence_accepted
+from raysweep.tasks.prepared import find_prepared
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
 from raysweep.transfer.counting import check_objects
@@ -95,7 +96,9 @@ def find_task(card: Card, study: Study, home: Storage) -> tuple[Task, Artefact]:
     """
     if not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    task = index_task(card, Path(study.data), known=_indexed(home.at("tasks", card.name), study.data))
+    data = Path(study.data)
+    known = _indexed(home.at("tasks", card.name), study.data) or find_prepared(card, data)
+    task = index_task(card, data, known=known)
     return task, Artefact(home.at("tasks", card.name), task.inputs())
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from raysweep.model import Model
+from raysweep.tasks.obtain.spec import Download
 
 CLASSIFICATION_METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "auroc", "quadratic_kappa", "mean_patient_accuracy",
@@ -118,6 +119,7 @@ class Card(Model):
     n_images: int | None = Field(
         None, description="what the original holds, with what `where` leaves out; a different count is refused"
     )
+    download: Download | None = Field(None, description="where its files are to be had; in no fingerprint")
     notes: str = Field("", description="what a reader of results must know")
     _beside: tuple[Path, ...] = PrivateAttr(())
 

@@ -36,7 +36,8 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
             raise RequestError(
                 f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
             )
-        samples[name] = replace(one, id=name, unit=nfc(one.unit))
+        unit = nfc(one.unit)
+        samples[name] = one if (name, unit) == (one.id, one.unit) else replace(one, id=name, unit=unit)
     return list(samples.values())
 
 
@@ -58,5 +59,5 @@ def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:
         if layout.reader.containers:  # the layout has opened their files
             yield one
         else:
-            mask = None if one.mask is None else disk.find(one.mask)
-            yield replace(one, image=disk.find(one.image), mask=mask)
+            image, mask = disk.find(one.image), None if one.mask is None else disk.find(one.mask)
+            yield one if (image, mask) == (one.image, one.mask) else replace(one, image=image, mask=mask)

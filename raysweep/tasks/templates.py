@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import field_validator
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
-PATH_NAMES = ("image", "folder", "name", "stem")  # what a template may name of an image's path
+PATH_NAMES = ("image", "folder", "parent", "name", "stem")  # what a template may name of an image's path
 
 
 def columns_of(*templates: str) -> list[str]:
@@ -22,9 +22,11 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def path_names(image: str) -> dict[str, str]:
-    """The values of `PATH_NAMES`: the POSIX path, its folder, its last name, and that without the suffix."""
+    """The values of `PATH_NAMES`: the POSIX path, its folder, the one above, its last name, and that without suffix."""
     path = PurePosixPath(image)
-    return dict(zip(PATH_NAMES, (image, path.parent.as_posix(), path.name, path.stem), strict=True))
+    folder = path.parent
+    values = (image, folder.as_posix(), folder.parent.as_posix(), path.name, path.stem)
+    return dict(zip(PATH_NAMES, values, strict=True))
 
 
 def template(field: str, known: tuple[str, ...] = ()) -> Any:

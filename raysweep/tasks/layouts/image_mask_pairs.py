@@ -41,7 +41,10 @@ class Options(Model):
         "images/*.png",
         description="glob of the images, below the root; ** goes into subfolders; *.png finds .PNG",
     )
-    mask: str = Field("masks/{stem}.png", description="path of a mask: {stem}, {name}, {folder}, {image} of the image")
+    mask: str = Field(
+        "masks/{stem}.png",
+        description="path of a mask: {stem}, {name}, {folder}, {image} of the image, {parent} of its folder",
+    )
     masks: MaskOptions = MaskOptions()
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
     table: Table | None = None

@@ -40,7 +40,8 @@ class Options(Model):
     splits: dict[str, str] = Field({}, description="what stands for {split} -> train | val | test")
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
     mask: str | None = Field(
-        None, description="segmentation: path of a mask: {stem}, {name}, {folder}, {image} of the image"
+        None,
+        description="path of a mask: {stem}, {name}, {folder}, {image} of the image, {parent} of its folder",
     )
     masks: MaskOptions = MaskOptions()
 
