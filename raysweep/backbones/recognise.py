@@ -3,12 +3,13 @@
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
-from timm.models import list_models
+from timm.models import is_model, list_models
 
 from raysweep.backbones.keys import fit_keys
 from raysweep.backbones.weight_file import read_content
@@ -34,7 +35,7 @@ def recognise(path: Path) -> str:
     """
     content = read_content(path)
     tried = []
-    for name in _candidates(path):
+    for name in _candidates(path, content):
         tried.append(name)
         try:
             with torch.device("meta"):
@@ -50,10 +51,17 @@ def recognise(path: Path) -> str:
     )
 
 
-def _candidates(path: Path) -> Iterator[str]:
-    """What raysweep wrote into the file, then names of timm inside the file's name, then the usual ones."""
+def _candidates(path: Path, content: Mapping[str, Any]) -> Iterator[str]:
+    """What raysweep wrote into the file, then names of timm inside the file's name, then the usual ones.
+
+    efficientnet_pytorch's networks pad as TensorFlow does, as timm's `tf_` ones do; those without it have the same
+    shapes and compute something else.
+    """
     seen = set[str]()
-    for name in (*_written(path), *_in_name(path), *_USUAL):
+    named = _in_name(path)
+    if "_conv_stem.weight" in content:
+        named = [f"tf_{name}" for name in named if is_model(f"tf_{name}")] + named
+    for name in (*_written(path), *named, *_USUAL):
         if name not in seen:
             seen.add(name)
             yield name

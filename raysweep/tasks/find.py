@@ -41,9 +41,9 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
     return list(samples.values())
 
 
-def find_left_out(card: Card, root: Path) -> list[LeftOut]:
-    """What the card's filters leave out, under the names of this disk. Raises RequestError as `find_samples`."""
-    return [one for one in _found(card, root) if isinstance(one, LeftOut)]
+def find_everything(card: Card, root: Path) -> list[Sample | LeftOut]:
+    """Samples, and what the card's filters leave out, under the names of this disk. RequestError as `find_samples`."""
+    return list(_found(card, root))
 
 
 def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:

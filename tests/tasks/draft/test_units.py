@@ -1,3 +1,6 @@
+import pytest
+
+from raysweep.tasks.draft.listing import split_word
 from raysweep.tasks.draft.units import guess_unit
 
 
@@ -22,3 +25,12 @@ def test_what_is_no_unit():
 def test_folders_below_the_class():
     images = [f"{label}/P{n // 3}/{n}.png" for label in "ab" for n in range(30)]
     assert len(set(guess_unit(images, [i[0] for i in images], 1).units)) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("Train", "train"), ("testA", "test"), ("test_2", "test"), ("valid", "val"), ("Validation", "val"),
+     ("trying", None), ("try", None), ("contest", None), ("tumour", None), ("", None)],
+)  # fmt: skip
+def test_words_that_name_a_split(name, split):
+    assert split_word(name) == split
