@@ -87,7 +87,7 @@ def read_content(path: Path) -> dict[str, Any]:
             f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
             " .safetensors where you trust it"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
         text = " ".join(str(error).split())[:150]
         raise WorkError(f"init {path}: cannot be read as a file of weights ({text})") from error
     if not isinstance(content, dict):
