@@ -16,6 +16,7 @@ from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
 from raysweep.model_commands import export, predict
+from raysweep.new_commands import datasets_new, new
 from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
@@ -33,6 +34,7 @@ app = typer.Typer(
     "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
     "SIGTERM: run the same command again.",
 )
+datasets.command("new")(datasets_new)
 app.add_typer(datasets, name="datasets")
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(cluster, name="cluster")
@@ -70,6 +72,7 @@ def demo(
     from raysweep.demo.run import run_demo
 
     _finish(run_demo(folder, progress=_progress()))
+    out.print("yours: raysweep new FOLDER --with imagenet uni2-h my.pth", markup=False)
 
 
 @app.command()
@@ -193,6 +196,7 @@ def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = Fal
     _table("status", header, rows)
 
 
+app.command()(new)
 app.command()(verify)
 app.command()(export)
 app.command()(predict)

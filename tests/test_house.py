@@ -20,10 +20,20 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
     "places": set(),
-    "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands", "cluster_commands"},
+    "cli": {
+        "study",
+        "demo",
+        "report",
+        "model_commands",
+        "card_commands",
+        "report_commands",
+        "cluster_commands",
+        "new_commands",
+    },
     "cluster_commands": {"places", "study"},
     "model_commands": {"study"},
     "card_commands": {"study"},
+    "new_commands": {"study"},
     "report_commands": {"report"},
 }
 

@@ -10,6 +10,7 @@ from raysweep.study.remembered import user_cache
 from raysweep.tasks.card import Card
 from raysweep.tasks.find import find_root
 from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.prepared import find_prepared
 from raysweep.tasks.task import FORMAT, Task, index_task
 
 
@@ -17,13 +18,13 @@ def indexed_task(card: Card, data: str, home: Storage) -> Task:
     """The card's samples, of which only files that are new or changed are read.
 
     data: the folder that the set's own folder stands in. home: the task's folder in the study, which holds an index
-    once the study ran. What is not in there is kept on this machine, in `~/.raysweep/cache/indexes` (or below
+    once the study ran; `datasets prepare` keeps one as well. What is not in there is kept on this machine, in `~/.raysweep/cache/indexes` (or below
     RAYSWEEP_HOME), so that each `plan` before the run does not decode every image: it saves time and nothing else,
     since a file with another size or time is read again whoever remembers it.
     Raises RequestError for files that are not what the card says.
     """
     place = _place(card, data)
-    known = _load(place, data) or _of_study(home, data)
+    known = _load(place, data) or _of_study(home, data) or find_prepared(card, Path(data))
     task = index_task(card, Path(data), known=known)
     before = {id(seen) for seen in known.examined} if known else set()
     if not all(id(seen) in before for seen in task.examined):

@@ -1,6 +1,7 @@
 """The hdf5 layout: rows of PCam's files."""
 
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -58,7 +59,7 @@ def test_a_file_is_looked_at_once_for_all_of_its_rows(data, make_card, monkeypat
     for what in ("_stamp", "_identity"):
         take = getattr(__import__("raysweep.tasks.reader", fromlist=[what]), what)
         monkeypatch.setattr(
-            f"raysweep.tasks.reader.{what}", lambda path, take=take: (seen.append(path.name), take(path))[1]
+            f"raysweep.tasks.reader.{what}", lambda path, take=take: (seen.append(Path(path).name), take(path))[1]
         )
     task = index_task(pcam(make_card), data)
     assert sorted(seen) == sorted(2 * [f"camelyonpatch_level_2_split_{word}_x.h5" for word in SIZES])

@@ -5,8 +5,9 @@ import unicodedata
 import pytest
 
 from raysweep.errors import RequestError
-from raysweep.tasks.find import find_left_out, find_samples
+from raysweep.tasks.find import find_everything, find_samples
 from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.sample import LeftOut
 
 
 def samples_of(card, root):
@@ -148,7 +149,8 @@ def test_filters_of_the_table_leave_images_out_and_n_images_counts_them(root, ma
     table = {"file": "t.csv", "image": "{stem}", "unit": "patient", "where": {"stain": "he"}}
     card = make_card("segmentation", layout=pairs(table=table), n_images=2)
     assert [s.image for s in find_samples(card, root)] == ["images/p1_x.png"]
-    assert [(s.image, s.mask) for s in find_left_out(card, root)] == [("images/p2_y.png", "masks/p2_y.png")]
+    left = [one for one in find_everything(card, root) if isinstance(one, LeftOut)]
+    assert [(s.image, s.mask) for s in left] == [("images/p2_y.png", "masks/p2_y.png")]
     with pytest.raises(RequestError, match=r"table\.where: no image of images/\*\.png is in a row with these values"):
         find_samples(make_card("segmentation", layout=pairs(table={**table, "where": {"stain": "van gieson"}})), root)
     with pytest.raises(RequestError, match=r"layout\.table\.where: no row has 'HE' in the column 'stain'"):
