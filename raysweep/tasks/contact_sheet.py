@@ -60,7 +60,7 @@ def _examples(task: Task, number: int) -> list[int]:
     shows = [i for i, sample in enumerate(task.samples) if number in sample.classes]
     luck = Names(task.samples[i].id for i in shows).hashes(("contact sheet", task.card.name, number))
     seen: dict[str, int] = {}
-    turns = []
+    turns: list[tuple[int, int, int]] = []
     for at in np.argsort(luck, kind="stable").tolist():
         unit = task.samples[shows[at]].unit
         turns.append((seen.get(unit, 0), len(turns), shows[at]))

@@ -39,9 +39,9 @@ def _beside(listing: Listing) -> tuple[dict, dict[str, str]] | None:
     for masks, images in _neighbours(listing.by_folder):
         ending = _ending(listing.by_folder[images], listing.by_folder[masks])
         if ending is not None:
-            parent = PurePosixPath(masks).parent
+            above = PurePosixPath(masks).parent
             words = PurePosixPath(images).name, f"{PurePosixPath(masks).name}/{{stem}}{ending}"
-            found.setdefault(words, []).append((images, parent.as_posix()))
+            found.setdefault(words, []).append((images, above.as_posix()))
     if not found:
         return None
     size = {words: sum(len(listing.by_folder[f]) for f, _ in folders) for words, folders in found.items()}

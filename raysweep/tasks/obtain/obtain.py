@@ -95,8 +95,7 @@ def _whole(card: Card, root: Path) -> bool:
         samples = find_samples(card, root)
     except RequestError:
         return False
-    return all((root / sample.image.rpartition("#")[0] or sample.image).exists() if "#" in sample.image
-               else (root / sample.image).exists() for sample in samples)  # fmt: skip
+    return all((root / (sample.image.rpartition("#")[0] or sample.image)).exists() for sample in samples)
 
 
 def _put_there(file: RemoteFile, root: Path) -> Path | None:

@@ -137,7 +137,7 @@ def _zipped(archive: Path) -> Iterator[_Member]:
 def _tarred(archive: Path) -> Iterator[_Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
-            opened.members = []  # it would keep every one
+            opened.members = []  # type: ignore[attr-defined]  # it would keep every one
             odd = not (info.isreg() or info.isdir())
             yield _Member(info.name, info.isreg(), odd, partial(_content, opened, info))
 
@@ -149,7 +149,11 @@ def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _compressed(archive: Path) -> Iterator[_Member]:
-    yield _Member(archive.name[: -len(".gz")], True, False, partial(gzip.GzipFile, archive))
+    yield _Member(archive.name[: -len(".gz")], True, False, partial(_decompressed, archive))
+
+
+def _decompressed(archive: Path) -> IO[bytes]:
+    return gzip.GzipFile(archive)  # type: ignore[return-value]  # it is one in all but name
 
 
 def _move(source: Path, target: Path) -> None:
