@@ -21,6 +21,7 @@ from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
 from raysweep.storage import shown
+from raysweep.upkeep_commands import Overrides, StudyArgument, clean, doctor
 
 app = typer.Typer(
     cls=Commands,
@@ -42,12 +43,6 @@ app.add_typer(cluster, name="cluster")
 out = Console(highlight=False, soft_wrap=True)
 _state = {"debug": False}
 
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY.yaml", help="a study file, or the name of a study that ships with raysweep")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as transfer.trials=8 data=/images")
-]
 Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint or task")]
 
 Watch = Annotated[bool, typer.Option("--watch", help="show the search that another process runs, until it has ended")]
@@ -201,43 +196,8 @@ app.command()(verify)
 app.command()(export)
 app.command()(predict)
 app.command()(submit)
-
-
-@app.command()
-def clean(
-    study: StudyArgument,
-    overrides: Overrides = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
-    spool: Annotated[bool, typer.Option("--spool", help="also tiling results of slides whose sets are there")] = False,
-) -> None:
-    """List, and on confirmation remove, artefacts that the study as it stands does not use."""
-    from raysweep.study.clean import remove, unused
-    from raysweep.study.load import load_study
-
-    file = load_study(study, overrides or [])
-    found = unused(file, spool=spool)
-    if not found:
-        out.print("Nothing to remove: the study uses every artefact it has.")
-        return
-    _table("not used by the study as it stands", ["folder or file", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
-    if not yes and not sys.stdin.isatty():
-        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these")
-    if yes or typer.confirm(f"Remove these {len(found)}?"):
-        remove(file, [p for p, _ in found])
-        out.print(f"Removed {len(found)}.")
-
-
-@app.command()
-def doctor(storage: Annotated[str, typer.Option(help="the storage to check")] = "runs") -> None:
-    """Check versions, GPU, Ray, storage and slide libraries, and say what to do about what is wrong."""
-    from raysweep.study.doctor import checks
-
-    rows = []
-    for check in checks(storage):
-        rows.append([{True: "ok", False: "WRONG", None: "note"}[check.ok], check.what, check.found, check.advice])
-    _table("doctor", ["", "what", "found", "what to do"], rows)
-    if any(r[0] == "WRONG" for r in rows):
-        raise typer.Exit(1)
+app.command()(clean)
+app.command()(doctor)
 
 
 def main() -> None:

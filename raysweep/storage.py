@@ -1,7 +1,6 @@
 """Folders on any filesystem, written so that a kill at any moment leaves either the old file or the new one."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import posixpath
@@ -22,14 +21,12 @@ import pyarrow.parquet as pq
 
 from raysweep.commit import commit
 from raysweep.errors import RequestError, WorkError
+from raysweep.versions import versions
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".tmp-"  # begins the names of files that are being written
 _MIB = 2**20
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "segmentation-models-pytorch",
-              "torchmetrics", "optuna", "scikit-learn", "openslide-python", "openslide-bin", "pyarrow",
-              "numpy", "simplejpeg", "tifffile", "imagecodecs", "shapely")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -290,17 +287,6 @@ def file_identity(path: str | Path | tuple[pafs.FileSystem, str]) -> dict[str, A
             start = max(_MIB, size - _MIB)
             digest.update(file.read_at(size - start, start))
     return {"name": inside.rpartition("/")[2], "size": size, "hash": digest.hexdigest()}
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on, for manifests and result rows."""
-    found = {}
-    for name in _VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def shipped(folder: str) -> Path:

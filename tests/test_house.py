@@ -7,7 +7,7 @@ import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
-         "local_path", "retry", "output", "exit_codes", "commit"}  # fmt: skip
+         "local_path", "retry", "output", "exit_codes", "commit", "versions"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),
@@ -29,11 +29,13 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
         "report_commands",
         "cluster_commands",
         "new_commands",
+        "upkeep_commands",
     },
     "cluster_commands": {"places", "study"},
     "model_commands": {"study"},
     "card_commands": {"study"},
     "new_commands": {"study"},
+    "upkeep_commands": {"study"},
     "report_commands": {"report"},
 }
 

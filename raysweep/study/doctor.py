@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.storage import Storage, versions
+from raysweep.storage import Storage
+from raysweep.versions import versions
 
 _LEAST_FREE_GB = 10
 

@@ -19,7 +19,7 @@ def indexed_task(card: Card, data: str, home: Storage) -> Task:
 
     data: the folder that the set's own folder stands in. home: the task's folder in the study, which holds an index
     once the study ran; `datasets prepare` keeps one as well. What neither has is kept on this machine, in
-    `~/.raysweep/cache/indexes` (or below RAYSWEEP_HOME), so that each `plan` before the run does not decode every image:
+    `~/.raysweep/cache/indexes` (or below RAYSWEEP_HOME), so that each `plan` before the run does not decode every image
     it saves time and nothing else, since a file with another size or time is read again whoever remembers it.
     Raises RequestError for files that are not what the card says.
     """

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from raysweep.errors import WorkError
-from raysweep.storage import Storage, versions
+from raysweep.storage import Storage
+from raysweep.versions import versions
 
 
 def user_cache() -> Path:

@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.commit import commit
-from raysweep.storage import versions
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.edge import at_edge
 from raysweep.sweep.history import TrialRecord
@@ -17,6 +16,7 @@ from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.transfer.metrics import per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
 from raysweep.transfer.spec import Select, TransferSpec
+from raysweep.versions import versions
 
 _NUMBERS = [
     ("step", pa.int32()),
