@@ -19,6 +19,7 @@ from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
 from raysweep.storage import shown
+from raysweep.study_commands import studies
 
 app = typer.Typer(
     cls=Commands,
@@ -195,6 +196,7 @@ def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = Fal
 app.command()(verify)
 app.command()(export)
 app.command()(predict)
+app.command()(studies)
 
 
 @app.command()

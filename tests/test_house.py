@@ -20,11 +20,21 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "study": {"slides", "pretrain", "sweep", "report", "transfer", "tasks", "backbones", "patches"},
     "demo": {"study", "tasks", "patches"},
     "places": set(),
-    "cli": {"study", "demo", "report", "model_commands", "card_commands", "report_commands", "cluster_commands"},
+    "cli": {
+        "study",
+        "demo",
+        "report",
+        "model_commands",
+        "card_commands",
+        "report_commands",
+        "cluster_commands",
+        "study_commands",
+    },
     "cluster_commands": {"places"},
     "model_commands": {"study"},
     "card_commands": {"study"},
     "report_commands": {"report"},
+    "study_commands": {"study"},
 }
 
 
