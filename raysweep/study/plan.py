@@ -254,7 +254,11 @@ def _together(some: list[_Cells]) -> _Cells:
     states = {one.state for one in some} - set(OUT) or {some[0].state}
     memories = [one.cost.trial_bytes for one in some if one.cost.trial_bytes is not None]
     return _Cells(
-        some[0].folds, some[0].frozen, states.pop() if len(states) == 1 else "in part",
-        *(sum(getattr(one, key) for one in some) for key in ("repeats", "trials", "finals")),
-        Cost(total_seconds(one.cost for one in some), max(memories, default=None)),
-    )  # fmt: skip
+        folds=some[0].folds,
+        frozen=some[0].frozen,
+        state=states.pop() if len(states) == 1 else "in part",
+        repeats=sum(one.repeats for one in some),
+        trials=sum(one.trials for one in some),
+        finals=sum(one.finals for one in some),
+        cost=Cost(total_seconds(one.cost for one in some), max(memories, default=None)),
+    )

@@ -10,10 +10,14 @@ from PIL import Image
 
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
+from raysweep.slides.identity import Identities
+from raysweep.storage import Storage
 from raysweep.study.load import load_study
+from raysweep.study.own_sets import plan_own_sets
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
 from raysweep.study.status import status_rows
+from raysweep.study.tasks import load_cards
 from tests.study.mini import results
 
 _QUIET = Progress(quiet=True)
@@ -100,3 +104,12 @@ def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_pa
 def test_what_cannot_be_is_one_sentence(study: Path, override: str, sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence):
         plan_rows(load_study(study, [override]))
+
+
+def test_a_bucket_is_no_place_for_them(study: Path, tmp_path: Path) -> None:
+    file = load_study(study, ["storage=s3://bucket/runs"])
+    home = Storage.open(tmp_path)
+    with pytest.raises(
+        RequestError, match=r"storage: task glands is made from a patch set .* a folder .* not from s3:"
+    ):
+        plan_own_sets(file, home, Identities(home), load_cards(file))
