@@ -77,8 +77,9 @@ def write_kataria(data: Path) -> None:
     glas = "glas-contest/Warwick QU Dataset (Released 2016_07_08)"
     _pairs(data, [f"{glas}/{name}_{n}.bmp" for name, most in (("train", 8), ("testA", 3), ("testB", 1))
                   for n in range(1, most + 1)], lambda path: path.replace(".bmp", "_anno.bmp"))  # fmt: skip
-    _pairs(data, [f"crag/CRAG/{folder}_{n}.png" for folder, most in (("train/Images/train", 8), ("valid/Images/test", 4))
-                  for n in range(1, most + 1)], lambda path: path.replace("Images", "Annotation"))  # fmt: skip
+    crag = [f"crag/CRAG/{folder}_{n}.png" for folder, most in (("train/Images/train", 8), ("valid/Images/test", 4))
+            for n in range(1, most + 1)]  # fmt: skip
+    _pairs(data, crag, lambda path: path.replace("Images", "Annotation"))
     kumar = [f"kumar/kumar/{split}/Images/TCGA-{code}-{n:04d}-01Z-00-DX1.tif" for code, (split, most) in
              enumerate((("train", 8), ("test_same", 2), ("test_diff", 2)), 18) for n in range(most)]  # fmt: skip
     cpm17 = [f"cpm17/cpm17/{split}/Images/image_{n:02d}.png" for split in ("train", "test") for n in range(8)]

@@ -117,8 +117,8 @@ def _stub(tmp_path: Path, n_images: dict[str, int], tiled: dict[str, tuple[int, 
     Image.new("RGB", (8, 8)).save(dot, "PNG")
     for name, plan in plans.items():
         n, patients = tiled[name]
-        rows = [{"image": {"bytes": dot.getvalue(), "path": f"{i}.jpg"}, "slide": f"s{i % patients}", "patient": f"p{i % patients}",
-                 "x": i, "y": 0, "mpp": 0.5, "source_mpp": 0.5, "tissue": 1.0, "label": i % 2, "mask": None,
+        rows = [{"image": {"bytes": dot.getvalue(), "path": f"{i}.jpg"}, "slide": f"s{i % patients}",
+                 "patient": f"p{i % patients}", "x": i, "y": 0, "mpp": 0.5, "source_mpp": 0.5, "tissue": 1.0, "label": i % 2, "mask": None,
                  "split": None, "key": i} for i in range(n)]  # fmt: skip
         table = pa.Table.from_pylist(rows, schema=patch_schema(["other", "tumor"]))
         write_patch_set(plan.artefact, table, config={"um": None, "px": plan.spec.px, "mpp": None})
@@ -127,17 +127,18 @@ def _stub(tmp_path: Path, n_images: dict[str, int], tiled: dict[str, tuple[int, 
 
 @pytest.mark.slow
 def test_the_plan_of_mormont_2020_tells_its_1920_pretrainings(tmp_path: Path) -> None:
-    few = {name: 96 for name in _WHOLE}
+    few = dict.fromkeys(_WHOLE, 96)
     cut_cards(tmp_path, [*_WHOLE, *_TILED], px=224)
-    file = _stub(tmp_path, few, {name: (96, 12) for name in _TILED}, tmp_path / "runs")
+    file = _stub(tmp_path, few, dict.fromkeys(_TILED, (96, 12)), tmp_path / "runs")
     _, rows, notes = plan_rows(file)
     told = {row[1]: row[3] for row in rows if row[0] == "pretrain"}
     for net in ("resnet50", "densenet121"):
-        assert told[f"checkpoint multitask-{net}"].startswith("960 pretrainings (24 points x 8 members x 5 seeds): 50,000 "
-                                                              "steps of 64")  # fmt: skip
+        many = told[f"checkpoint multitask-{net}"]
+        assert many.startswith("960 pretrainings (24 points x 8 members x 5 seeds): 50,000 steps of 64")
         assert told[f"checkpoint joint-{net}"].startswith("50 pretrainings (10 members x 5 seeds)")
-    assert "to pretrain: 2,020 checkpoints, 960 of multitask-resnet50, 960 of multitask-densenet121, 50 of joint-resnet50, " \
-        "50 of joint-densenet121" in notes  # fmt: skip
+    counts = {"multitask-resnet50": 960, "multitask-densenet121": 960, "joint-resnet50": 50, "joint-densenet121": 50}
+    in_words = ", ".join(f"{n} of {name}" for name, n in counts.items())
+    assert f"to pretrain: 2,020 checkpoints, {in_words}" in notes
     hours = next(note for note in notes if "device-hours" in note)
     assert "pretraining " in hours
     assert len(rows) < 400, "points of a grid are told together"
