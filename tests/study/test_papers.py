@@ -117,9 +117,12 @@ def _stub(tmp_path: Path, n_images: dict[str, int], tiled: dict[str, tuple[int, 
     Image.new("RGB", (8, 8)).save(dot, "PNG")
     for name, plan in plans.items():
         n, patients = tiled[name]
-        rows = [{"image": {"bytes": dot.getvalue(), "path": f"{i}.jpg"}, "slide": f"s{i % patients}",
-                 "patient": f"p{i % patients}", "x": i, "y": 0, "mpp": 0.5, "source_mpp": 0.5, "tissue": 1.0, "label": i % 2, "mask": None,
-                 "split": None, "key": i} for i in range(n)]  # fmt: skip
+        plain = {"y": 0, "mpp": 0.5, "source_mpp": 0.5, "tissue": 1.0, "mask": None, "split": None}
+        rows = [
+            {**plain, "image": {"bytes": dot.getvalue(), "path": f"{i}.png"}, "slide": f"s{i % patients}",
+             "patient": f"p{i % patients}", "x": i, "label": i % 2, "key": i}
+            for i in range(n)
+        ]  # fmt: skip
         table = pa.Table.from_pylist(rows, schema=patch_schema(["other", "tumor"]))
         write_patch_set(plan.artefact, table, config={"um": None, "px": plan.spec.px, "mpp": None})
     return file
