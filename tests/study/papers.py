@@ -13,6 +13,7 @@ from timm import create_model
 
 from raysweep.storage import shipped
 from raysweep.study.load import load_study
+from tests.slides.labels.makers import square, write_camelyon, write_qupath
 from tests.study.kawai import write_tcga
 
 _EDGE = 48  # pixels of an image
@@ -169,3 +170,56 @@ def _place(card: Mapping[str, Any], number: int, most: int) -> str:
     suffix = Path(file).suffix or ".png"
     unit = f"CRC-Prim-HE-{number % n_units:02d}_" if "CRC" in layout.get("unit", "") else ""
     return "/".join([*(folder for folder in folders if folder != "**"), f"{unit}{number}{suffix}"])
+
+
+def write_originals(data: Path) -> None:
+    """What the pool's tiles are cut from: images of 96 px with their outlines, points and masks, and slide tables."""
+    kinds = {"bach-micro/ICIAR2018_BACH_Challenge/Photos": ("Normal", "Benign", "InSitu", "Invasive"),
+             "janowczyk7": ("CLL", "FL", "MCL")}  # fmt: skip
+    for top, labels in kinds.items():
+        for number in range(4 * len(labels)):
+            name = f"sj-{number:02d}_001" if top == "janowczyk7" else f"b{number:03d}"
+            save(data / top / labels[number % len(labels)] / f"{name}.tif", _large(number))
+    for name in ("janowczyk1", "janowczyk2", "janowczyk5", "tupac16-mitosis", "mitos-atypia14", "warwick-crc",
+                 "camelyon16-patches", "breast1", "breast2"):  # fmt: skip
+        (data / name).mkdir(parents=True)
+        rows = []
+        for number in range(8):
+            row = {"path": f"{number}.tif", "patient": f"p{number}", "mask": "", "annotations": ""}
+            save(data / name / row["path"], _large(number))
+            if name in ("janowczyk1", "janowczyk2"):
+                row["mask"] = f"{number}_mask.png"
+                mask = np.zeros((96, 96), np.uint8)
+                mask[:, :48] = 255
+                save(data / name / row["mask"], mask)
+            else:
+                row["annotations"] = _annotate(data / name, name, number)
+            rows.append(row)
+        lines = [",".join(row.values()) for row in rows]
+        (data / name / "slides.csv").write_text("\n".join([",".join(rows[0]), *lines]) + "\n")
+
+
+def _large(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(140, 200, (96, 96, 3), np.uint8)
+    pixels[:, :48, 1] -= 80  # tissue's colour, and darker than the right half
+    pixels[..., 1] -= 30
+    return pixels
+
+
+def _annotate(folder: Path, name: str, number: int) -> str:
+    """Marks in the left half: points, or an outline of it."""
+    at = [(16 + 4 * number % 12, 20), (20, 70)]
+    if name == "warwick-crc":
+        scipy.io.savemat(folder / f"{number}.mat", {"detection": np.array(at, float)})
+        return f"{number}.mat"
+    if name == "camelyon16-patches":
+        write_camelyon(folder / f"{number}.xml", [square(0, 0, 48, 96)])
+        return f"{number}.xml"
+    if name.startswith("breast"):
+        write_qupath(folder / f"{number}.geojson", [("InSitu", "Polygon", [[*square(0, 0, 48, 96), [0, 0]]])])
+        return f"{number}.geojson"
+    classes = ("mitosis", "not_mitosis" if name == "mitos-atypia14" else "mitosis")
+    lines = [f"{x},{y},{kind}" for (x, y), kind in zip(at, classes, strict=True)]
+    (folder / f"{number}.csv").write_text("\n".join(["x,y,class", *lines]) + "\n")
+    return f"{number}.csv"

@@ -1,6 +1,7 @@
 """Dry runs of the papers' own studies: all stages to the report, on a few small images in the original layouts."""
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.study.papers import (
     write_kataria,
     write_kawai,
     write_mormont,
+    write_originals,
     write_weights,
 )
 
@@ -159,3 +161,39 @@ def test_the_pool_of_mormont_2020_has_the_papers_numbers(tmp_path: Path) -> None
     sources = {row[1]: row[3] for row in rows if row[1].startswith("source")}
     for name, n in _WHOLE.items():
         assert sources[f"source {name}"] == f"{n:,} images"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_session")
+def test_mormont_2020(tmp_path: Path) -> None:
+    """Its 22 sets, two of which are tiled before all else; of the tasks four, two of them related."""
+    write_mormont(tmp_path / "data", dict.fromkeys(_WHOLE, 48))
+    shutil.rmtree(tmp_path / "data/bach-micro")
+    for folder in ("janowczyk7", *(name for name in _CARDS if (tmp_path / "data" / name / "slides.csv").exists())):
+        shutil.rmtree(tmp_path / "data" / folder)
+    write_originals(tmp_path / "data")
+    cut_cards(tmp_path, [*_WHOLE, *_TILED], splits={"type": "holdout", "test": 0.34})
+    pool = load_study("mormont2020_pool", ["data=."]).study.patches
+    sizes = {name: {"px": 32, "tissue": "all", "slide_mpp": 0.5} for name in pool}
+    sizes["camelyon16-patches"] |= {"um": 16}
+    small = {"px": 32, "steps": 2, "batch": 32, "seeds": 1}
+    point = {"lr": 0.01, "options": {"warmup_steps": 1}}
+    one = {"lr": [0.01], "warmup_steps": None, "head_lr_factor": None}
+    space = {"svm_classification": {"C": {"values": [0.01], "default": 0.01}}}
+    path = write_dry_run(
+        "mormont2020", tmp_path, ["imagenet-resnet50", "random-resnet50", "multitask-resnet50", "joint-resnet50"],
+        checkpoints={
+            "imagenet-resnet50": {"backbone": "test_resnet", "init": str(write_weights(tmp_path / "in.safetensors"))},
+            "random-resnet50": {"backbone": "test_resnet"},
+            "multitask-resnet50": {**small, **point, "grid": one},
+            "joint-resnet50": {**small, **point},
+        },
+        patches=sizes, tasks=["necrosis", "lung", "breast2", "breast1"],
+        accept_licences=licences([*_CARDS, "umcm"]),
+        transfer={**_SEARCH, "epochs": None, "spaces": space},
+    )  # fmt: skip
+    rows, _ = _run(path)
+    assert {row["task"] for row in rows} == {"necrosis", "lung", "breast2", "breast1"}
+    assert {row["protocol"] for row in rows} == {"svm", "finetune"}
+    assert {row["checkpoint"] for row in rows} == {"imagenet-resnet50", "random-resnet50", "multitask-resnet50",
+                                                   "joint-resnet50"}  # fmt: skip
