@@ -17,7 +17,11 @@ def datasets_list() -> None:
     """Every card that ships with raysweep or stands in ./datasets."""
     from raysweep.study.cards import card_rows
 
-    _table("datasets", *card_rows())
+    header, rows = card_rows()
+    _table("datasets", header, rows)
+    if any(row[header.index("licence")].endswith(" *") for row in rows):
+        out.print("* to be accepted: raysweep datasets prepare NAME --accept-licence", markup=False)
+    out.print("Terms, addresses and notes in full: raysweep datasets show NAME", markup=False)
 
 
 @datasets.command("show")

@@ -122,6 +122,10 @@ class Card(Model):
     n_images: int | None = Field(
         None, description="what the original holds, with what `where` leaves out; a different count is refused"
     )
+    n_units: int | None = Field(None, ge=1, description="how many units the original has; another number is refused")
+    image_px: tuple[int, int] | None = Field(
+        None, description="width and height of every image of the original; one of another size is left out"
+    )
     notes: str = Field("", description="what a reader of results must know")
     _beside: tuple[Path, ...] = PrivateAttr(())
 

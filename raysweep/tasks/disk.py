@@ -13,6 +13,8 @@ _OF_TOOLS = frozenset({
     "lost+found", "system volume information",
 })  # fmt: skip
 
+_SHOWN = 8  # names in a message
+
 
 def nfc(text: str) -> str:
     """The one form in which names are compared: macOS writes `ä` as two characters, tables mostly as one."""
@@ -33,6 +35,20 @@ def files_below(root: Path, below: str = "", *, leftovers: bool = False) -> Iter
     """
     folder = root / below if below else root
     yield from _walk(folder, f"{below}/" if below else "", None, leftovers, frozenset())
+
+
+def top_of(root: Path) -> str:
+    """What stands in a folder, for messages about what does not: a few names, folders first."""
+    try:
+        with os.scandir(root) as listing:
+            entries = sorted((not entry.is_dir(), entry.name) for entry in listing if not left_by_tools(entry.name))
+    except OSError as error:
+        return f"{root} cannot be listed ({error.strerror or error})"
+    if not entries:
+        return f"{root} is empty"
+    names = [name if is_file else f"{name}/" for is_file, name in entries]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"there is {', '.join(names[:_SHOWN])}{more}"
 
 
 def files_in(root: Path, folder: str) -> list[str]:
@@ -86,6 +102,10 @@ class Disk:
                 return path
             found = f"{found}/{name}" if found else name
         return found
+
+    def has(self, path: str) -> bool:
+        """Whether there is something under this name, in any of its forms."""
+        return (self._root / self.find(path)).exists()
 
     def _named(self, folder: str, name: str) -> str | None:
         if folder not in self._names:

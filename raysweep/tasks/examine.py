@@ -30,10 +30,12 @@ class Examined:
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why a sample is left out; `broken` when its image is there and cannot be decoded."""
+    """Why a sample is left out; `broken` when its image is there and cannot be decoded, `resized` when it has not the
+    size that the card says."""
 
     reason: str
     broken: bool = False
+    resized: bool = False
 
 
 def examine(
@@ -68,6 +70,9 @@ def examine(
             picture = reader.image(current)
             width, height = picture.size
             look = look_of(picture)
+        if card.image_px and (width, height) != card.image_px:
+            expected = " x ".join(map(str, card.image_px))
+            return Unusable(f"the image is {width} x {height} px, and those of the set {expected}", resized=True)
         if sample.mask is None:
             return Examined("+".join(identities), "+".join(stamps), (), look)
         current = sample.mask

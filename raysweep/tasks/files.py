@@ -21,6 +21,7 @@ _TURNS = {  # by EXIF orientation; CIPA DC-008, 4.6.5 A
     8: Image.Transpose.ROTATE_90,
 }
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}  # Pillow's name -> people's
+_CHANNELS = ("red", "green", "blue")
 _SMALLER_COPY = 1  # bit of the TIFF tag 254, NewSubfileType: a page that shows another page at a lower resolution
 
 
@@ -62,8 +63,10 @@ def orientation_of(picture: Image.Image) -> int:
     return value if value in _TURNS else 1
 
 
-def load_mask(path: Path) -> np.ndarray:
+def load_mask(path: Path, channel: str | None = None) -> np.ndarray:
     """The mask's numbers as they stand, an unsigned integer array (h, w): palette indices for palette images.
+
+    `channel` is that of a coloured mask which holds them: red, green or blue. Without it all channels are equal.
 
     Raises OSError when it cannot be decoded, WorkError when it is no picture, and UnfitError when it was compressed
     with losses, has several pages or channels, or holds no whole numbers.
@@ -77,7 +80,7 @@ def load_mask(path: Path) -> np.ndarray:
         mask = np.asarray(picture)
         bands = picture.getbands()
     if mask.ndim == 3:
-        mask = _one_channel(mask, bands)
+        mask = _one_channel(mask, bands) if channel is None else mask[..., _CHANNELS.index(channel)]
     if mask.dtype == bool:
         return mask.astype(np.uint8)
     if not np.issubdtype(mask.dtype, np.integer) or mask.min(initial=0) < 0:

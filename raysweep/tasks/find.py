@@ -1,16 +1,20 @@
 """The samples that a card's layout finds, under names that are the same on every disk."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from raysweep.errors import RequestError
 from raysweep.storage import Storage
 from raysweep.tasks.card import OWN_SET, Card
-from raysweep.tasks.disk import Disk, nfc
+from raysweep.tasks.disk import Disk, files_below, nfc
+from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.names import inside
 from raysweep.tasks.sample import LeftOut, Sample
+
+_NAMED, _PARTS = 3, 12  # names, and parts with their counts, in a message
 
 
 def find_root(card: Card, data: Path, index: Storage | None = None) -> Path:
@@ -51,6 +55,42 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
     return list(samples.values())
 
 
+def _check_counts(card: Card, root: Path, found: Sequence[Sample | LeftOut]) -> None:
+    """Raise RequestError where images or units are not as many as the card says: another version, or a part of one."""
+    samples = [one for one in found if isinstance(one, Sample)]
+    if card.n_images is not None and len(found) != card.n_images:
+        raise RequestError(
+            f"card {card.name}: n_images: {root} holds {len(found)} images but the card says "
+            f"{card.n_images}{_parts(card, samples)}{_strangers(card, root, found)}; complete the download, or correct "
+            "the card"
+        )
+    units = sorted({nfc(sample.unit) for sample in samples})
+    if card.n_units is not None and len(samples) == len(found) and len(units) != card.n_units:
+        raise RequestError(
+            f"card {card.name}: n_units: the {len(found)} images below {root} are of {len(units)} {card.unit}s "
+            f"({', '.join(units[:_NAMED])}{', ...' * (len(units) > _NAMED)}) but the card says {card.n_units}; get the "
+            "files under their own names, or correct the card"
+        )
+
+
+def _parts(card: Card, samples: Sequence[Sample]) -> str:
+    """How many images each class has, or each split where masks have the classes."""
+    counts = Counter(card.classes[s.label] if s.label is not None else s.split for s in samples)
+    parts = [f"{name} {count:,}" for name, count in counts.items() if name]
+    return f" (found: {', '.join(parts[:_PARTS])}{', ...' * (len(parts) > _PARTS)})" if parts else ""
+
+
+def _strangers(card: Card, root: Path, found: Sequence[Sample | LeftOut]) -> str:
+    """Images below the root that are no part of what was found, as after files were renamed."""
+    if layout_of(card)[0].reader.containers:
+        return ""
+    used = {nfc(path) for one in found for path in (one.image, one.mask) if path}
+    others = [path for path, _ in files_below(root) if Path(path).suffix.lower() in IMAGE_SUFFIXES]
+    others = [path for path in others if nfc(path) not in used]
+    few = f"{', '.join(others[:_NAMED])}{', ...' * (len(others) > _NAMED)}"
+    return f"; {len(others)} other images fit no part of its layout: {few}" if others else ""
+
+
 def find_left_out(card: Card, root: Path) -> list[LeftOut]:
     """What the card's filters leave out, under the names of this disk. Raises RequestError as `find_samples`."""
     return [one for one in _found(card, root) if isinstance(one, LeftOut)]
@@ -59,11 +99,7 @@ def find_left_out(card: Card, root: Path) -> list[LeftOut]:
 def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:
     layout, options = layout_of(card)
     found = layout.index(options, root, card)
-    if card.n_images is not None and len(found) != card.n_images:
-        raise RequestError(
-            f"card {card.name}: n_images: {root} holds {len(found)} images but the card says {card.n_images}; "
-            "complete the download, or correct the card"
-        )
+    _check_counts(card, root, found)
     disk = Disk(root)
     for one in found:
         if layout.reader.containers:  # the layout has opened their files

@@ -1,7 +1,7 @@
 """What the numbers in a mask file mean."""
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -24,6 +24,9 @@ class MaskOptions(Model):
     instances: bool = Field(False, description="the same, said by layouts whose files number objects")
     values: dict[int, str] = Field({}, description="pixel value -> class name; several values may mean one class")
     ignore: list[int] = Field([], description="pixel values that count neither in the loss nor in a metric")
+    channel: Literal["red", "green", "blue"] | None = Field(
+        None, description="the channel of coloured masks that holds the values; default: all channels are equal"
+    )
 
     @field_validator("ignore", mode="before")
     @classmethod
@@ -34,6 +37,10 @@ class MaskOptions(Model):
     def numbered(self) -> bool:
         """Whether the values number objects: 0 is the background, and all others are class 1."""
         return self.binarise or self.instances
+
+    def inputs(self) -> dict[str, Any]:
+        """What changes class ids, for fingerprints."""
+        return self.model_dump(mode="json", exclude=set() if self.channel else {"channel"})
 
     def check(self, classes: list[str], where: str) -> None:
         """Raise RequestError when the keys contradict each other or the card's classes."""

@@ -3,27 +3,35 @@
 import csv
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from raysweep.errors import RequestError
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import nfc
+from raysweep.tasks.disk import nfc, top_of
+from raysweep.tasks.sample import LeftOut, Sample
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 _OTHER_VALUES = ("yes", "no", "on", "off", "y", "n")  # other readers of YAML take these for true and false
 
 
-def class_index(card: Card, name: str, where: str, key: str) -> int:
-    """The index of a class. Raises RequestError saying where the name stands and which key can map it."""
+def class_index(card: Card, name: str, where: str, key: str, words: Iterable[str] = ()) -> int:
+    """The index of a class. Raises RequestError saying where the name stands and which key can map it.
+
+    `words` are those that the key maps already: what stands for the classes on disk.
+    """
     classes = [nfc(c) for c in card.classes]
     if nfc(name) in classes:
         return classes.index(nfc(name))
-    near = difflib.get_close_matches(name, card.classes, n=1)
-    hint = f" (nearest: {near[0]})" if near else ""
+    expected = [word for word in words if word] or card.classes
+    small = {nfc(word).casefold(): word for word in expected}
+    near = difflib.get_close_matches(nfc(name).casefold(), small, n=1)
+    hint = f" (nearest: {small[near[0]]})" if near else ""
     known = ", ".join(card.classes)
+    if expected is not card.classes:
+        known += f", which are called {', '.join(expected)}"
     odd = [c for c in card.classes if c.lower() in _OTHER_VALUES]
     quotes = f"; {odd[0]} is taken as the word, as if it stood in quotes" if odd else ""
     raise RequestError(
@@ -66,15 +74,28 @@ def unit_from(pattern: str | None, image: str, card: Card) -> str:
     Raises RequestError when the path does not match, or nothing says what the units are.
     """
     if pattern is not None:
-        match = re.search(nfc(pattern), nfc(image))
-        if not match or not match.group(1):
-            raise RequestError(f"card {card.name}: layout.unit: {pattern} finds no unit in {image}")
-        return match.group(1)
+        return part_of(pattern, image, card, "unit")
     if card.unit != "image":
         raise RequestError(
             f"card {card.name}: layout: says nothing of the {card.unit} of an image; name it, or set unit: image"
         )
     return image
+
+
+def part_of(pattern: str, image: str, card: Card, key: str) -> str:
+    """What group 1 of a regular expression finds in an image's path. Raises RequestError naming the key without it."""
+    match = re.search(nfc(pattern), nfc(image))
+    if not match or not match.group(1):
+        raise RequestError(f"card {card.name}: layout.{key}: {pattern} finds no {key} in {image}")
+    return match.group(1)
+
+
+def check_splits(card: Card, splits: Mapping[str, str], found: Iterable[Sample | LeftOut]) -> None:
+    """Raise RequestError for a word that the card gives a split of its own, of which there is no image."""
+    sides = {one.split for one in found if isinstance(one, Sample)}
+    for word, split in splits.items():
+        if split not in sides:
+            raise RequestError(f"card {card.name}: layout.splits: {word} has no image, so {split} is empty")
 
 
 def inside(path: str, where: str) -> str:
@@ -101,6 +122,8 @@ def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]
             names = [asked.get(name, name) for name in names]
             reader.fieldnames = names
             rows = [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
+    except FileNotFoundError as error:
+        raise RequestError(f"card {card.name}: there is no {path}; {top_of(path.parent)}") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
     for column in columns:

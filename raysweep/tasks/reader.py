@@ -9,6 +9,7 @@ from PIL import Image
 
 from raysweep.storage import file_identity
 from raysweep.tasks.files import load_image, load_mask
+from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.sample import Sample
 
 
@@ -41,7 +42,7 @@ class Reader:
 
     def mask(self, sample: Sample) -> np.ndarray:
         """What becomes class ids by the layout's `masks`: an integer array (h, w), of values from 0 on."""
-        return load_mask(self.root / str(sample.mask))
+        return load_mask(self.root / str(sample.mask), getattr(self.options, "masks", MaskOptions()).channel)
 
     @property
     def numbered(self) -> bool:

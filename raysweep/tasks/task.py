@@ -88,7 +88,7 @@ class Task:
             "card": self.card.model_dump(mode="json", include=_CARD_KEYS),
             "splits": self.card.splits.inputs(),
             "metric": self.card.metric,  # what searches aim at; most further ones change nothing that is made
-            "masks": self.masks.model_dump(mode="json"),
+            "masks": self.masks.inputs(),
             **({"reads": reads} if (reads := self.reader.inputs()) else {}),
             "n_samples": len(rows),
             "samples": fingerprint(rows),
@@ -164,12 +164,7 @@ def index_task(
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
         runs = [found[start : start + _RUN] for start in range(0, len(found), _RUN)]
         seen = [facts for run in pool.map(look, runs) for facts in run]
-    broken = [sample.id for sample, facts in zip(found, seen, strict=True) if getattr(facts, "broken", False)]
-    if len(found) >= _MANY and len(broken) > _MOST_BROKEN * len(found):
-        raise RequestError(
-            f"card {card.name}: {len(broken)} of {len(found)} images below {root} cannot be decoded, more than "
-            f"{_MOST_BROKEN:.0%}; copy them anew, or remove them: {', '.join(broken[:5])}{', ...' * (len(broken) > 5)}"
-        )
+    _refuse_many(card, root, found, seen)
     for sample, facts in zip(found, seen, strict=True):
         if isinstance(facts, Unusable):
             task.excluded.append((sample.id, facts.reason))
@@ -182,12 +177,30 @@ def index_task(
     return task
 
 
+def _refuse_many(card: Card, root: Path, found: list[Sample], seen: list[Examined | Unusable]) -> None:
+    """Raise RequestError where more images than can be left out are broken, or have not the size of the original."""
+    unusable = [(s.id, facts) for s, facts in zip(found, seen, strict=True) if isinstance(facts, Unusable)]
+    broken = [name for name, facts in unusable if facts.broken]
+    if len(found) >= _MANY and len(broken) > _MOST_BROKEN * len(found):
+        raise RequestError(
+            f"card {card.name}: {len(broken)} of {len(found)} images below {root} cannot be decoded, more than "
+            f"{_MOST_BROKEN:.0%}; copy them anew, or remove them: {', '.join(broken[:5])}{', ...' * (len(broken) > 5)}"
+        )
+    resized = [f"{name}: {facts.reason}" for name, facts in unusable if facts.resized]
+    if len(resized) > _MOST_BROKEN * len(found):
+        raise RequestError(
+            f"card {card.name}: image_px: {len(resized)} of {len(found)} images below {root} have another size than "
+            f"the original, as after a mirror saved them anew ({resized[0]}); get the original, or correct the card"
+        )
+
+
 def _before(task: Task, known: Task) -> dict[tuple[str, str | None], Examined]:
     """What an earlier index found by image and mask; nothing when it read files or masks otherwise."""
     if known.format != FORMAT:
         return {}
     same = all(
-        of(known) == of(task) for of in (lambda t: t.card.classes, lambda t: t.masks, lambda t: t.reader.inputs())
+        of(known) == of(task)
+        for of in (lambda t: t.card.classes, lambda t: t.card.image_px, lambda t: t.masks, lambda t: t.reader.inputs())
     )
     return {(s.image, s.mask): seen for s, seen in known._pairs()} if same else {}
 

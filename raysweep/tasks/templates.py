@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import field_validator
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
-PATH_NAMES = ("image", "folder", "name", "stem")  # what a template may name of an image's path
+PATH_NAMES = ("image", "folder", "parent", "name", "stem")  # what a template may name of an image's path
 
 
 def columns_of(*templates: str) -> list[str]:
@@ -22,23 +22,26 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 
 def path_names(image: str) -> dict[str, str]:
-    """The values of `PATH_NAMES`: the POSIX path, its folder, its last name, and that without the suffix."""
+    """The values of `PATH_NAMES`: the POSIX path, its folder, the one above, its last name, and that without suffix."""
     path = PurePosixPath(image)
-    return dict(zip(PATH_NAMES, (image, path.parent.as_posix(), path.name, path.stem), strict=True))
+    folder = path.parent
+    values = (image, folder.as_posix(), folder.parent.as_posix(), path.name, path.stem)
+    return dict(zip(PATH_NAMES, values, strict=True))
 
 
 def template(field: str, known: tuple[str, ...] = ()) -> Any:
-    """A field validator: a template that names something, and only `known` names where those are given."""
+    """A field validator: templates, one or a list, that name something, and only `known` names where there are any."""
 
-    def check(value: str | None) -> str | None:
-        if value is None:
-            return None
-        names = columns_of(value)
-        if not names:
-            raise ValueError(f"{value!r} names nothing in braces, so it is the same for every image")
-        for name in names:
-            if known and name not in known:
-                raise ValueError(f"{{{name}}} means nothing here; there is {', '.join(f'{{{k}}}' for k in known)}")
+    def check(value: str | list[str] | None) -> str | list[str] | None:
+        if value == []:
+            raise ValueError("give one template at least")
+        for text in [value] if isinstance(value, str) else value or []:
+            names = columns_of(text)
+            if not names:
+                raise ValueError(f"{text!r} names nothing in braces, so it is the same for every image")
+            for name in names:
+                if known and name not in known:
+                    raise ValueError(f"{{{name}}} means nothing here; there is {', '.join(f'{{{k}}}' for k in known)}")
         return value
 
     return field_validator(field)(check)

@@ -146,3 +146,12 @@ def test_masks_with_channels_are_refused_in_words(tmp_path):
         picture = Image.frombytes(mode, (24, 16), np.ascontiguousarray(values).tobytes())
         with pytest.raises(UnfitError, match=says):
             load_mask(save(tmp_path, picture, "x.tif"))
+
+
+def test_a_channel_of_a_coloured_mask(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    path = save(tmp_path, Image.fromarray(np.stack([values, 0 * values, 9 - 0 * values], axis=-1)))
+    assert (load_mask(path, "red") == values).all()
+    assert (load_mask(path, "blue") == 9).all()
+    with pytest.raises(UnfitError, match="colour picture"):
+        load_mask(path)

@@ -77,3 +77,9 @@ def test_a_blurred_mask_is_not_taken_for_instances():
     instances = np.kron(np.arange(200, 236, dtype=np.uint8).reshape(6, 6), np.ones((16, 16), np.uint8))
     for mask in (instances, instances + 20, instances.astype(np.uint16) * 200):
         assert (MaskOptions(binarise=True).class_ids(mask, CLASSES[:2]) == 1).all()
+
+
+def test_a_channel_is_a_part_of_fingerprints_where_it_is_named():
+    """So that what was made before there was the key stays as it is."""
+    assert MaskOptions().inputs() == {"binarise": False, "instances": False, "values": {}, "ignore": []}
+    assert MaskOptions(channel="red").inputs() == {**MaskOptions().inputs(), "channel": "red"}

@@ -13,6 +13,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.patches.codec import MAX_PIXELS
 from raysweep.tasks.card import Card
+from raysweep.tasks.disk import top_of
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import class_index, inside, read_rows, split_name
@@ -192,7 +193,7 @@ def _opened(options: Options, root: Path, card: Card, what: str, word: str) -> t
     path = root / file
     if not path.is_file():
         packed = path.with_name(f"{path.name}.gz")
-        hint = f"; unpack {packed.name}" if packed.exists() else ""
+        hint = f"; unpack {packed.name}" if packed.exists() else f"; {top_of(path.parent)}"
         raise RequestError(f"{where}: the file {path} does not exist{hint}")
     try:
         return file, _dataset(path, options, what)

@@ -7,10 +7,10 @@ from pydantic import Field, field_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import Disk, files_below, left_by_tools, nfc
+from raysweep.tasks.disk import Disk, files_below, left_by_tools, nfc, top_of
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout
-from raysweep.tasks.names import by_nfc, class_index, unit_from, unit_pattern
+from raysweep.tasks.names import by_nfc, check_splits, class_index, unit_from, unit_pattern
 from raysweep.tasks.sample import Sample
 
 
@@ -41,23 +41,22 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     samples = []
     for top, split in tops:
         if not top.is_dir():
-            raise RequestError(f"card {card.name}: layout.splits: the folder {top} does not exist")
+            raise RequestError(f"card {card.name}: layout.splits: the folder {top} does not exist; {top_of(root)}")
         for folder in sorted(path for path in top.iterdir() if path.is_dir()):
             if left_by_tools(folder.name) or folder.name[0] == "_":
                 continue
             name = folders.get(nfc(folder.name), folder.name)
             if name is None:
                 continue
-            label = class_index(card, name, f"folder {folder}", "layout.folders")
+            label = class_index(card, name, f"folder {folder}", "layout.folders", options.folders)
             for image, _ in files_below(root, folder.relative_to(root).as_posix()):
                 if Path(image).suffix.lower() in IMAGE_SUFFIXES:
                     unit = unit_from(options.unit, image, card)
                     samples.append(Sample(image, image, None, label, unit, split))
     if not samples:
         raise RequestError(
-            f"card {card.name}: layout: no class folder below {root} has an image of a type that is read"
+            f"card {card.name}: layout: no class folder below {root} has an image of a type that is read; "
+            f"{top_of(root)}"
         )
-    for name, split in options.splits.items():
-        if not any(sample.split == split for sample in samples):
-            raise RequestError(f"card {card.name}: layout.splits: {name} has no image, so {split} is empty")
+    check_splits(card, options.splits, samples)
     return sorted(samples, key=lambda sample: sample.image)

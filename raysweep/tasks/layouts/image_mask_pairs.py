@@ -7,12 +7,12 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import files_in, nfc
+from raysweep.tasks.disk import Disk, files_in, nfc, top_of
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.globs import glob_matcher, literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import inside, read_rows, split_name, unit_from, unit_pattern
+from raysweep.tasks.names import check_splits, inside, part_of, read_rows, split_name, unit_from, unit_pattern
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import PATH_NAMES, fill, path_names, template
 from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
@@ -41,18 +41,26 @@ class Options(Model):
         "images/*.png",
         description="glob of the images, below the root; ** goes into subfolders; *.png finds .PNG",
     )
-    mask: str = Field("masks/{stem}.png", description="path of a mask: {stem}, {name}, {folder}, {image} of the image")
+    mask: str | list[str] = Field(
+        "masks/{stem}.png",
+        description="path of a mask: {stem}, {name}, {folder}, {parent} (the folder above), {image} of the image; of "
+        "several the first where there is a file",
+    )
     masks: MaskOptions = MaskOptions()
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
+    split: str | None = Field(None, description="regular expression on the image's path; group 1 is the split's word")
+    splits: dict[str, str] = Field({}, description="with `split`: word -> train | val | test")
     table: Table | None = None
 
-    _unit = field_validator("unit")(unit_pattern)
+    _patterns = field_validator("unit", "split")(unit_pattern)
     _mask = template("mask", PATH_NAMES)
 
     @model_validator(mode="after")
     def _one_unit(self) -> "Options":
         if self.unit and self.table and self.table.unit:
             raise ValueError("unit and table.unit both name the unit: keep one")
+        if self.split and self.table and self.table.split:
+            raise ValueError("split and table.split both name the split: keep one")
         return self
 
 
@@ -63,16 +71,20 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
 
     What tools leave (`left_by_tools`) is not found, but in folders that the glob names without a wildcard.
     A table may list more images than the glob finds. Raises RequestError for a glob that finds nothing, an image
-    that the table does not list, an unknown split, an image without a unit, or filters that leave none.
+    that the table does not list, an unknown split, a named split without an image, an image without a unit, or filters
+    that leave none.
     """
     glob = inside(options.images, f"card {card.name}: layout.images")
     images = _find(glob, root, card)
     rows = _rows(options.table, root, card)
+    disk = Disk(root)
     found: list[Sample | LeftOut] = []
     for image in images:
         names = path_names(image)
-        mask = inside(fill(options.mask, names), f"card {card.name}: layout.mask")
+        mask = _mask_of(options.mask, names, disk, card)
         unit, split = None, None
+        if options.split:
+            split = split_name(card, part_of(options.split, image, card, "split"), options.splits, image)
         if options.table:
             key = fill(options.table.image, names)
             listed = rows.get(nfc(key))
@@ -92,9 +104,19 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 where = f"{options.table.file}: {key}"
                 split = split_name(card, row[options.table.split], options.table.splits, where)
         found.append(Sample(image, image, mask, None, unit or unit_from(options.unit, image, card), split))
+    check_splits(card, options.splits, found)
     if all(isinstance(one, LeftOut) for one in found):
         raise RequestError(f"card {card.name}: layout.table.where: no image of {glob} is in a row with these values")
     return found
+
+
+def _mask_of(masks: str | list[str], names: dict[str, str], disk: Disk, card: Card) -> str:
+    """The mask of an image; of several templates the first that names a file, else the first."""
+    templates = [masks] if isinstance(masks, str) else masks
+    paths = [inside(fill(one, names), f"card {card.name}: layout.mask") for one in templates]
+    if len(paths) == 1:
+        return paths[0]
+    return next((path for path in paths if disk.has(path)), paths[0])
 
 
 def _find(glob: str, root: Path, card: Card) -> list[str]:
@@ -105,7 +127,8 @@ def _find(glob: str, root: Path, card: Card) -> list[str]:
     if not images:
         other = f"; {len(found)} files match, none of a type that is read: {', '.join(sorted(IMAGE_SUFFIXES))}"
         raise RequestError(
-            f"card {card.name}: layout.images: {glob} finds no image below {root}{other if found else ''}"
+            f"card {card.name}: layout.images: {glob} finds no image below {root}{other if found else ''}; "
+            f"{top_of(root)}"
         )
     return images
 

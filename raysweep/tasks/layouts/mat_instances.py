@@ -19,7 +19,11 @@ class Options(image_mask_pairs.Options):
     """As for pairs of images and masks. Without `type_map` every object is class 1."""
 
     images: str = Field("Images/*.png", description="glob of the images, below the root; ** goes into subfolders")
-    mask: str = Field("Labels/{stem}.mat", description="path of a file: {stem}, {name}, {folder}, {image} of the image")
+    mask: str | list[str] = Field(
+        "Labels/{stem}.mat",
+        description="path of a file: {stem}, {name}, {folder}, {parent} (the folder above), {image} of the image; of "
+        "several the first where there is a file",
+    )
     key: str = Field("inst_map", description="the variable that numbers the objects")
     type_map: str | None = Field(None, description="the variable of pixels' classes, which masks.values gives names to")
 

@@ -13,12 +13,12 @@ from pydantic import Field, field_validator, model_validator
 from raysweep.errors import RequestError
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import files_in, nfc
+from raysweep.tasks.disk import files_in, nfc, top_of
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.globs import literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import by_nfc, class_index, inside, split_name, unit_from, unit_pattern
+from raysweep.tasks.names import by_nfc, check_splits, class_index, inside, split_name, unit_from, unit_pattern
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.templates import PATH_NAMES, columns_of, fill, path_names, template
 
@@ -40,13 +40,15 @@ class Options(Model):
     splits: dict[str, str] = Field({}, description="what stands for {split} -> train | val | test")
     unit: str | None = Field(None, description="regular expression on the image's path; group 1 is the unit")
     mask: str | None = Field(
-        None, description="segmentation: path of a mask: {stem}, {name}, {folder}, {image} of the image"
+        None,
+        description="segmentation: path of a mask: {stem}, {name}, {folder}, {parent} (the folder above), {image} of "
+        "the image, and {split}, {class}, {unit} of `path`",
     )
     masks: MaskOptions = MaskOptions()
 
     _unit = field_validator("unit")(unit_pattern)
     _path = template("path", _NAMES)
-    _mask = template("mask", PATH_NAMES)
+    _mask = template("mask", (*PATH_NAMES, *_NAMES))
 
     @model_validator(mode="after")
     def _said_once(self) -> "Options":
@@ -55,6 +57,9 @@ class Options(Model):
             raise ValueError("path: every name is given once")
         if self.unit and "unit" in names:
             raise ValueError("unit and {unit} in path both name the unit: keep one")
+        for name in columns_of(self.mask or ""):
+            if name in _NAMES and name not in names:
+                raise ValueError(f"mask: {{{name}}} is no part of path")
         return self
 
 
@@ -88,21 +93,18 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
             name = folders.get(said["class"], said["class"])
             if name is None:
                 continue
-            label = class_index(card, name, f"the folder of {image}", "layout.folders")
+            label = class_index(card, name, f"the folder of {image}", "layout.folders", options.folders)
         split = split_name(card, said["split"], options.splits, image) if "split" in said else None
         mask = None
         if card.kind == "segmentation":
-            mask = inside(fill(str(options.mask), path_names(image)), f"card {card.name}: layout.mask")
+            mask = inside(fill(str(options.mask), {**said, **path_names(image)}), f"card {card.name}: layout.mask")
         unit = said.get("unit") or unit_from(options.unit, image, card)
         samples.append(Sample(image, image, mask, label, unit, split))
     masks = {sample.mask for sample in samples}
     samples = [sample for sample in samples if sample.image not in masks]
     if not samples:
-        raise RequestError(f"card {card.name}: layout.path: {options.path} fits no image below {root}")
-    found = {sample.split for sample in samples}
-    for folder, split in options.splits.items():
-        if split not in found:
-            raise RequestError(f"card {card.name}: layout.splits: {folder} has no image, so {split} is empty")
+        raise RequestError(f"card {card.name}: layout.path: {options.path} fits no image below {root}; {top_of(root)}")
+    check_splits(card, options.splits, samples)
     return samples
 
 

@@ -28,8 +28,10 @@ class Options(image_mask_pairs.Options):
     images: str = Field(
         "Tissue Images/*.tif", description="glob of the images, below the root; ** goes into subfolders"
     )
-    mask: str = Field(
-        "Annotations/{stem}.xml", description="path of a file: {stem}, {name}, {folder}, {image} of the image"
+    mask: str | list[str] = Field(
+        "Annotations/{stem}.xml",
+        description="path of a file: {stem}, {name}, {folder}, {parent} (the folder above), {image} of the image; of "
+        "several the first where there is a file",
     )
     names: dict[str, int | None] = Field(
         {},

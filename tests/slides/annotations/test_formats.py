@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.io
 import shapely
 from shapely.geometry import LineString, Point
 
@@ -17,7 +18,7 @@ BOW_TIE = [[0, 0], [10, 10], [10, 0], [0, 10]]  # two triangles of 25 each
 
 
 def test_every_suffix_has_a_reader():
-    assert set(annotation_formats()) == {".geojson", ".json", ".xml"}
+    assert set(annotation_formats()) == {".csv", ".geojson", ".json", ".mat", ".xml"}
 
 
 def test_qupath_classes_holes_and_parts(tmp_path):
@@ -123,7 +124,7 @@ def test_random_scribbles_are_valid(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.txt", "", r"no format has the suffix \.txt: \.geojson, \.json, \.xml"),
+        ("a.txt", "", r"no format has the suffix \.txt: \.csv, \.geojson, \.json, \.mat, \.xml"),
         ("a.json", "{", "is no JSON"),
         ("a.json", '{"regions": []}', "is no GeoJSON"),
         ("a.json", "[1]", r"features\[0\]: is no GeoJSON feature"),
@@ -214,3 +215,50 @@ def test_what_has_no_area_does_no_harm(tmp_path, geometry, areas, whole):
         json.dumps({"type": "FeatureCollection", "features": features} if whole else features)
     )
     assert [shape.geometry.area for shape in read_annotations(tmp_path / "a.json")] == areas
+
+
+def test_points_of_a_table(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffclass, x, y, score\nmitosis, 10, 20.5, 0.9\nnot_mitosis,3,4,0.1\n", encoding="utf-8")
+    assert [(s.name, s.geometry) for s in read_annotations(path)] == [
+        ("mitosis", Point(10, 20.5)), ("not_mitosis", Point(3, 4))]  # fmt: skip
+    path.write_text("x,y,class\n")
+    assert read_annotations(path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10,20\n", r"a\.csv: has no column x; a table of points begins with x,y,class"),
+        ("x,y,class\n1,2,a\nfive,6,a\n", r"row 3: x and y are numbers of pixels, not 'five' and '6'"),
+        ("x,y,class\n1,,a\n", r"row 2: x and y are numbers of pixels, not '1' and ''"),
+        ("x,y,class\n1\n", r"row 2: x and y are numbers"),
+        ("x,y,class\n1,inf,a\n", r"row 2: x or y is not finite"),
+        ("x,y,class\n1,2,\n", r"row 2: class is empty"),
+    ],
+)
+def test_tables_that_are_no_points(tmp_path, text, message):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(WorkError, match=message):
+        read_annotations(path)
+
+
+def test_points_of_matlab_files(tmp_path):
+    path = tmp_path / "img1_inflammatory.mat"
+    scipy.io.savemat(path, {"detection": np.array([[10.5, 20], [3, 4]])})
+    assert [(s.name, s.geometry) for s in read_annotations(path)] == [
+        ("detection", Point(10.5, 20)), ("detection", Point(3, 4))]  # fmt: skip
+    scipy.io.savemat(path, {"detection": np.zeros((0, 0))})
+    assert read_annotations(path) == []
+
+
+@pytest.mark.parametrize("value", [np.zeros((2, 3)), np.array([[1, np.nan]]), np.array(["a"])])
+def test_matlab_files_that_are_no_points(tmp_path, value):
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"detection": value})
+    with pytest.raises(WorkError, match=r"a\.mat: detection is no list of x and y"):
+        read_annotations(path)
+    path.write_bytes(b"no MATLAB file")
+    with pytest.raises(WorkError, match=r"a\.mat: is no MATLAB file that can be read"):
+        read_annotations(path)

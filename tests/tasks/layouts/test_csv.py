@@ -76,7 +76,7 @@ def test_an_unknown_split_is_refused(tmp_path, make_card):
 
 
 def test_a_missing_table_and_a_table_outside_the_root_are_refused(tmp_path, make_card):
-    with pytest.raises(RequestError, match=r"labels\.csv cannot be read"):
+    with pytest.raises(RequestError, match=r"there is no .*labels\.csv; .* is empty"):
         samples_of(make_card(), tmp_path)
     layout = {"type": "csv", "file": "../labels.csv", "label": "label", "unit": "patient"}
     with pytest.raises(RequestError, match=r"layout\.file: the path '\.\./labels\.csv' must stay below"):

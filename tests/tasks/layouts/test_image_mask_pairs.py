@@ -160,3 +160,34 @@ def test_an_image_of_several_rows_is_taken_where_one_of_them_is_wanted(root, mak
     table = {"file": "t.csv", "image": "{stem}", "unit": "at", "where": {"who": "B"}}
     found = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
     assert [(s.image, s.unit) for s in found] == [("images/p1_x.png", "2"), ("images/p2_y.png", "2")]
+
+
+def test_a_pattern_names_the_split_and_masks_stand_in_the_folder_beside(tmp_path, make_card):
+    for name in ("Train/Images/1.png", "Train/Labels/1.png", "Test/Images/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    keys = {"images": "**/Images/*.png", "mask": "{parent}/Labels/{stem}.png", "split": "(Train|Test)/"}
+    splits = {"Train": "train", "Test": "test"}
+    card = make_card("segmentation", layout=pairs(**keys, splits=splits), unit="image")
+    assert [(s.image, s.mask, s.split) for s in samples_of(card, tmp_path)] == [
+        ("Test/Images/2.png", "Test/Labels/2.png", "test"), ("Train/Images/1.png", "Train/Labels/1.png", "train"),
+    ]  # fmt: skip
+    for change, says in (
+        ({"split": "(Valid)/"}, r"layout\.split: \(Valid\)/ finds no split in Test/Images/2\.png"),
+        ({"splits": {"Train": "train"}}, "split 'Test' is none of train, val, test"),
+        ({"splits": {**splits, "Valid": "val"}}, "Valid has no image, so val is empty"),
+    ):
+        card = make_card("segmentation", layout=pairs(**{**keys, "splits": splits, **change}), unit="image")
+        with pytest.raises(RequestError, match=says):
+            samples_of(card, tmp_path)
+
+
+def test_of_several_masks_the_first_that_is_there(tmp_path, make_card):
+    for name in ("a/1.png", "b/2.png", "masks/1.png", "b/2_mask.PNG", "b/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    masks = ["masks/{stem}.png", "{folder}/{stem}_mask.png"]
+    card = make_card("segmentation", layout=pairs(images="[ab]/?.png", mask=masks), unit="image")
+    assert [s.mask for s in samples_of(card, tmp_path)] == ["masks/1.png", "b/2_mask.png", "masks/3.png"]
+    with pytest.raises(RequestError, match="give one template at least"):
+        samples_of(make_card("segmentation", layout=pairs(mask=[]), unit="image"), tmp_path)

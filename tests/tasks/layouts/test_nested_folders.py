@@ -104,3 +104,11 @@ def test_what_cannot_be_meant_is_refused(tmp_path, make_card, keys, says):
 def test_a_segmentation_task_names_its_masks(tmp_path, make_card):
     with pytest.raises(RequestError, match=r"layout\.mask: a segmentation task needs it"):
         samples_of(nested(make_card, "segmentation"), files(tmp_path, "train/a/c/1.png"))
+
+
+def test_masks_are_named_by_what_the_path_names(tmp_path, make_card):
+    root = files(tmp_path, "Slide_01/01_1.png", "GT_01/01_1.png", "Slide_11/11_2.png")
+    card = nested(make_card, "segmentation", path="Slide_{unit}/*.png", mask="{parent}/GT_{unit}/{name}")
+    assert [(s.unit, s.mask) for s in samples_of(card, root)] == [("01", "GT_01/01_1.png"), ("11", "GT_11/11_2.png")]
+    with pytest.raises(RequestError, match=r"mask: \{split\} is no part of path"):
+        samples_of(nested(make_card, "segmentation", path="Slide_{unit}/*", mask="{split}/{name}"), root)
