@@ -14,10 +14,11 @@ def study_rows() -> tuple[list[str], list[list[str]]]:
     member, as what is left out of a pool depends on the tasks.
     """
     rows = []
-    for path in sorted(shipped("studies").glob("*.yaml")):
+    for path in sorted(shipped("studies").glob("*.yaml"), key=lambda path: path.stem):
         study = load_study(path, ["data=."]).study
         needs, cost = (study.about.needs, study.about.cost) if study.about else ("", "")
-        rows.append([study.name, study.question or "", needs, _size(study), cost])
+        asks = study.question or ("" if study.tasks else "(makes patch sets)")
+        rows.append([study.name, asks, needs, _size(study), cost])
     return ["name", "question", "needs", "size", "cost"], rows
 
 

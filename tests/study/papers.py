@@ -150,13 +150,13 @@ def write_mormont(data: Path, sets: Mapping[str, int]) -> None:
                 first = path
             else:
                 path.hardlink_to(first)
-    for name, spec in load_study("mormont2020_pool", ["data=."]).study.patches.items():
+    for name, spec in load_study("mormont2020_pool", [f"data={data}"]).study.patches.items():
         if spec.slides.endswith(".csv"):
             (data / name).mkdir(parents=True, exist_ok=True)
             (data / name / "slides.csv").write_text("path,mask,annotations,patient\na.tif,a.png,a.csv,1\n")
         else:
-            found = spec.slides.removeprefix("./").replace("{label}", "A").replace("{patient}", "1").replace("*", "x")
-            save(data / found, np.zeros((8, 8, 3), np.uint8))
+            found = spec.slides.replace("{label}", "A").replace("{patient}", "1").replace("*", "x")
+            save(Path(found), np.zeros((8, 8, 3), np.uint8))
 
 
 def _place(card: Mapping[str, Any], number: int, most: int) -> str:
