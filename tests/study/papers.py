@@ -136,11 +136,11 @@ def licences(names: Iterable[str]) -> list[str]:
 def write_mormont(data: Path, sets: Mapping[str, int]) -> None:
     """Of the pool's sets of single images so many of each, and slide tables of those that are made of slides.
 
-    Every image of a set is the same file; classes, units and splits go in turn.
+    Every image of a set is the same file, another than those of other sets; classes, units and splits go in turn.
     """
-    for name, most in sets.items():
+    for seed, (name, most) in enumerate(sets.items()):
         card = yaml.safe_load((shipped("datasets") / f"{name}.yaml").read_text())
-        pixels, _ = picture(len(name))
+        pixels, _ = picture(seed)
         first: Path | None = None
         for number in range(most):
             path = data / card["root"] / _place(card, number, most)

@@ -20,7 +20,7 @@ def test_each_is_told_by_its_own_file() -> None:
         assert "?" in row[1] or row[1] == "(makes patch sets)"
     found = {row[0]: row[3] for row in rows}
     assert found["kawai_ptcga200"] == "1 patch set, 2 checkpoints, 1 pretraining, tasks of your own"
-    assert found["mormont2020"].startswith("54 checkpoints, 250 pretrainings for each set that is left out, 10 tasks")
+    assert "54 checkpoints, 250 pretrainings for each set that is left out, 10 tasks" in found["mormont2020"]
 
 
 def test_the_command_prints_them() -> None:
