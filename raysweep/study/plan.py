@@ -171,11 +171,12 @@ def _source(plan: SourcePlan) -> tuple[int, str]:
 
 
 def _features(graph: Graph, costs: Costs) -> list[list[str]]:
-    """A row for each task and checkpoint, whatever number of draws or pretrainings it has."""
+    """A row for each task and checkpoint, or large grid, whatever number of draws or pretrainings it has."""
+    names = _of_large_grids(graph)
     sets: dict[str, list[FeaturesPlan]] = {}
     for plan in graph.features:
         *_, checkpoint, task, _ = plan.artefact.folder.root.split("/")
-        sets.setdefault(f"features of {task} by {checkpoint}", []).append(plan)
+        sets.setdefault(f"features of {task} by {names.get(checkpoint, checkpoint)}", []).append(plan)
     rows = []
     for label, found in sets.items():
         cost = Cost(total_seconds(costs.of_features(plan) for plan in found if not plan.artefact.done()))
@@ -201,8 +202,7 @@ def _cells(graph: Graph, totals: _Totals, costs: Costs) -> list[list[str]]:
         Fates(graph.choices, graph.checkpoints),
         {c.row: c.name for c in reversed(graph.checkpoints.values())},
     )
-    sizes = Counter(plan.row for plan in graph.checkpoints.values())
-    found: dict[str, list[_Cells]] = {}
+    names, found = _of_large_grids(graph), dict[str, list[_Cells]]()
     for cell in graph.cells:
         of = {r.number: fates.of(cell, r.number) for r in cell.repeats}
         todo = [r for r in cell.repeats if not r.artefact.done() and of[r.number] not in OUT]
