@@ -186,6 +186,16 @@ def _features(graph: Graph, costs: Costs) -> list[list[str]]:
     return rows
 
 
+def _of_large_grids(graph: Graph) -> dict[str, str]:
+    """What to call each point of a grid of many, which are told together."""
+    sizes = Counter(plan.row for plan in graph.checkpoints.values())
+    return {
+        name: f"{plan.row} ({sizes[plan.row]} points)"
+        for name, plan in graph.checkpoints.items()
+        if sizes[plan.row] > FEW
+    }
+
+
 def _states(artefacts: list[Artefact]) -> str:
     todo = sum(not a.done() for a in artefacts)
     return "exists" if not todo else "to do" if todo == len(artefacts) else "in part"
@@ -220,10 +230,7 @@ def _cells(graph: Graph, totals: _Totals, costs: Costs) -> list[list[str]]:
             own.cost = costs.of_cell(cell, len(todo), searches)
         wanted = [r.artefact for r in cell.repeats if of[r.number] not in OUT or r.artefact.done()]
         own.state = _states(wanted) if wanted else of[0]
-        row = graph.checkpoints[cell.checkpoint].row
-        label = (
-            cell.name if sizes[row] <= FEW else cell.name.replace(cell.checkpoint, f"{row} ({sizes[row]} points)", 1)
-        )
+        label = cell.name.replace(cell.checkpoint, names.get(cell.checkpoint, cell.checkpoint), 1)
         found.setdefault(label, []).append(own)
     rows = []
     for label, some in found.items():
