@@ -95,10 +95,6 @@ def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_pa
         ("tasks.0.root=patches:tile", r"task glands: root: patches:tile: this study has no .* name; it has tiles"),
         ("tasks.0.layout.type=image_folder", "root: patches:tiles is a patch set of the study: its layout.type is"),
         ("patches.tiles.exclude=tasks", r"patches\.tiles\.exclude: task glands is made from this patch set"),
-        (
-            "storage=s3://bucket/runs",
-            "storage: task glands is made from a patch set of the study, which is read from a",
-        ),
     ],
 )
 def test_what_cannot_be_is_one_sentence(study: Path, override: str, sentence: str) -> None:
