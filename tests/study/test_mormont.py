@@ -71,7 +71,9 @@ def test_every_task_is_tested_with_weights_that_never_saw_it(data: Path, tmp_pat
     weights.parent.mkdir()
     save_file(create_model("test_efficientnet").state_dict(), weights)
     cut = ["checkpoints.imagenet.backbone=test_efficientnet", "checkpoints.random.backbone=test_efficientnet",
-           "checkpoints.multitask.grid.lr=[0.01]", "checkpoints.multitask.grid.head_lr_factor=[1]", "checkpoints.multitask.seeds=1", "checkpoints.multitask.steps=3",
+           "checkpoints.multitask.grid.lr=[0.01]",
+           "checkpoints.multitask.grid.head_lr_factor=[1]",
+           "checkpoints.multitask.seeds=1", "checkpoints.multitask.steps=3",
            "checkpoints.multitask.options.warmup_steps=1", "checkpoints.multitask.batch=16", "transfer.repeats=1",
            "transfer.spaces.svm_classification={C: {values: [0.01], default: 0.01}}", "compute.workers=1",
            "accept_licences=[glas-grade-tiles,gland-stroma]"]  # fmt: skip
