@@ -25,11 +25,26 @@ def datasets_list() -> None:
 
 
 @datasets.command("show")
-def datasets_show(name: Annotated[str, typer.Argument(help="a card's name")]) -> None:
-    """One card in full: classes, source, licence, layout, splits, metric, notes."""
+def datasets_show(
+    name: Annotated[str, typer.Argument(help="a card's name")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="the folder that the set's own folder stands in; default: where it was prepared last"),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="also write a page with examples of each class")
+    ] = None,
+) -> None:
+    """One card in full, and where its files are there: classes with counts, sizes, units, splits, pictures."""
     from raysweep.study.cards import card_text
+    from raysweep.study.shown_card import show_card
 
     out.print(card_text(name), markup=False)
+    lines, rows = show_card(name, data, pictures)
+    if rows:
+        _table(f"{name}: its files", ["what", "found"], rows)
+    for line in lines:
+        out.print(line, markup=False)
 
 
 @datasets.command("prepare")
@@ -39,11 +54,18 @@ def datasets_prepare(
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="you have read the licence and keep to it")
     ] = False,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download", help="first fetch what is not there, or say which page gives it; goes on after Ctrl-C"
+        ),
+    ] = False,
 ) -> None:
     """Check a set against its card: what cannot be used, is passed by or is there twice. Record an accepted licence."""
+    from raysweep.progress import Progress
     from raysweep.study.cards import prepare_card
 
-    text, failed = prepare_card(name, data, accept_licence)
+    text, failed = prepare_card(name, data, accept_licence, download=download, progress=Progress())
     out.print(text, markup=False)
     if failed:
         raise typer.Exit(3)

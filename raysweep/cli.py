@@ -11,10 +11,12 @@ from rich.console import Console
 import raysweep
 from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
+from raysweep.cluster_commands import submit
 from raysweep.commands import Commands, StoppedError
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
 from raysweep.model_commands import export, predict
+from raysweep.new_commands import datasets_new, new
 from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
@@ -33,6 +35,7 @@ app = typer.Typer(
     "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
     "SIGTERM: run the same command again.",
 )
+datasets.command("new")(datasets_new)
 app.add_typer(datasets, name="datasets")
 app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(cluster, name="cluster")
@@ -70,6 +73,7 @@ def demo(
     from raysweep.demo.run import run_demo
 
     _finish(run_demo(folder, progress=_progress()))
+    out.print("yours: raysweep new FOLDER --with imagenet uni2-h my.pth", markup=False)
 
 
 @app.command()
@@ -193,10 +197,12 @@ def status(study: StudyArgument, overrides: Overrides = None, watch: Watch = Fal
     _table("status", header, rows)
 
 
+app.command()(new)
 app.command()(verify)
 app.command()(export)
 app.command()(predict)
 app.command()(studies)
+app.command()(submit)
 
 
 @app.command()
@@ -204,22 +210,23 @@ def clean(
     study: StudyArgument,
     overrides: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="remove without asking")] = False,
+    spool: Annotated[bool, typer.Option("--spool", help="also tiling results of slides whose sets are there")] = False,
 ) -> None:
     """List, and on confirmation remove, artefacts that the study as it stands does not use."""
     from raysweep.study.clean import remove, unused
     from raysweep.study.load import load_study
 
     file = load_study(study, overrides or [])
-    found = unused(file)
+    found = unused(file, spool=spool)
     if not found:
         out.print("Nothing to remove: the study uses every artefact it has.")
         return
-    _table("not used by the study as it stands", ["folder", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
+    _table("not used by the study as it stands", ["folder or file", "MB"], [[p, f"{b / 1e6:.1f}"] for p, b in found])
     if not yes and not sys.stdin.isatty():
-        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these folders")
-    if yes or typer.confirm(f"Remove these {len(found)} folders?"):
+        raise RequestError("clean: there is no terminal to ask on; add --yes to remove these")
+    if yes or typer.confirm(f"Remove these {len(found)}?"):
         remove(file, [p for p, _ in found])
-        out.print(f"Removed {len(found)} folders.")
+        out.print(f"Removed {len(found)}.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The commands that write files for clusters: `raysweep cluster local`, `slurm`, `kubernetes`, `dockerfile`."""
+"""The commands for clusters: `raysweep submit`, and `raysweep cluster local`, `slurm`, `kubernetes`, `dockerfile`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -63,6 +63,27 @@ def dockerfile() -> None:
     from raysweep.places.files import dockerfile as text
 
     _write(text())
+
+
+def submit(
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml", help="a study file, or the name of one that ships")],
+    overrides: _Keys = None,
+    cluster: Annotated[str | None, typer.Option(metavar="FILE", help="the file that `ray up` was given")] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="else the dashboard, http://127.0.0.1:8265")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="where the report is copied to; default: STUDY-report")] = None,
+) -> None:
+    """Run a study as a job of a cluster, follow it and fetch the report. The exit code is that of its `raysweep run`.
+
+    It sends the study's file, its slide tables, and the cards and search spaces beside it. Ctrl-C leaves the job alone;
+    the same command again goes on with what is not done.
+    """
+    from raysweep.study.submit import submit_study
+
+    code = submit_study(study, overrides or [], cluster=cluster, address=address, out=out)
+    if code:
+        raise typer.Exit(code)
 
 
 def _write(text: str) -> None:

@@ -23,9 +23,9 @@ _WORDS = re.compile(
 _T = TypeVar("_T")
 
 
-def retried(call: Callable[[], _T]) -> _T:
-    """What `call` returns; where it raises an error that may be gone soon, it is called again, three times in all."""
-    for number in range(_TRIES - 1):
+def retried(call: Callable[[], _T], *, tries: int = _TRIES) -> _T:
+    """What `call` returns; where it raises an error that may be gone soon, it is called again, `tries` times in all."""
+    for number in range(tries - 1):
         try:
             return call()
         except Exception as error:

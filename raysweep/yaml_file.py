@@ -143,3 +143,11 @@ def key_lines(path: Path) -> dict[str, int]:
     node = yaml.compose(path.read_bytes().decode("utf-8-sig"), _Loader)
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return {key.value: key.start_mark.line + 1 for key, _ in pairs if key.tag != _MERGE}
+
+
+def written_line(key: str, value: Any) -> str:
+    """`key: value` as it may stand in a file for people: lists and mappings in brackets, over several lines if long."""
+    plain = not isinstance(value, dict | list)
+    text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=10_000 if plain else 110,
+                          default_flow_style=not plain).rstrip()  # fmt: skip
+    return text if plain else text[1:-1]

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a machine that others use is slow at times
+settings.load_profile("patient")
 
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # before ray is imported: tests use no token
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -6,8 +6,8 @@ import pytest
 from raysweep.cli import main
 
 _COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "verify", "export", "predict",
-             "clean", "doctor"]  # fmt: skip
-_CARDS = [["checkpoints", "list"], *(["datasets", c] for c in ("list", "show", "prepare"))]
+             "clean", "doctor", "new"]  # fmt: skip
+_CARDS = [["checkpoints", "list"], *(["datasets", c] for c in ("list", "show", "prepare", "new"))]
 _PATCHES = ["--um", "64", "--px", "64", "--out", "o"]
 
 
@@ -58,6 +58,15 @@ def test_every_command_has_help(
         (["tile", "kawai_ptcga200"], "kawai_ptcga200.yaml: data is not set; give it as data=VALUE"),
         (["tile", "kawai_ptcga200", *_PATCHES], "slides kawai_ptcga200: no such file"),
         (["datasets", "show", "glas-grad"], "glas-grade"),
+        (["datasets", "show", "glas-grade", "--pictures", "x.html"], "was not prepared here; say where its files are"),
+        (
+            ["datasets", "prepare", "demo-tissue", "--data", "d", "--download"],
+            "says nothing of a download; get the set",
+        ),
+        (["datasets", "new", "gone"], "gone: there is no such folder; name the one that the images stand in"),
+        (["new", "gone", "--with", "imagenet"], "gone: there is no such folder"),
+        (["new", "--with", "imagenet", "gone", "/usr"], "gone is no folder; the folder comes first: raysweep new /usr"),
+        (["new", "/usr"], "--with: name the weights to compare"),
         (["verify", "nothing"], "there is no report/told.json in it; name a study's folder, or its report/"),
         (["report", "a.yaml", "b.yaml"], "--out FOLDER is where the report of several studies goes: give both"),
         (["report", "a.yaml", "--out", "o"], "--out FOLDER is where the report of several studies goes: give both"),

@@ -7,7 +7,7 @@ import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
-         "local_path", "retry", "output", "exit_codes"}  # fmt: skip
+         "local_path", "retry", "output", "exit_codes", "commit"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),
@@ -28,11 +28,13 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
         "card_commands",
         "report_commands",
         "cluster_commands",
+        "new_commands",
         "study_commands",
     },
-    "cluster_commands": {"places"},
+    "cluster_commands": {"places", "study"},
     "model_commands": {"study"},
     "card_commands": {"study"},
+    "new_commands": {"study"},
     "report_commands": {"report"},
     "study_commands": {"study"},
 }

@@ -60,3 +60,9 @@ def test_only_what_may_be_gone_soon_is_tried_again(error, again):
     if not again:
         with pytest.raises(type(error)):
             retried(failing(error))
+
+
+def test_as_many_tries_as_are_asked_for(waits):
+    busy = OSError(errno.EIO, "Input/output error")
+    assert retried(failing(*[busy] * 4), tries=5) == "done"
+    assert waits == pytest.approx([0.3, 1.2, 4.8, 19.2])

@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -157,6 +158,22 @@ def test_an_object_has_the_identity_of_the_same_file_on_disk(tmp_path: Path) -> 
             assert file_identity(tmp_path / name)["name"] == name
         with pytest.raises(OSError, match="none"):
             file_identity(bucket.address("none.svs"))
+
+
+def test_a_small_object_is_written_by_one_request() -> None:
+    log, asked = logging.getLogger("werkzeug"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: asked.append(record.getMessage().split('"')[1].split()[0])  # type: ignore[method-assign]
+    with serve_bucket() as bucket:
+        for address in (bucket.address("out"), bucket.address("out", allow_delayed_open="false")):
+            folder = Storage.open(address)
+            log.addHandler(handler)
+            level, log.level = log.level, logging.INFO
+            folder.write_json({"a": 1}, "b", "c.json")
+            log.removeHandler(handler)
+            log.setLevel(level)
+            assert folder.read_json("b", "c.json") == {"a": 1}
+    assert asked == ["PUT", "POST", "PUT", "POST"], "what is asked for in the address stays"
 
 
 def test_addresses_and_paths_are_told_apart() -> None:

@@ -34,7 +34,7 @@ def read_weights(path: Path, model: "nn.Module", *, name: str, init: str, allow_
     """
     from raysweep.backbones.keys import fit_keys, needed_keys
 
-    content = _read(path)
+    content = read_content(path)
     try:
         fitted = fit_keys(content, model, ordered=path.suffix.lower() != ".safetensors")
     except RequestError as error:
@@ -69,8 +69,11 @@ def _not_allowed(keys: list[str], allow_missing: Sequence[str]) -> list[str]:
     return [key for key in keys if not any(fnmatch.fnmatchcase(key, glob) for glob in allow_missing)]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What a file of weights holds. A stranger's file is never unpickled."""
+def read_content(path: Path) -> dict[str, Any]:
+    """What a file of weights holds: names and tensors, perhaps nested. A stranger's file is never unpickled.
+
+    Raises RequestError for a file of something else, WorkError for one that cannot be read.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -84,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
             " .safetensors where you trust it"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
         text = " ".join(str(error).split())[:150]
         raise WorkError(f"init {path}: cannot be read as a file of weights ({text})") from error
     if not isinstance(content, dict):

@@ -187,7 +187,7 @@ def _notes(found: list[Estimate]) -> list[str]:
 
 def _rings(cell: CellRef, findings: Findings, series: Mapping[str, Mapping[float, Point]]) -> dict[str, float]:
     """Of each drawn checkpoint the fraction from which on it equals the baseline within the margin, if there is one."""
-    found = next((t for t in findings.tasks if t.task == cell.task), None)
+    found = findings.family.get(cell.task)
     if found is None or cell.tested_on or found.comparisons[0].cell.protocol != cell.protocol:
         return {}
     starts = {name: c.equal_from for name, c in found.crossovers.items()}

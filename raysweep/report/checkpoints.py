@@ -27,10 +27,13 @@ def checkpoint_table(
     patch_sets: of the study, by name; of others the first 8 letters of the fingerprint are shown.
     """
     named = {folder.root.rsplit("/", 1)[-1][:_SHORT]: name for name, folder in patch_sets.items()}
+    of: dict[str, dict[Seen, None]] = {}
+    for cell in cells:
+        of.setdefault(cell.checkpoint, {}).update(dict.fromkeys(cell.seen))
     rows, leaks = [], []
     for name, folders in checkpoints.items():
         info, status = _info(folders)
-        seen = dict.fromkeys(found for cell in cells if cell.checkpoint == name for found in cell.seen)
+        seen = of.get(name, {})
         rows.append([name, str(len(folders)), *_facts(info, named), status, _seen(seen)])
         leaks += _misfits(name, folders)
         leaks += [

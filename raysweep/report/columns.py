@@ -74,6 +74,9 @@ _MEANINGS = {
     "best so far": "on validation, mean over searches, of the best of the first trials as they ran",
     "best came last": "searches whose last trial was the best",
     "at an edge": "settings that half of the repeats or more chose at an end of their range",
+    "kind of subgroup": "what the card names a column for, such as site", "subgroup": "value of that column",
+    "lead on val": "checkpoint minus baseline, by what settings are chosen by, after so many trials; above 0 it leads",
+    "leads": "who leads on validation then; empty: not known yet",
     "kind": "patch set, task or checkpoint", "folder": "below its name", "fingerprint": "of all that can change it",
 }  # fmt: skip
 

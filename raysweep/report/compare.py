@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from raysweep.errors import WorkError, reason_of
 from raysweep.report.cells import CellRef
 from raysweep.report.drop import Drop, relative_drop
-from raysweep.report.findings import Comparison, Estimate, Findings, Pair, TaskFindings
+from raysweep.report.findings import Comparison, Estimate, Findings, TaskFindings
 from raysweep.report.intervals import Interval, Scores, cell_interval, paired_difference
 from raysweep.report.jackknife import read_scores
 from raysweep.report.judging import judge_task
@@ -64,10 +64,13 @@ def compare_cells(
             short = {cell.checkpoint for cell in column if (e := estimates.get(cell.key)) and not e.complete}
             lacking_of.setdefault(task, {})[fraction] = short
     tasks, judged = [], {id(c): c for c in comparisons}
+    members_of: dict[str, list[Comparison]] = {}
+    for c in comparisons:
+        if _primary(c.cell, compare):
+            members_of.setdefault(c.cell.task, []).append(c)
     for task, own in families.items():
-        members = [c for c in comparisons if c.cell.task == task and _primary(c.cell, compare)]
-        if members:
-            members = sorted(members, key=lambda c: c.cell.fraction)
+        if task in members_of:
+            members = sorted(members_of[task], key=lambda c: c.cell.fraction)
             found = judge_task(members, own, compare, lacking=lacking_of[task])
             worth = task_worths(found, own, lacking_of[task], estimates, compare, baseline=baseline)
             tasks.append(replace(found, worth=worth))
@@ -141,19 +144,18 @@ def _starred(
     One that lacks a repeat is not among them: what is missing may be its bad one."""
     out = []
     for found in tasks:
+        wins = Counter(
+            (pair.fraction, pair.first if pair.difference.value > 0 else pair.second)
+            for pair in found.pairs
+            if (p := pair.verdict.p_corrected) is not None and p < compare.alpha
+        )
         for fraction in found.fractions:
-            pairs = [p for p in found.pairs if p.fraction == fraction]
-            for cell in columns[found.task, found.task, compare.primary.protocol, fraction]:
-                others = len(columns[found.task, found.task, compare.primary.protocol, fraction]) - 1
+            column = columns[found.task, found.task, compare.primary.protocol, fraction]
+            for cell in column:
                 whole = cell.key in estimates and estimates[cell.key].complete
-                if whole and 0 < others == sum(_wins(pair, cell.checkpoint, compare.alpha) for pair in pairs):
+                if whole and 0 < len(column) - 1 == wins[fraction, cell.checkpoint]:
                     out.append(cell.key)
     return out
-
-
-def _wins(pair: Pair, name: str, alpha: float) -> bool:
-    p, value = pair.verdict.p_corrected, pair.difference.value
-    return p is not None and p < alpha and name == (pair.first if value > 0 else pair.second)
 
 
 def _differences(

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from raysweep.report.cells import CellRef
-from raysweep.report.crossed import CAREFUL, ENOUGH_RUNS, mean_squares, satterthwaite
+from raysweep.report.crossed import CAREFUL, ENOUGH_RUNS, chi2_quantile, mean_squares, satterthwaite
 from raysweep.report.enough import lacks_runs
 from raysweep.report.intervals import Scores
 
@@ -57,7 +57,7 @@ def relative_drop(cell: CellRef, metric: str, own: Scores, there: Scores, *, alp
     variance, df = _variance(parts, [own.pretrainings[i] for i in a])
     if variance < _ZERO**2:
         return _without(found, "every unit and repeat agrees: the spread cannot be judged")
-    half, middle = float(stats.t.ppf(1 - alpha / 2, df)) * variance**0.5, float(np.log(phi / theta))
+    half, middle = float(stdtrit(df, 1 - alpha / 2)) * variance**0.5, float(np.log(phi / theta))
     low, high = (1 - float(np.exp(middle + side)) for side in (half, -half))
     return Drop(cell, metric, theta, phi, found.value, low, high)
 
@@ -86,7 +86,7 @@ def _variance(
     runs = float(z.var(ddof=1)) / n_runs
     total, df = _total(units, unit_df, runs, rest, n_runs)
     if n_runs < ENOUGH_RUNS:
-        more = runs * (n_runs - 1) / float(stats.chi2.ppf(CAREFUL, n_runs - 1))
+        more = runs * (n_runs - 1) / chi2_quantile(CAREFUL, n_runs - 1)
         df = min(df, _total(units, unit_df, more, rest, n_runs)[1])
     return total, df
 

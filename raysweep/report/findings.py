@@ -1,6 +1,8 @@
 """What was found: estimates of cells, comparisons with the baseline, and what they say of a task as a whole."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from raysweep.report.cells import CellRef
 from raysweep.report.crossover import Crossover
@@ -125,3 +127,17 @@ class Findings:
     comparisons: list[Comparison]
     tasks: list[TaskFindings] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
+
+    @cached_property  # there may be many tasks, and each is asked for its own estimates more than once
+    def of_task(self) -> Mapping[tuple[str, str], Sequence[Estimate]]:
+        """Estimates on the tasks' own test sets, by task and protocol."""
+        out: dict[tuple[str, str], list[Estimate]] = {}
+        for e in self.estimates.values():
+            if not e.cell.tested_on:
+                out.setdefault((e.cell.task, e.cell.protocol), []).append(e)
+        return out
+
+    @cached_property
+    def family(self) -> Mapping[str, TaskFindings]:
+        """The primary family of each task by its name."""
+        return {found.task: found for found in self.tasks}

@@ -1,6 +1,8 @@
 """A cell's prediction files turned into a metric on all units and without each unit."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +23,31 @@ MOST_BLOCKS = 1000  # more units are dealt to this many blocks, which are left o
 def read_scores(cell: CellRef, finals: pa.Table, metric: str) -> Scores:
     """What intervals of a cell are made from.
 
-    finals: the cell's rows of RESULT_SCHEMA for the metric, one for each repeat that has a value. Units above
-    MOST_BLOCKS are dealt to equal blocks by a stable hash (the delete-a-group jackknife: Kott, J. Off. Stat. 17, 2001).
+    finals: the cell's rows of RESULT_SCHEMA for the metric, one for each repeat that has a value.
     Raises WorkError when prediction files are missing, are not what they should be, or disagree about the units.
     """
-    rows = sorted(finals.to_pylist(), key=lambda row: row["repeat"])
-    tables = [_predictions(cell, row["repeat"], row["predictions"], metric) for row in rows]
+    rows = by_repeat(finals)
+    return scores_of(cell, rows, read_predictions(cell, rows, metric), metric)
+
+
+def by_repeat(finals: pa.Table) -> list[dict[str, Any]]:
+    """Rows of finals in the order of their repeats."""
+    return sorted(finals.to_pylist(), key=lambda row: row["repeat"])
+
+
+def read_predictions(cell: CellRef, rows: Sequence[Mapping[str, Any]], metric: str) -> list[pa.Table]:
+    """The predictions of each final (`by_repeat`), all folds in one table; WorkError as `read_scores`."""
+    return [_predictions(cell, row["repeat"], row["predictions"], metric) for row in rows]
+
+
+def scores_of(
+    cell: CellRef, rows: Sequence[Mapping[str, Any]], tables: Sequence[pa.Table], metric: str
+) -> Scores:  # fmt: skip
+    """The metric of each final, from its predictions or a part of them, at least one row.
+
+    Units above MOST_BLOCKS are dealt to equal blocks by a stable hash (the delete-a-group jackknife: Kott, J. Off.
+    Stat. 17, 2001). Raises WorkError when finals were tested on different units.
+    """
     names = [pc.unique(table["unit"]).sort() for table in tables]
     if any(not names[0].equals(other) for other in names[1:]):
         raise WorkError("its finals were tested on different units")

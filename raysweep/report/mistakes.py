@@ -52,8 +52,7 @@ def read_mistakes(
     rows: what `read_rows` gave. tasks, seed: as in `read_galleries`.
     """
     out, confused, wrong, spent = [], [], [], 0
-    for task in dict.fromkeys(cell.task for cell in cells if cell.kind == "classification"):
-        column = largest(cells, task, protocol)
+    for task, column in largest(cells, "classification", protocol).items():
         found = {cell.checkpoint: own for cell in column if cell.path in rows and (own := _found(cell))}
         if not found:
             continue

@@ -19,13 +19,15 @@ def values_to_rank(estimates: Sequence[Estimate], protocol: str) -> dict[str, di
 
     Of the tasks' own test sets; without checkpoints that lack a repeat, or a fraction that another one has.
     """
-    own = [e for e in estimates if e.cell.protocol == protocol and not e.cell.tested_on]
+    of: dict[str, dict[str, list[Estimate]]] = {}
+    for e in estimates:
+        if e.cell.protocol == protocol and not e.cell.tested_on:
+            of.setdefault(e.cell.task, {}).setdefault(e.cell.checkpoint, []).append(e)
     out: dict[str, dict[str, float]] = {}
-    for task in dict.fromkeys(e.cell.task for e in own):
-        here = [e for e in own if e.cell.task == task]
-        fractions = {e.cell.fraction for e in here}
-        for name in dict.fromkeys(e.cell.checkpoint for e in here):
-            found = {e.cell.fraction: e.interval.value for e in here if e.cell.checkpoint == name and e.complete}
+    for task, here in of.items():
+        fractions = {e.cell.fraction for own in here.values() for e in own}
+        for name, own in here.items():
+            found = {e.cell.fraction: e.interval.value for e in own if e.complete}
             if found.keys() == fractions and not np.isnan(list(found.values())).any():
                 out.setdefault(task, {})[name] = float(np.mean(list(found.values())))
     return out

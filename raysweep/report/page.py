@@ -26,7 +26,7 @@ from raysweep.report.family import (
     UNDECIDED,
     WORSE,
 )
-from raysweep.report.feature_maps import FeatureMap
+from raysweep.report.feature_maps import FeatureMap, UmapFigure
 from raysweep.report.figures import inline
 from raysweep.report.findings import Estimate
 from raysweep.report.heat import legend
@@ -119,7 +119,9 @@ def render(parts: Parts) -> str:
     )  # fmt: skip
 
 
-def _figure(block: ValueBlock | DifferenceBlock | Searched | Trained | FeatureMap, prefix: str) -> Markup | None:
+def _figure(
+    block: ValueBlock | DifferenceBlock | Searched | Trained | FeatureMap | UmapFigure, prefix: str
+) -> Markup | None:
     return Markup(inline(block.figure, prefix, block.alt)) if block.figure else None
 
 

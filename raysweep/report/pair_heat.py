@@ -17,8 +17,11 @@ def pair_maps(findings: Findings) -> tuple[list[HeatMap], int]:
     how many maps more there are than MOST_PAIRS cells allow. With two checkpoints there is nothing to add."""
     maps, cells, left = [], 0, 0
     for found in findings.tasks:
+        at: dict[float, list[Pair]] = {}
+        for pair in found.pairs:
+            at.setdefault(pair.fraction, []).append(pair)
         for fraction in found.fractions:
-            pairs = [p for p in found.pairs if p.fraction == fraction]
+            pairs = at.get(fraction, [])
             names = list(dict.fromkeys(n for p in pairs for n in (p.first, p.second)))
             if len(names) < FEWEST_CHECKPOINTS:
                 continue
@@ -33,9 +36,8 @@ def pair_maps(findings: Findings) -> tuple[list[HeatMap], int]:
 
 def _kept(names: Sequence[str], found: TaskFindings, fraction: float, findings: Findings) -> list[str]:
     """At most MOST_PAIRED: the baseline and the highest at this fraction, in the study's order."""
-    values = {e.cell.checkpoint: e.interval.value for e in findings.estimates.values()
-              if (e.cell.task, e.cell.fraction) == (found.task, fraction) and not e.cell.tested_on
-              and e.cell.protocol == found.comparisons[0].cell.protocol}  # fmt: skip
+    own = findings.of_task.get((found.task, found.comparisons[0].cell.protocol), ())
+    values = {e.cell.checkpoint: e.interval.value for e in own if e.cell.fraction == fraction}
     ranked = sorted(names, key=lambda n: (n != findings.baseline, -values.get(n, float("-inf"))))
     chosen = set(ranked[:MOST_PAIRED])
     return [name for name in names if name in chosen]

@@ -65,8 +65,8 @@ def read_galleries(
     checkpoints show the same images, chosen by the mean over checkpoints.
     """
     out, spent, left = [], 0, []
-    for task in dict.fromkeys(cell.task for cell in cells if cell.kind == "segmentation"):
-        found = _gallery(largest(cells, task, protocol), tasks[task], seed) if task in tasks else None
+    for task, column in largest(cells, "segmentation", protocol).items():
+        found = _gallery(column, tasks[task], seed) if task in tasks else None
         if found is None:
             continue
         spent += sum(len(p.data) for _, pictures in found.rows for p in pictures)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from raysweep.report.crossed import POWER, Crossed, MeanSquares, plain
 from raysweep.storage import Storage
@@ -65,7 +65,7 @@ def power_of(
     se, df = (float(x) for x in plain(expected))
     study = Crossed(0.0, se, df, seed, unit, rest, n_units, n_repeats, n_repeats)
     # two one-sided tests of a true difference of 0 both succeed in 80 %: each fails in 10 %
-    equal = (stats.t.ppf(1 - alpha / curves, df) + stats.t.ppf((1 + POWER) / 2, df)) * se
+    equal = (stdtrit(df, 1 - alpha / curves) + stdtrit(df, (1 + POWER) / 2)) * se
     return Power(study.smallest_detectable(alpha, comparisons), float(equal), study.units_cannot_settle(margin))
 
 

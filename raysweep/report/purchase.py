@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from raysweep.report.crossed import Crossed, MeanSquares, plain, satterthwaite
 from raysweep.report.family import UNDECIDED
@@ -70,13 +70,13 @@ def projected(found: Crossed, level: float, *, units: int, repeats: int) -> floa
         squares = MeanSquares(np.array(repeats * found.unit + rest), np.array(units * found.seed + rest),
                               np.array(rest), units, repeats)  # fmt: skip
         se, df = plain(squares)
-    return float(stats.t.ppf(1 - level / 2, df) * se)
+    return float(stdtrit(df, 1 - level / 2) * se)
 
 
 def _offers(c: Comparison, task: TaskFindings, estimates: Mapping[str, Estimate]) -> Purchase:
     found, half = c.difference.found if c.difference else None, _half(c)
     assert found
-    level = 2 * float(stats.t.sf(half / found.se, found.df))  # that the family leaves this comparison
+    level = 2 * float(stdtr(found.df, -half / found.se))  # that the family leaves this comparison
     n, s = found.n_units, found.n_runs
     now = projected(found, level, units=n, repeats=s)
     offers = [

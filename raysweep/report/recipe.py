@@ -17,6 +17,7 @@ from raysweep.report.tables import Table, metric_words
 from raysweep.storage import MANIFEST, Storage
 
 _STUDY = "study.json"
+_COMMIT = "raysweep commit"  # in the versions of what was made from a checkout
 _FINGERPRINTS = ("kind", "name", "folder", "fingerprint")
 
 
@@ -49,10 +50,14 @@ def read_recipe(
     shown = yaml.safe_dump(_without_folders(study), sort_keys=False, allow_unicode=True) if study else ""
     seeds = sorted({str(s) for s in results["pretraining_seed"].to_pylist() if s is not None}, key=int)
     repeats = len(set(results["repeat"].to_pylist()))
+    made_with = _made_with(results)
+    commits = list(dict.fromkeys(v[_COMMIT] for v in made_with if _COMMIT in v))
     facts = [
         ("study's seed", str(study.get("seed", ""))),
         ("pretraining seeds", ", ".join(seeds)),
         ("repeats", f"{repeats}, numbered from 0" if repeats else ""),
+        ("raysweep", ", ".join(dict.fromkeys(v["raysweep"] for v in made_with if "raysweep" in v))),
+        ("commit", ", ".join(commits)),
         ("finals", f"{len(set(results['folder'].to_pylist())):,}"),
     ]
     rows = [[kind, name, place.root.rsplit("/", 1)[-1], _fingerprint(place)]
@@ -64,6 +69,11 @@ def read_recipe(
         Table("fingerprints", _FINGERPRINTS, rows),
         _paragraph(study, results, findings, compare, changed, rule_words) if findings.estimates else "",
     )
+
+
+def _made_with(results: pa.Table) -> list[dict[str, str]]:
+    """The different sets of versions that rows were made with."""
+    return [json.loads(text) for text in sorted(set(results["versions"].to_pylist())) if text]
 
 
 def _fingerprint(place: Storage) -> str:
@@ -101,8 +111,9 @@ def _paragraph(
     units = list(dict.fromkeys(e.unit for e in own))
     repeats = sorted({len(e.cell.repeats) for e in own})
     searched = set(results["search"].to_pylist())
-    versions = [json.loads(text) for text in sorted(set(results["versions"].to_pylist())) if text]
-    version = versions[0].get("raysweep", "") if versions else ""
+    made_with = _made_with(results)
+    version = made_with[0].get("raysweep", "") if made_with else ""
+    version += f" (commit {found})" if version and (found := made_with[0].get(_COMMIT, "")) else ""
     transfer = study.get("transfer", {})
     out = [
         f"We compared {_count(len(names), 'checkpoint')} ({_series(names)}) on {_count(len(tasks), 'task')} "

@@ -35,26 +35,37 @@ class Searched:
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """Of one cell: best value after 1, 2, ... trials, mean over its searches (nan where one has none yet)."""
+class SearchCurve:
+    """Of one cell: best value on validation after 1, 2, ... trials, mean over its searches (nan where one has none
+    yet). last: searches whose best trial was the last one. select: by what settings were chosen."""
 
     best: np.ndarray
     searches: int
-    last: int  # searches whose best trial was the last one
+    last: int
     select: str
 
 
-def read_searches(
-    cells: Sequence[CellRef], estimates: Mapping[str, Estimate], marks: Mapping[str, Mark]
+def search_curves(cells: Sequence[CellRef]) -> dict[str, SearchCurve]:
+    """By `CellRef.path`, of the cells that were searched and whose trials can be read.
+
+    A search is one repeat's in one fold; its trials are taken in the order in which they ran, not averaged over orders:
+    what a search tries depends on what it tried before. Only trials that ran to their end count, since others cannot be
+    chosen.
+    """
+    return {cell.path: found for cell in cells if (found := _curve(cell))}
+
+
+def tell_searches(
+    cells: Sequence[CellRef],
+    curves: Mapping[str, SearchCurve],
+    estimates: Mapping[str, Estimate],
+    marks: Mapping[str, Mark],
 ) -> tuple[list[Searched], dict[str, str], Table]:
     """Searches in the order of the cells; by `CellRef.path` in how many the last trial was the best, `3 of 5`, where
     that is half of them or more; and a row for each cell and number of trials.
 
-    A search is one repeat's in one fold; its trials are taken in the order in which they ran, not averaged over orders:
-    what a search tries depends on what it tried before. Only trials that ran to their end count, since others cannot be
-    chosen. estimates: where settings chosen at an end of their range are noted.
+    curves: of the cells. estimates: where settings chosen at an end of their range are noted.
     """
-    curves = {cell.path: found for cell in cells if (found := _curve(cell))}
     groups: dict[tuple[str, str], list[CellRef]] = {}
     for cell in cells:
         if cell.path in curves:
@@ -84,7 +95,7 @@ def came_last(values: Sequence[float | None], select: str) -> bool:
     return bool(len(best) >= FEWEST_TRIALS and best[-1] == best[-1] and best[-1] != best[-2])
 
 
-def _curve(cell: CellRef) -> _Curve | None:
+def _curve(cell: CellRef) -> SearchCurve | None:
     searches: list[tuple[list[float | None], str]] = []
     for repeat in cell.repeats:
         if repeat.status != "done":
@@ -106,12 +117,12 @@ def _curve(cell: CellRef) -> _Curve | None:
         return None
     n, select = min(len(values) for values, _ in searches), searches[0][1]
     best = np.mean([best_so_far(values, select)[:n] for values, _ in searches], axis=0)
-    return _Curve(best, len(searches), sum(came_last(values, select) for values, _ in searches), select)
+    return SearchCurve(best, len(searches), sum(came_last(values, select) for values, _ in searches), select)
 
 
 def _searched(
     cells: Sequence[CellRef],
-    curves: Mapping[str, _Curve],
+    curves: Mapping[str, SearchCurve],
     estimates: Mapping[str, Estimate],
     marks: Mapping[str, Mark],
 ) -> Searched:

@@ -1,6 +1,7 @@
 """One sentence or a few for each task: what beats the baseline, by how much, with how many labels, and until when."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from raysweep.report.cells import percent
 from raysweep.report.enough import FEWEST_PRETRAININGS
@@ -15,72 +16,109 @@ from raysweep.report.family import (
     UNDECIDED,
     WORSE,
 )
-from raysweep.report.findings import Comparison, Estimate, TaskFindings
+from raysweep.report.findings import Comparison, Estimate, Findings, TaskFindings
 from raysweep.report.sizes import size_words, unit_words
 from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import metric_words, p_value
 from raysweep.report.worth_views import worth_words
 
 _NAMES = 6  # more are counted
+_UP, _DOWN = (MUCH_BETTER, BETTER), (MUCH_WORSE, WORSE)
 _WHOLE = 1.0  # of a metric from 0 to 1: no two values differ by more
 
 
-def task_sentence(
-    found: TaskFindings, estimates: Mapping[str, Estimate], compare: CompareSpec, *, baseline: str
-) -> str:
-    """What the primary family of a task says, as text that ends with a full stop.
+@dataclass(frozen=True)
+class _Told:
+    """What a task's sentence is made from. own: its estimates under the primary protocol, one by checkpoint; base: how
+    the baseline is called."""
+
+    found: TaskFindings
+    own: Mapping[str, Estimate]
+    estimates: Mapping[str, Estimate]
+    compare: CompareSpec
+    base: str
+
+    def by(self, *words: str) -> list[Comparison]:
+        """Comparisons with one of the verdicts, in the order of `words`."""
+        return [c for word in words for c in self.found.comparisons if c.verdict and c.verdict.word == word]
+
+
+def task_sentence(found: TaskFindings, findings: Findings, compare: CompareSpec) -> str:
+    """What the primary family of a task says, as text that ends with a full stop. found: one of the findings' tasks.
 
     Nothing is said that p values and intervals corrected over the family do not carry. Where a checkpoint has fewer
     than FEWEST_PRETRAININGS pretrainings it is `this NAME checkpoint`.
     """
-    by = {word: [c for c in found.comparisons if c.verdict and c.verdict.word == word]
-          for word in (MUCH_BETTER, BETTER, MUCH_WORSE, WORSE, SAME, NOT_WORSE, UNDECIDED, NOT_ENOUGH)}  # fmt: skip
-    better, worse = by[MUCH_BETTER] + by[BETTER], by[MUCH_WORSE] + by[WORSE]
-    own = {e.cell.checkpoint: e for e in estimates.values()
-           if e.cell.task == found.task and not e.cell.tested_on
-           and e.cell.protocol == compare.primary.protocol}  # fmt: skip
-    base = _who(baseline, own.get(baseline))
+    own = {e.cell.checkpoint: e for e in findings.of_task.get((found.task, compare.primary.protocol), ())}
+    told = _Told(found, own, findings.estimates, compare, _who(findings.baseline, own.get(findings.baseline)))
+    refused = _refused(told)
+    if refused:
+        return f"{found.task}: {refused}"
+    better, worse, same, lacking = (told.by(*words) for words in (_UP, _DOWN, (SAME,), (NOT_ENOUGH,)))
     in_the_mean = _means(found, better, worse)
-    parts: list[str] = []
+    all_same = len(same) == len(found.comparisons) > 0
     if better:
-        leader = _leader(found, better)
-        first = min((c for c in better if c.cell.checkpoint == leader), key=lambda c: c.cell.fraction)
-        claim = _claim(first, base, estimates, compare, _pool(found, estimates))
-        worth = _worth(found, leader, own, base, compare)
-        parts += [*worth, claim[0].upper() + claim[1:] if worth else claim]
-        parts += [_until(found, leader, estimates, compare)]
-        others = [c for c in better if c.cell.checkpoint != leader]
-        parts += [f"Better too: {_where(others, found)}." if others else ""]
-        parts += [f"Worse: {_where(worse, found)}." if worse else ""]
+        parts = [*_better(told, better), f"Worse: {_where(worse, found)}." if worse else ""]
     elif worse:
-        parts.append(f"nothing was found better than {base}. Worse: {_where(worse, found)}.")
-    elif found.comparisons and len(by[SAME]) == len(found.comparisons):
-        each = (
-            "each checkpoint"
-            if len({c.cell.checkpoint for c in by[SAME]}) > 1
-            else found.comparisons[0].cell.checkpoint
-        )
-        sizes = " with every number of labels" if len(found.fractions) > 1 else ""
-        parts.append(f"{each} differs from {base} by less than {_points(compare.margin)}{sizes}.")
-        if each == "each checkpoint" and any(pair.verdict.word != SAME for pair in found.pairs):
-            parts.append("That does not say that they are as close to each other.")
-    elif len(by[NOT_ENOUGH]) == len([c for c in found.comparisons if c.difference]) > 0:
-        reasons = dict.fromkeys(c.why for c in by[NOT_ENOUGH] if c.difference)
-        return f"{found.task}: not enough data for a verdict ({'; '.join(reasons)})."
-    elif all(c.verdict and c.verdict.word in (NOT_COMPARED, NOT_ENOUGH) for c in found.comparisons):
-        return f"{found.task}: nothing could be compared ({found.comparisons[0].reason})."
+        parts = [f"nothing was found better than {told.base}. Worse: {_where(worse, found)}."]
+    elif all_same:
+        parts = _all_same(told)
     else:
-        single = "with no single number of labels a" if in_the_mean else "no"
-        parts.append(f"{single} checkpoint was found better or worse than {base}; that is not the same as equal.")
-        parts += [f"Not worse by {_points(compare.margin)}: {_where(by[NOT_WORSE], found)}." if by[NOT_WORSE] else ""]
-        parts += [_power(found, compare)]
+        parts = _undecided(told, bool(in_the_mean))
     parts += [_mean_claim(c, compare) for c in in_the_mean]
-    if by[SAME] and len(by[SAME]) < len(found.comparisons) and not better:
-        parts.append(f"No difference that matters: {_where(by[SAME], found)}.")
-    if by[NOT_ENOUGH]:
-        parts.append(f"Not enough data: {_where(by[NOT_ENOUGH], found)}.")
+    if same and not all_same and not better:
+        parts.append(f"No difference that matters: {_where(same, found)}.")
+    if lacking:
+        parts.append(f"Not enough data: {_where(lacking, found)}.")
     parts.append(_best(found, own))
     return f"{found.task}: {' '.join(part for part in parts if part)}"
+
+
+def _refused(told: _Told) -> str:
+    """Why nothing is said at all; empty where something is."""
+    comparisons, lacking = told.found.comparisons, told.by(NOT_ENOUGH)
+    if len(lacking) == len([c for c in comparisons if c.difference]) > 0:
+        reasons = dict.fromkeys(c.why for c in lacking if c.difference)
+        return f"not enough data for a verdict ({'; '.join(reasons)})."
+    if all(c.verdict and c.verdict.word in (NOT_COMPARED, NOT_ENOUGH) for c in comparisons):
+        return f"nothing could be compared ({comparisons[0].reason})."
+    return ""
+
+
+def _better(told: _Told, better: Sequence[Comparison]) -> list[str]:
+    """The leading checkpoint: what it is worth in labels, by how much it is better with the fewest, and until when;
+    then the others."""
+    found, leader = told.found, _leader(told.found, better)
+    first = min((c for c in better if c.cell.checkpoint == leader), key=lambda c: c.cell.fraction)
+    claim, worth = _claim(first, told), _worth(told, leader)
+    others = [c for c in better if c.cell.checkpoint != leader]
+    return [
+        *worth,
+        claim[0].upper() + claim[1:] if worth else claim,
+        _until(told, leader),
+        f"Better too: {_where(others, found)}." if others else "",
+    ]
+
+
+def _all_same(told: _Told) -> list[str]:
+    found = told.found
+    several = len({c.cell.checkpoint for c in found.comparisons}) > 1
+    each = "each checkpoint" if several else found.comparisons[0].cell.checkpoint
+    sizes = " with every number of labels" if len(found.fractions) > 1 else ""
+    parts = [f"{each} differs from {told.base} by less than {_points(told.compare.margin)}{sizes}."]
+    if several and any(pair.verdict.word != SAME for pair in found.pairs):
+        parts.append("That does not say that they are as close to each other.")
+    return parts
+
+
+def _undecided(told: _Told, in_the_mean: bool) -> list[str]:
+    """in_the_mean: whether something was found in the mean over label counts."""
+    single, kept = "with no single number of labels a" if in_the_mean else "no", told.by(NOT_WORSE)
+    return [
+        f"{single} checkpoint was found better or worse than {told.base}; that is not the same as equal.",
+        f"Not worse by {_points(told.compare.margin)}: {_where(kept, told.found)}." if kept else "",
+        _power(told.found, told.compare),
+    ]
 
 
 def _means(found: TaskFindings, better: Sequence[Comparison], worse: Sequence[Comparison]) -> list[Comparison]:
@@ -112,36 +150,34 @@ def _chance(c: Comparison, compare: CompareSpec) -> str:
     return ", ".join(found) or "no test"
 
 
-def _worth(found: TaskFindings, name: str, own: Mapping[str, Estimate], base: str, compare: CompareSpec) -> list[str]:
+def _worth(told: _Told, name: str) -> list[str]:
     """What the leading checkpoint is worth in labels, where fewer than the baseline's were found to do."""
-    worth = found.worth.get(name)
+    worth = told.found.worth.get(name)
     if worth is None or not worth.saves:
         return []
-    return [f"{worth_words(worth, _who(name, own.get(name)), base, compare.alpha)}."]
+    return [f"{worth_words(worth, _who(name, told.own.get(name)), told.base, told.compare.alpha)}."]
 
 
-def _claim(
-    c: Comparison, base: str, estimates: Mapping[str, Estimate], compare: CompareSpec, pool: str
-) -> str:  # fmt: skip
-    d, v, e = c.difference, c.verdict, estimates[c.cell.key]
+def _claim(c: Comparison, told: _Told) -> str:
+    d, v, e = c.difference, c.verdict, told.estimates[c.cell.key]
     assert d
     assert v
-    more = f" by more than the margin of {_points(compare.margin)}" if v.word == MUCH_BETTER else ""
+    more = f" by more than the margin of {_points(told.compare.margin)}" if v.word == MUCH_BETTER else ""
     return (
-        f"with {size_words(e)}{pool}, {_who(c.cell.checkpoint, e)} is better than {base}{more}: "
-        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({_chance(c, compare)})."
+        f"with {size_words(e)}{_pool(told)}, {_who(c.cell.checkpoint, e)} is better than {told.base}{more}: "
+        f"{_points(d.value)} of {metric_words(c.metric)}{c.mark} ({_chance(c, told.compare)})."
     )
 
 
-def _until(found: TaskFindings, name: str, estimates: Mapping[str, Estimate], compare: CompareSpec) -> str:
+def _until(told: _Told, name: str) -> str:
     """From where on the leading checkpoint and the baseline are equal."""
-    crossing = found.crossovers.get(name)
-    tests = [c.difference.p_equal for c in found.comparisons if c.cell.checkpoint == name and c.difference]
-    if crossing is None or len(found.fractions) < 2 or compare.margin <= 0 or not any(p is not None for p in tests):
+    found, margin = told.found, told.compare.margin
+    crossing, own = found.crossovers.get(name), [c for c in found.comparisons if c.cell.checkpoint == name]
+    tests = [c.difference.p_equal for c in own if c.difference]
+    if crossing is None or len(found.fractions) < 2 or margin <= 0 or not any(p is not None for p in tests):
         return ""
-    images = {c.cell.fraction: estimates[c.cell.key].n_images for c in found.comparisons
-              if c.cell.checkpoint == name and c.cell.key in estimates}  # fmt: skip
-    within = f"within {_points(compare.margin)}"
+    images = {c.cell.fraction: e.n_images for c in own if (e := told.estimates.get(c.cell.key))}
+    within = f"within {_points(margin)}"
     if crossing.equal_from is not None:
         return f"The two are equal {within} from {images[found.fractions[crossing.equal_from]]} images on."
     return f"Equality {within} is not reached with up to {max(images.values())} images."
@@ -200,10 +236,10 @@ def _where(comparisons: Sequence[Comparison], found: TaskFindings) -> str:
     return _series(names)
 
 
-def _pool(found: TaskFindings, estimates: Mapping[str, Estimate]) -> str:
+def _pool(told: _Told) -> str:
     """`, from this pool of 40 patients`: every draw of labels is from the same pool, whose size is that at 100 %."""
-    whole = [e for c in found.comparisons if c.cell.fraction == 1 and (e := estimates.get(c.cell.key))]
-    if not whole or len(found.fractions) < 2:
+    whole = [e for c in told.found.comparisons if c.cell.fraction == 1 and (e := told.estimates.get(c.cell.key))]
+    if not whole or len(told.found.fractions) < 2:
         return ""
     e = whole[0]
     count = e.n_images if e.unit == "image" else e.n_train_units

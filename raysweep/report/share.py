@@ -44,6 +44,7 @@ def share_report(home: Storage, out: Storage) -> Storage:
     finals and trials, slide tables, and of checkpoints the head of the file, which says what they are, without weights.
     The report is then written from these, so its numbers are the same; with over `jackknife.MOST_BLOCKS` units these
     are dealt to blocks anew, and ends of intervals may differ in the third digit.
+    Tasks' indexes are not copied, so subgroups, whose names may be those of hospitals, are left out.
     Raises RequestError when the folder is not empty or there is no report; WorkError for a damaged file.
     """
     check_free(out)

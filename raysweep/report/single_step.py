@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from raysweep.randomness import generator
 from raysweep.report.crossed import pseudo_values
@@ -49,7 +49,7 @@ class Family:
         most = min(1.0, self._count * p)
         if self._largest is None:
             return min(most, float(-np.expm1(self._count * np.log1p(-min(p, 1 - 1e-16)))))
-        deviate = stats.norm.isf(p / self._sides)
+        deviate = -ndtri(p / self._sides)
         below = np.searchsorted(self._largest, deviate, side="left")
         return float(np.clip(1 - below / len(self._largest), p, most))
 

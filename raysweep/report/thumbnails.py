@@ -22,12 +22,19 @@ def read_thumbnails(folder: Storage, seed: int) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def largest(cells: Sequence[CellRef], task: str, protocol: str) -> list[CellRef]:
-    """A task's cells at its largest fraction, under a protocol or, where the task was not run under it, its first."""
-    own = [cell for cell in cells if cell.task == task and not cell.tested_on]
-    shown = [cell for cell in own if cell.protocol == protocol] or [c for c in own if c.protocol == own[0].protocol]
-    most = max(cell.fraction for cell in shown)
-    return [cell for cell in shown if cell.fraction == most]
+def largest(cells: Sequence[CellRef], kind: str, protocol: str) -> dict[str, list[CellRef]]:
+    """Of each task of a kind its cells at its largest fraction, under a protocol or, where the task was not run under
+    it, its first."""
+    tasks: dict[str, list[CellRef]] = {}
+    for cell in cells:
+        if cell.kind == kind and not cell.tested_on:
+            tasks.setdefault(cell.task, []).append(cell)
+    out = {}
+    for task, own in tasks.items():
+        shown = [cell for cell in own if cell.protocol == protocol] or [c for c in own if c.protocol == own[0].protocol]
+        most = max(cell.fraction for cell in shown)
+        out[task] = [cell for cell in shown if cell.fraction == most]
+    return out
 
 
 def jpeg_address(data: bytes) -> str:

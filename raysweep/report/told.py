@@ -23,7 +23,8 @@ FILE = "told.json"  # below report/
 class Told:
     """Arguments of `write_report`, which says what they are.
 
-    raysweep: the version that wrote the report, which may word or draw things in another way than this one.
+    umap: whether features were drawn by UMAP. raysweep: the version that wrote the report, which may word or draw
+    things in another way than this one.
     """
 
     study: str
@@ -36,6 +37,7 @@ class Told:
     tasks: Mapping[str, Storage] = field(default_factory=dict)
     features: Mapping[tuple[str, str], Storage] = field(default_factory=dict)
     registration: Mapping[str, str] = field(default_factory=dict)
+    umap: bool = False
     raysweep: str = __version__
 
     def arguments(self) -> dict[str, Any]:

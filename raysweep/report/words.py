@@ -93,7 +93,7 @@ def answer(
     lines = [line for line in lines if line.parts]
     if len(lines) > _LINES:  # what was found goes before what was not
         lines = sorted(lines, key=lambda line: min(VERDICTS.index(word) for word, _ in line.parts))
-    sentences = [task_sentence(f, findings.estimates, compare, baseline=base) for f in findings.tasks]
+    sentences = [task_sentence(f, findings, compare) for f in findings.tasks]
     means = [c for task in findings.tasks for c in task.means if c.verdict]
     headline = sentences.pop() if len(sentences) == 1 else _headline(base, family, means, counts)
     if exploratory:
@@ -121,13 +121,13 @@ def _headline(base: str, family: list[Comparison], means: list[Comparison], coun
 
 def _names(family: list[Comparison], words: Sequence[str]) -> list[str]:
     """`simclr (in 2 of 3 tasks)` for each checkpoint with one of the verdicts somewhere in a task."""
-    out = []
     tasks = len({c.cell.task for c in family})
-    for name in dict.fromkeys(c.cell.checkpoint for c in family):
-        hits = len({c.cell.task for c in family
-                    if c.cell.checkpoint == name and c.verdict and c.verdict.word in words})  # fmt: skip
-        if hits:
-            out.append(f"{name} (in {hits} of {tasks} tasks)" if tasks > 1 else name)
+    hits: dict[str, set[str]] = {}
+    for c in family:
+        own = hits.setdefault(c.cell.checkpoint, set())
+        if c.verdict and c.verdict.word in words:
+            own.add(c.cell.task)
+    out = [f"{name} (in {len(own)} of {tasks} tasks)" if tasks > 1 else name for name, own in hits.items() if own]
     return out[:4] + ([f"{len(out) - 4} more"] if len(out) > 4 else [])
 
 

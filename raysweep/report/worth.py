@@ -31,8 +31,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import isotonic_regression
+from scipy.special import stdtrit
 
 from raysweep.report.crossed import mean_squares, standard_errors
 from raysweep.report.enough import lacks_runs
@@ -95,6 +94,8 @@ def worth_in_labels(
     )  # (places, S), (places, S, U)
     if (se < _ZERO).any():
         return _refused(nothing, "every unit and repeat agrees: the spread cannot be judged")
+    from scipy.optimize import isotonic_regression  # takes most of a second, and `plan` loads this module
+
     value = _reached(places, isotonic_regression(gaps.mean(-1)).x)
     low, high = min(_reached(fine, upper), value), max(_stays_above(fine, lower), value)
     if low == FEWER and high == MORE:
@@ -124,7 +125,7 @@ def _bounds(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """SE, lower and upper bound (...,) of contrasts: values (..., S), without (..., S, U)."""
     se, df = standard_errors(values, mean_squares(values, without), groupings)
-    half, middle = stats.t.ppf(1 - alpha / 2, df) * se, values.mean(-1)
+    half, middle = stdtrit(df, 1 - alpha / 2) * se, values.mean(-1)
     return se, middle - half, middle + half
 
 

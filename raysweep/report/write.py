@@ -24,6 +24,7 @@ from raysweep.report.slides import read_slides
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
 from raysweep.report.told import Told, save_told
+from raysweep.report.umap_points import umap_installed
 from raysweep.report.views import (
     differences_table,
     main_table,
@@ -50,6 +51,7 @@ def write_report(
     tasks: Mapping[str, Storage] | None = None,
     features: Mapping[tuple[str, str], Storage] | None = None,
     registration: Mapping[str, str] | None = None,
+    umap: bool | None = None,
     into: Storage | None = None,
     rows_of: Callable[[Sequence[CellRef], str | None], tuple[dict[str, pa.Table], list[CellRef]]] = read_rows,
 ) -> Storage:
@@ -61,11 +63,12 @@ def write_report(
     one per pretraining. cells: all planned cells, finished or not. choices: folders of those that are made. tasks:
     folders of the tasks' indexes, by name; without them there are neither pictures nor facts of their data. features:
     folders of cached features by checkpoint and task. The study's `compare.json` says what was to be compared, and what
-    was registered; registration: keys that are compared with that. into: where all is written, if not there. rows_of:
+    was registered; registration: keys that are compared with that. umap: whether features are drawn by UMAP too; not
+    given: where umap-learn is installed. into: where all is written, if not there. rows_of:
     who reads the result rows. Equal inputs give equal bytes; `index.html` is written last.
     """
     told = Told(study, question, compare, patch_sets, checkpoints, cells, choices, tasks or {}, features or {},
-                registration or {})  # fmt: skip
+                registration or {}, umap=bool(features) and (umap_installed() if umap is None else umap))  # fmt: skip
     into = into or folder
     names = list(dict.fromkeys([*checkpoints, *(c.checkpoint for c in cells)]))
     rows, cells = rows_of(_ordered(cells, names), compare.primary.metric)
@@ -93,7 +96,8 @@ def write_report(
     beyond = look_beyond(findings, tested, look, compare)
     sections = read_sections(folder, cells=cells, rows=rows, results=results, findings=findings, compare=compare,
                              changed=bool(changed), marks=look, tasks=tasks or {}, checkpoints=checkpoints,
-                             patch_sets=patch_sets, features=features or {}, rule_words=beyond.rule_words)  # fmt: skip
+                             patch_sets=patch_sets, features=features or {}, umap=told.umap,
+                             rule_words=beyond.rule_words)  # fmt: skip
     primary = [c for found in findings.tasks for c in [*found.comparisons, *found.means]]
     parts = Parts(
         study=study,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysweep.errors import WorkError
 from raysweep.patches.outcomes import Status
 from raysweep.slides.table.entries import SlideEntry, file_stem
 from raysweep.storage import Storage
@@ -23,6 +24,10 @@ _TABLE = pa.schema([
 
 
 WRITTEN = "exports.json"  # below the patch set: the exports that were written
+
+
+class NoPatchSet(WorkError):
+    """Too many slides failed, or none gave a patch: there is no patch set, but its table of slides says why."""
 
 
 def written_exports(folder: Storage) -> list[str]:

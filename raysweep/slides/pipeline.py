@@ -110,7 +110,7 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
         started = time.monotonic()
         found, unfit = None, None
         entry = SlideEntry(**json.loads(task["entry"]))
-        with attempt(run, task["folder"], "slide") as reason:
+        with attempt(spool.at(task["folder"]), run, "survey", "slide") as reason:
             if reason is None:
                 try:
                     found = retried(partial(_survey_slide, entry, cutting))
@@ -169,7 +169,7 @@ def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> I
             if known is not None:  # it was written before the program was killed
                 facts = known
             else:
-                with attempt(run, "-".join(piece), "slide") as reason:
+                with attempt(spool.at(row["folder"]), run, piece[1], "slide") as reason:
                     cut = None
                     if reason is None:
                         try:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -71,29 +71,35 @@ def read_all(
 def _gather(
     results: Iterable[dict[str, Any]], folders: Mapping[str, SlideSpool], stage: Stage, meter: Meter
 ) -> Iterator[tuple[str, Outcome]]:
-    """Each slide and its outcome as soon as all its cuts are read; what is not failed is kept in the spool."""
+    """Each slide and its outcome as soon as all its cuts are read; what is not failed is kept in the spool, at the
+    latest when the last one has been given.
+    """
     cuts: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     failed = set()
-    for result in results:
-        slide, number = result["slide"], result["cut"]
-        if slide in failed:
-            continue
-        if number not in cuts[slide]:
-            stage.advance(0, patches=result["patches"], bytes=result["bytes"])
-            meter.count(patches=result["patches"], bytes=result["bytes"])
-        cuts[slide][number] = result
-        if result["error"] is not None:
-            failed.add(slide)
-            yield slide, Outcome("failed", result["error"])
-            continue
-        survey = json.loads(result["survey"])
-        if len(cuts[slide]) == max(1, survey["cuts"]):
-            outcome = _outcome(survey, cuts.pop(slide), folders[slide].name)
-            if outcome.status == "failed":
+    with ThreadPoolExecutor(_THREADS) as pool:
+        kept: list[Future[None]] = []
+        for result in results:
+            slide, number = result["slide"], result["cut"]
+            if slide in failed:
+                continue
+            if number not in cuts[slide]:
+                stage.advance(0, patches=result["patches"], bytes=result["bytes"])
+                meter.count(patches=result["patches"], bytes=result["bytes"])
+            cuts[slide][number] = result
+            if result["error"] is not None:
                 failed.add(slide)
-            else:
-                folders[slide].finish(asdict(outcome))
-            yield slide, outcome
+                yield slide, Outcome("failed", result["error"])
+                continue
+            survey = json.loads(result["survey"])
+            if len(cuts[slide]) == max(1, survey["cuts"]):
+                outcome = _outcome(survey, cuts.pop(slide), folders[slide].name)
+                if outcome.status == "failed":
+                    failed.add(slide)
+                else:
+                    kept.append(pool.submit(folders[slide].finish, asdict(outcome)))
+                yield slide, outcome
+    for future in kept:
+        future.result()
     for slide in failed:  # only now: other cuts of the slide may have been under way
         folders[slide].discard()
 

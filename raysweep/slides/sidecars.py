@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,17 @@ from raysweep.slides.table.entries import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
 _QUPATH = (".geojson", ".json")
+
+
+@lru_cache(1)  # a slide is read in many cuts, and 50,000 nuclei take seconds to parse
+def _annotations(path: Path, stamp: tuple[int, int]) -> tuple[Shape, ...]:
+    return tuple(read_annotations(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file."""
+    stat = path.stat() if path.exists() else None
+    return (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Sidecars:
         """The annotations, in level-0 pixels."""
         if self.annotations is None:
             raise WorkError("the slide table names no annotations for this slide")
-        shapes = read_annotations(self.annotations)
+        shapes = list(_annotations(self.annotations, _stamp(self.annotations)))
         if self.annotations.suffix.lower() not in _QUPATH or slide.reader.origin == (0, 0):
             return shapes
         # QuPath counts from the corner of the scanned area, OpenSlide from that of the whole stage.

@@ -9,7 +9,7 @@ from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.tissue.spec import TissueSpec
 
 # Keys that say which slides are meant and what is written beside the patches: they change no patch.
-ASIDE = frozenset({"slides", "root", "columns", "where", "exclude", "collection", "coords", "export"})
+ASIDE = frozenset({"slides", "root", "columns", "where", "exclude", "collection", "coords", "export", "max_failed"})
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
 
@@ -55,6 +55,9 @@ class PatchSetSpec(Model):
     icc: Literal["keep", "srgb"] = Field("keep", description="srgb: apply a slide's colour profile; keep: its own RGB")
     export: list[Literal["clam", "trident", "geojson"]] = Field(
         [], description="also write the kept places: CLAM or TRIDENT coordinates, QuPath annotations"
+    )
+    max_failed: float | None = Field(
+        None, ge=0, le=1, description="part of the slides, or one, that may fail; more stop a study; default 0.02"
     )
     split: dict[Literal["val", "test"], float] = Field(
         {}, description="fractions of units; a split column in the slide table wins"

@@ -1,12 +1,16 @@
 """Slides to a patch set."""
 
+import os
 import time
+import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
 
-from raysweep.errors import WorkError
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
 from raysweep.patches.write import Shard, shard_count, write_index
@@ -14,7 +18,7 @@ from raysweep.progress import Progress
 from raysweep.slides.copies import copies_among, words_of_copies
 from raysweep.slides.exports import export_places
 from raysweep.slides.labels.classes import classes_of, label_of_slide, mask_classes_of
-from raysweep.slides.outcomes import WRITTEN, Outcome, same_outcomes, slide_table, with_reasons
+from raysweep.slides.outcomes import WRITTEN, NoPatchSet, Outcome, same_outcomes, slide_table, with_reasons
 from raysweep.slides.overlay import draw_overlays
 from raysweep.slides.pipeline import Cutting, Limits
 from raysweep.slides.read_all import read_all
@@ -25,10 +29,7 @@ from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import MANIFEST, Artefact, Storage
 
 _NAMED = 5  # slides that one sentence names
-
-
-class NothingTiled(WorkError):
-    """No slide gave a patch: there is no patch set, but its table of slides says why."""
+_BESIDE = "anew"  # the folder that a complete set is made anew in
 
 
 def tile(
@@ -42,6 +43,7 @@ def tile(
     progress: Progress,
     limits: Limits = Limits(),
     excluded: Sequence[tuple[SlideEntry, str]] = (),
+    max_failed: float | None = None,
 ) -> pa.Table:
     """Cut slides into patches and write them, shuffled, as a patch set; returns its slide table.
 
@@ -56,20 +58,29 @@ def tile(
         limits: what a worker and a node may hold. The result does not depend on them.
         excluded: slides that are not read and not among `slides`, and why: rows of the slide table with the status
             `skipped`.
+        max_failed: part of the slides that may fail, or one; with more of them there is no patch set. None: all may.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
-    nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again; it stays as
-    it is until one of them gives another outcome, and exports are written beside it. Raises NothingTiled when no
-    slide gives a patch, and WorkError when something cannot be written.
+    nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again, and exports are
+    written into it; where a slide gives another outcome the whole set is made anew beside the old one, which stays
+    until the new one is complete. Raises NoPatchSet when no slide gives a patch or too many fail, and WorkError when
+    something cannot be written.
     """
     slides = sorted(slides, key=lambda slide: slide.name)
+    beside = replace(artefact, home=artefact.home.at(_BESIDE))
+    if beside.done():  # the program was killed before it took the place of the old one
+        _take_place(beside, artefact)
     job = _Tiling(spec, slides, artefact, spool, seed=seed, workers=workers, progress=progress, limits=limits,
-                  excluded=excluded)  # fmt: skip
-    scale, outcomes = job.read()
-    table = job.describe(scale, outcomes)
-    if not artefact.done():
-        shards = job.shuffle(outcomes, table)
-        job.commit(table, shards)
+                  excluded=excluded, max_failed=max_failed)  # fmt: skip
+    outcomes = job.read()
+    table = job.renewed(outcomes) if artefact.done() else None
+    if table is not None:
+        return table
+    job.artefact = beside if artefact.done() else artefact
+    table = job.describe(outcomes)
+    job.commit(table, job.shuffle(outcomes))
+    if job.artefact is beside:
+        _take_place(beside, artefact)
     return table
 
 
@@ -88,10 +99,12 @@ class _Tiling:
         progress: Progress,
         limits: Limits,
         excluded: Sequence[tuple[SlideEntry, str]],
+        max_failed: float | None,
     ) -> None:
-        self.spec, self.slides, self.artefact, self.spool = spec, slides, artefact, spool
+        self.spec, self.slides, self.spool = spec, slides, spool
+        self.artefact = artefact  # where to: another one while the set is made anew
         self.seed, self.workers, self.progress, self.limits = seed, workers, progress, limits
-        self.excluded = excluded
+        self.excluded, self.max_failed = excluded, max_failed
         self.name = artefact.home.root.rsplit("/", 1)[-1]
         self.classes = classes_of(spec.labels, [slide.label for slide in slides if slide.label is not None])
         self.splits = deal_splits(slides, spec.split, seed, spec.split_by, spec.split_within,
@@ -99,7 +112,7 @@ class _Tiling:
         self.timings: dict[str, float] = {}
         self.config: dict[str, Any] = {}
 
-    def read(self) -> tuple[Scale, dict[str, Outcome]]:
+    def read(self) -> dict[str, Outcome]:
         """Every slide's patches into the spool, unless they are there."""
         started = time.monotonic()
         inputs, limits = self.artefact.inputs, self.limits
@@ -112,11 +125,11 @@ class _Tiling:
         outcomes = read_all(self.name, cutting, self.slides, inputs, self.spool, scale, workers=self.workers,
                              progress=self.progress)  # fmt: skip
         self.timings["tile_seconds"] = time.monotonic() - started
-        return scale, outcomes | {slide.name: Outcome("skipped", reason) for slide, reason in self.excluded}
+        self._describe_set(scale)
+        return outcomes | {slide.name: Outcome("skipped", reason) for slide, reason in self.excluded}
 
-    def describe(self, scale: Scale, outcomes: dict[str, Outcome]) -> pa.Table:
-        """Slide table, overlays and exports. A complete set stays complete when no slide ended in another way."""
-        spec, folder = self.spec, self.artefact.folder
+    def _describe_set(self, scale: Scale) -> None:
+        spec = self.spec
         mpp = spec.patch_mpp or scale.mpp
         self.config = {
             **spec.model_dump(mode="json", exclude=set(ASIDE)),
@@ -127,13 +140,20 @@ class _Tiling:
             "kernel": "none: the slides' own JPEG tiles" if scale.copy else KERNEL,
             "chroma": "the slides' own" if scale.copy else CHROMA,
         }
-        table = folder.read_table(SLIDES) if self.artefact.done() else None
-        same = table is not None and self.artefact.manifest()["config"] == self.config
-        if table is not None and same and same_outcomes(table, outcomes):
-            table = with_reasons(table, outcomes, self._export(outcomes))
-            folder.write_table(table, SLIDES)
-            return table
-        folder.remove(MANIFEST)  # before anything of it changes
+
+    def renewed(self, outcomes: dict[str, Outcome]) -> pa.Table | None:
+        """The slide table of a complete set in which no slide ended in another way, with exports that it lacked."""
+        folder = self.artefact.folder
+        table = folder.read_table(SLIDES)
+        if self.artefact.manifest()["config"] != self.config or not same_outcomes(table, outcomes):
+            return None
+        table = with_reasons(table, outcomes, self._export(outcomes))
+        folder.write_table(table, SLIDES)
+        return table
+
+    def describe(self, outcomes: dict[str, Outcome]) -> pa.Table:
+        """Slide table, overlays and exports. Raises NoPatchSet where there cannot be one."""
+        folder = self.artefact.folder
         folder.remove(WRITTEN)
         listed = sorted([*self.slides, *(slide for slide, _ in self.excluded)], key=lambda slide: slide.name)
         table = slide_table(listed, outcomes, self.splits, self._export(outcomes))
@@ -142,10 +162,21 @@ class _Tiling:
                 stage.advance()
         folder.write_table(table, SLIDES)
         if not self._done(outcomes):
-            raise NothingTiled(f"no slide of patch set {self.name} could be tiled: {_ends(table)}")
+            raise NoPatchSet(f"no slide of patch set {self.name} could be tiled: {_ends(table)}")
+        self._check_failed(table)
         return table
 
-    def shuffle(self, outcomes: dict[str, Outcome], table: pa.Table) -> list[Shard]:
+    def _check_failed(self, table: pa.Table) -> None:
+        failed = table["status"].to_pylist().count("failed")
+        if self.max_failed is None or failed <= max(1, int(self.max_failed * len(table))):
+            return
+        raise NoPatchSet(
+            f"{failed} of {len(table)} slides of patch set {self.name} failed, and patches.{self.name}.max_failed is "
+            f"{self.max_failed:g}: mend them, leave them out or allow more of them, and run again; what was read is "
+            f"kept ({_ends(table.filter(pc.equal(table['status'], 'failed')))})"
+        )
+
+    def shuffle(self, outcomes: dict[str, Outcome]) -> list[Shard]:
         """The spool's patches into shards."""
         started = time.monotonic()
         pieces, facts = [], {}
@@ -203,6 +234,23 @@ class _Tiling:
                 f"of slides.parquet tells, such as {slide}: {reason}"
             )
         return missing
+
+
+def _take_place(made: Artefact, of: Artefact) -> None:
+    """Put a complete artefact where another is, of the same inputs. Killed on the way, one of the two is complete."""
+    new, old = made.folder, of.folder
+    if new.is_local:
+        if old.exists():
+            os.replace(old.root, made.home.path(f"old-{uuid.uuid4().hex}"))
+        os.replace(new.root, old.root)
+    else:  # an object store renames nothing
+        old.remove(MANIFEST)
+        old.remove()
+        infos = new.fs.get_file_info(pafs.FileSelector(new.root, recursive=True))
+        paths = [info.path for info in infos if info.type == pafs.FileType.File]
+        for path in sorted(paths, key=lambda path: path == new.path(MANIFEST)):  # the manifest last
+            new.fs.copy_file(path, old.root + path.removeprefix(new.root))
+    made.home.remove()
 
 
 def _ends(table: pa.Table) -> str:

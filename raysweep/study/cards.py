@@ -6,13 +6,14 @@ from pathlib import Path
 import yaml
 
 from raysweep.local_path import local_path
+from raysweep.progress import Progress
 from raysweep.study.tasks import card_folders
 from raysweep.tasks.card import Card
 from raysweep.tasks.cards import list_cards, load_card
 from raysweep.tasks.prepare import licence_accepted, prepare
 
 _KINDS = {"classification": "classif.", "segmentation": "segment."}  # so that the table fits
-_SHORT = 30  # characters of an address in the table
+_SHORT = 34  # characters of an address in the table
 _ADDRESS = re.compile(r"https?://(?:www\.)?([^\s,;)]+)")
 
 
@@ -48,7 +49,10 @@ def card_text(name: str) -> str:
     return yaml.safe_dump(card.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
 
 
-def prepare_card(name: str, data: Path, accept: bool) -> tuple[str, bool]:
+def prepare_card(
+    name: str, data: Path, accept: bool, *, download: bool = False, progress: Progress | None = None
+) -> tuple[str, bool]:
     """Check a set's files against its card. Returns what was found, and whether some images cannot be used."""
-    summary = prepare(load_card(name, card_folders(Path.cwd())), local_path(data, "--data"), accept)
+    card = load_card(name, card_folders(Path.cwd()))
+    summary = prepare(card, local_path(data, "--data"), accept, download=download, progress=progress)
     return str(summary), bool(summary.excluded)

@@ -20,7 +20,7 @@ import raysweep
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
-from raysweep.storage import Storage
+from raysweep.storage import Storage, is_address
 from raysweep.study.head import Head, find_head
 from raysweep.study.ray_folder import ray_folder
 
@@ -31,6 +31,7 @@ _QUIET = {  # set before Ray starts; a value that the user set stays
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+_LOOKED_AT = 100  # folders: looking must end within a minute on a slow file system
 _NODES_SECONDS = 15 * 60.0  # for nodes that were asked for to start and install
 _STDLIB = sysconfig.get_path("stdlib")
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a local Ray: little goes through it
@@ -148,13 +149,17 @@ class _OwnImports(JobConfig):
 
 
 def check_nodes(storage: Storage, paths: list[str]) -> None:
-    """On a cluster of several nodes: every node must see the storage and the inputs, and run this raysweep.
+    """On a cluster of several nodes: every node must see the storage and the inputs that this one sees, and run this
+    raysweep. Of many folders some are looked at.
 
     Raises RequestError naming the node and what it lacks.
     """
     nodes = [n for n in ray.nodes() if n["Alive"]]
     if len(nodes) < 2:
         return
+    paths = [
+        path for path in _some_of(paths) if is_address(path) or Path(path).exists()
+    ]  # others are told slide by slide
     name = f"seen-{uuid.uuid4().hex}"
     storage.write_bytes(b"", name)
     try:
@@ -178,11 +183,17 @@ def check_nodes(storage: Storage, paths: list[str]) -> None:
         storage.remove(name)
 
 
+def _some_of(paths: list[str]) -> list[str]:
+    """Up to 100 of many, spread evenly over them."""
+    step = max(1, -(-len(paths) // _LOOKED_AT))
+    return paths[::step]
+
+
 def _look(storage: Storage, name: str, paths: list[str], source: str) -> str | None:
     if not storage.exists(name):
         return f"does not see the storage {storage.root}; use a folder or bucket that all nodes share"
     for path in paths:
-        if "://" not in path and not Path(path).exists():
+        if not is_address(path) and not Path(path).exists():
             return f"does not see {path}; use a folder that all nodes share"
     if _source() != source:
         return f"has another raysweep ({raysweep.__version__}) than this one; install the same on every node"

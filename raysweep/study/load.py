@@ -25,10 +25,17 @@ KEEP = {"allow_objects": True}  # numbers that remember how they were written
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study and where its cards and search spaces are looked up: its own folder, then those of what it extends."""
+    """A study, its file and those that it extends.
+
+    Cards and search spaces are looked up in its own folder, then in those of what it extends.
+    """
 
     study: Study
-    folders: tuple[Path, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys(path.parent for path in self.files))
 
     @property
     def folder(self) -> Path:
@@ -46,10 +53,10 @@ def load_study(ref: str | Path, overrides: Sequence[str] = ()) -> StudyFile:
     Raises RequestError with one sentence that names the key.
     """
     path = _find(ref, Path())
-    raw, folders = _read(path, ())
+    raw, files = _read(path, ())
     config = _resolve(raw, overrides, path)
     try:
-        return StudyFile(Study.model_validate(config), tuple(folders))
+        return StudyFile(Study.model_validate(config), tuple(files))
     except ValidationError as error:
         raise RequestError(f"{path.name}: {explain(error, Study)}") from error
 
@@ -90,13 +97,13 @@ def _find(ref: str | Path, folder: Path) -> Path:
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], list[Path]]:
-    """A file's keys with those that it extends, and the folders of both. `chain`: the files that led here."""
+    """A file's keys with those that it extends, and the files of both. `chain`: the files that led here."""
     raw = load_yaml(path)
     if not isinstance(raw, dict):
         raise RequestError(f"{path}: a study is a mapping of keys such as name, patches, checkpoints and tasks")
     parent = raw.pop("extends", None)
     if parent is None:
-        return raw, [path.parent]
+        return raw, [path]
     if not isinstance(parent, str):
         raise RequestError(f"{path.name}: extends: name one study, or the path of its file")
     if not raw.get("name"):
@@ -110,10 +117,10 @@ def _read(path: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], list[Pat
     if above in (*chain, path.resolve()):
         loop = " -> ".join(p.name for p in (*chain, path, above))
         raise RequestError(f"{path.name}: extends: the studies extend each other in a loop ({loop})")
-    inherited, folders = _read(above, (*chain, path.resolve()))
+    inherited, files = _read(above, (*chain, path.resolve()))
     if above.parent != path.parent.resolve():
         inherited = _from_its_folder(inherited, above.parent)
-    return _merged(inherited, raw), list(dict.fromkeys([path.parent, *folders]))
+    return _merged(inherited, raw), [path, *files]
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class Compute(Model):
     )
     tile_workers: int | None = Field(None, ge=1, description="default: one for each CPU")
     cut_mpx: int = Field(128, ge=1, le=1024, description="megapixels of patches in a tiling worker: its memory")
+    keep_spool: bool = Field(
+        True, description="false: tiling results of single slides go when their patch set is complete"
+    )
     fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
 
     def team(self) -> Team:

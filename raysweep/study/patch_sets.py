@@ -1,6 +1,6 @@
 """The patch sets of a study: what they are made from, what of them is there, and making them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from raysweep.study.load import StudyFile
 from raysweep.study.matching import Shown, TaskUnits
 from raysweep.study.model import Compute
 from raysweep.study.tasks import TaskPlan
+
+_MAX_FAILED = 0.02  # of the slides
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,17 @@ def _patients_of(
 
 
 def make_patch_set(plan: PatchSetPlan, home: Storage, *, seed: int, compute: Compute, progress: Progress) -> None:
-    """Tile its slides. Ray is initialised. Raises WorkError when no slide could be tiled."""
+    """Tile its slides. Ray is initialised. Raises NoPatchSet when too many of them fail, or none could be tiled."""
     from raysweep.slides.pipeline import Limits
     from raysweep.slides.tile import tile
 
+    max_failed = _MAX_FAILED if plan.spec.max_failed is None else plan.spec.max_failed
     tile(plan.spec, plan.slides, plan.artefact, home.at("spool"), seed=seed, workers=compute.tile_workers,
-         progress=progress, limits=Limits(compute.cut_mpx, compute.fetch_gb), excluded=plan.excluded)  # fmt: skip
+         progress=progress, limits=Limits(compute.cut_mpx, compute.fetch_gb), excluded=plan.excluded,
+         max_failed=max_failed)  # fmt: skip
+    if not compute.keep_spool:
+        for spool in spools(plan, home, seed):
+            spool.discard()
 
 
 def to_tile(artefact: Artefact, exports: Sequence[str] = ()) -> bool:
@@ -120,15 +127,24 @@ def read_by_now(plan: PatchSetPlan, home: Storage, seed: int) -> list[str]:
     complete = set(complete_slides(spool))
     if not complete:
         return []
+    found = {}
+    for slide, inputs in _spool_inputs(plan, seed):
+        if slide not in found and (
+            SlideSpool.below(spool, inputs).name in complete or SlideSpool.find(spool, inputs).name in complete
+        ):
+            found[slide] = True
+    return list(found)
+
+
+def spools(plan: PatchSetPlan, home: Storage, seed: int) -> Iterator[SlideSpool]:
+    """The folders of the spool that tiling would use for the slides of a patch set."""
+    return (SlideSpool.find(home.at("spool"), inputs) for _, inputs in _spool_inputs(plan, seed))
+
+
+def _spool_inputs(plan: PatchSetPlan, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and inputs of each slide, twice: only tiling finds out whether the slide's own tiles are copied."""
     classes = classes_of(plan.spec.labels, [s.label for s in plan.slides if s.label is not None])
-    found = []
     for slide in plan.artefact.inputs["slides"]:
-        if "identity" not in slide:
-            continue
-        for copy in (False, True):  # only tiling finds out which
-            inputs = spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)
-            own = SlideSpool.below(spool, inputs).name in complete
-            if own or SlideSpool.find(spool, inputs).name in complete:  # as tiling would find it
-                found.append(slide["name"])
-                break
-    return found
+        if "identity" in slide:
+            for copy in (False, True):
+                yield slide["name"], spool_inputs(plan.spec, slide, seed, classes=classes, copy=copy)

@@ -9,6 +9,11 @@ from raysweep.errors import WorkError
 from raysweep.storage import Storage, versions
 
 
+def user_cache() -> Path:
+    """The folder of what may be found out again: `~/.raysweep/cache`, or that below RAYSWEEP_HOME."""
+    return Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser() / "cache"
+
+
 class Remembered:
     """Answers by question, in `~/.raysweep/cache/NAME.json` (or below RAYSWEEP_HOME). None survives other versions.
 
@@ -17,7 +22,7 @@ class Remembered:
 
     def __init__(self, name: str, number: int) -> None:
         """`number`: raise it when the same question has another answer."""
-        self._home = Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser() / "cache"
+        self._home = user_cache()
         self._file = f"{name}.json"
         self._made_by = {"format": number, **versions()}
         self._answers = self._read()

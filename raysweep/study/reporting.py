@@ -4,6 +4,7 @@ from raysweep import __version__
 from raysweep.report.cells import CellRef, RepeatRef
 from raysweep.report.seen import WORDS
 from raysweep.report.told import FILE as TOLD
+from raysweep.report.umap_points import umap_installed
 from raysweep.storage import MANIFEST, Storage, fingerprint
 from raysweep.study.failures import failure_of
 from raysweep.study.fates import Fates
@@ -34,6 +35,8 @@ def make_report(graph: Graph) -> Storage:
         ],
         "registration": registration,
         "pictures": [p.artefact.folder.exists(thumbnails_file(graph.study.seed)) for p in graph.tasks.values()],
+        "umap": umap_installed(),
+        "subgroups": fingerprint([[s.groups for s in p.task.samples] for p in graph.tasks.values()]),
         "leakage": [[*pair, seen.word, seen.reason] for pair, seen in leakage.items()],
     }
     folder = graph.home.at("report")

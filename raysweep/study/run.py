@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.lease import lease
 from raysweep.pretrain.trackers import check_trackers
 from raysweep.progress import Progress
 from raysweep.report.registration import record
+from raysweep.slides.outcomes import NoPatchSet
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.cells import note_failure, search_cells
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining, make_checkpoint
@@ -27,6 +29,9 @@ from raysweep.study.tasks import save_index
 from raysweep.study.thumbnails import make_thumbnails
 from raysweep.sweep.cell import Cell
 from raysweep.sweep.state import FAILED
+
+if TYPE_CHECKING:
+    from raysweep.study.nodes import Nodes
 
 STAGES = ("tile", "pretrain", "tune", "report")
 
@@ -91,19 +96,20 @@ def run_study(
         work.index()
         for stage in stages:
             getattr(work, stage)()
+            work.give_back()
         return work.outcome()
 
 
 class _Work:
-    """One run: Ray is started by the first stage that needs it."""
+    """One run: its stages, in the order that they are called."""
 
     def __init__(
         self, graph: Graph, only: str | None, progress: Progress, stack: ExitStack, *, some_stages: bool
     ) -> None:
         self.graph, self.only, self.progress, self.stack, self.some_stages = graph, only, progress, stack, some_stages
+        self._nodes: Nodes | None = None
         self.report_folder: Storage | None = None
         self.left: list[str] = []
-        self._ray_is_up = False
 
     def index(self) -> None:
         """Keep what was found of the files of tasks, further test sets and sources."""
@@ -117,12 +123,16 @@ class _Work:
     def tile(self) -> None:
         graph = self.graph
         seen = [plan.contents for plan in graph.patch_sets.values()]
+        lacking = []
         for plan in self._narrowed(graph.patch_sets):
             if to_tile(plan.artefact, plan.spec.export):
                 work = partial(make_patch_set, plan, graph.home, seed=graph.study.seed, compute=graph.study.compute,
                                progress=self.progress)  # fmt: skip
-                self._attempt(f"patch set {plan.name}", plan.artefact, work)
+                error = self._attempt(f"patch set {plan.name}", plan.artefact, work)
+                lacking += [error] if isinstance(error, NoPatchSet) and not plan.artefact.done() else []
             _point(plan.artefact.home, [plan.artefact])
+        if lacking:  # what is made from the rest of the slides would be made again
+            raise WorkError("; ".join(map(str, lacking)))
         if seen != [plan.contents for plan in graph.patch_sets.values()]:
             self._look_again()
 
@@ -148,7 +158,7 @@ class _Work:
                     self._wants(plan, made)
                     label = f"checkpoint {plan.name}" + (f" ({number})" if len(plan.pretrainings) > 1 else "")
                     work = partial(make_checkpoint, plan, made, self.graph.study, self.progress)
-                    self._attempt(label, made.artefact, work, ray=plan.spec.method is not None)
+                    self._attempt(label, made.artefact, work, train=None if plan.spec.method is None else True)
             _point(plan.artefacts[0].home, plan.artefacts)
 
     def _write_sources(self) -> None:
@@ -192,7 +202,7 @@ class _Work:
             if all(r.artefact.done() for cell in todo for r in cell.repeats):
                 break
             tried |= {(r.artefact.folder.root, r.final) for cell in todo for r in cell.repeats}
-            self._ray()
+            self._want(train=True)
             self._thumbnails()
             record(self.graph.home, self.graph.compare)
             self.left = search_cells(todo, self.graph.features, self.graph.study, self.progress)
@@ -249,11 +259,15 @@ class _Work:
         named = [plan for name, plan in plans.items() if name == self.only]
         return named or (list(plans.values()) if self.only is None else [])
 
-    def _attempt(self, label: str, artefact: Artefact, work: Callable[[], None], *, ray: bool = True) -> None:
-        """Do one piece of work, with Ray where it needs it; its failure is recorded and the rest goes on."""
+    def _attempt(
+        self, label: str, artefact: Artefact, work: Callable[[], None], *, train: bool | None = False
+    ) -> Exception | None:
+        """Do one piece of work, which trains or reads on nodes of Ray's (None: neither); its failure is recorded, and
+        returned.
+        """
         try:
-            if ray:
-                self._ray()
+            if train is not None:
+                self._want(train=train)
             work()
         except Exception as error:
             if not isinstance(error, RequestError | WorkError) and self.progress.debug:
@@ -264,20 +278,23 @@ class _Work:
                 except WorkError:  # a full disk: nothing else can be done either
                     raise error from None
             self.progress.say(f"{label}: failed ({reason_of(error)})")
+            return error
+        return None
 
-    def _ray(self) -> None:
-        if self._ray_is_up:
-            return
-        from raysweep.study.cluster import ask_for, check_nodes, cluster
+    def _want(self, *, train: bool) -> None:
+        from raysweep.study.nodes import Nodes  # brings ray, which a run that finds everything done does without
 
-        compute = self.graph.study.compute
-        self.stack.enter_context(cluster(self.progress, cpus=compute.cpus))
-        self.stack.callback(ask_for(compute.cpus, compute.gpus, self.progress))
-        self._ray_is_up = True
-        paths = {s.path.rsplit("/", 1)[0] for p in self.graph.patch_sets.values() for s in p.slides}
-        if self.graph.study.data:
-            paths.add(self.graph.study.data)
-        check_nodes(self.graph.home, sorted(paths))
+        if self._nodes is None:
+            study = self.graph.study
+            paths = {s.path.rsplit("/", 1)[0] for p in self.graph.patch_sets.values() for s in p.slides}
+            paths |= {study.data} if study.data else set()
+            self._nodes = Nodes(study.compute, self.graph.home, sorted(paths), self.progress, self.stack)
+        self._nodes.want(train=train)
+
+    def give_back(self) -> None:
+        """Keep no nodes that a stage has asked for."""
+        if self._nodes is not None:
+            self._nodes.give_back()
 
 
 def _point(home: Storage, artefacts: list[Artefact]) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.storage import MANIFEST, Artefact, Storage, shipped
+from raysweep.storage import Artefact, Storage, shipped
 from raysweep.study.further import FurtherSet, check_apart
+from raysweep.study.indexes import indexed_task
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study, TaskEntry
 from raysweep.tasks.card import OWN_SET, Card
@@ -18,6 +19,7 @@ from raysweep.tasks.fractions import Draws
 from raysweep.tasks.further import check_further, tested_like
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
+from raysweep.tasks.subgroups import save_subgroups
 from raysweep.tasks.task import Task, index_task
 from raysweep.transfer.counting import check_objects
 from raysweep.transfer.protocol import check_protocol
@@ -107,12 +109,14 @@ def find_task(
     elif not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
     folder, data = home.at("tasks", card.name), study.data or "."
-    task = index_task(card, Path(data), known=_indexed(folder, data), home=folder)
+    own_task = bool(card.own_set)  # its pictures are in one place, of this study alone: no other index knows them
+    task = index_task(card, Path(data), home=folder) if own_task else indexed_task(card, data, folder)
     return task, Artefact(folder, task.inputs())
 
 
 def save_index(task: Task, artefact: Artefact) -> None:
-    """Keep what was found of the task's files, for the workers and for the next run."""
+    """Keep what was found of the task's files, for the workers and for the next run, and its subgroups for reports."""
+    save_subgroups(task, artefact.folder)
     if artefact.done():
         return
     task.save(artefact.folder)
@@ -174,11 +178,3 @@ def _check_licence(card: Card, file: StudyFile) -> None:
             f"`raysweep datasets prepare {card.name} --data FOLDER --accept-licence`, or list {card.name} under "
             f"accept_licences"
         )
-
-
-def _indexed(home: Storage, data: str) -> Task | None:
-    """The task's last index: files that have not changed since need not be read again."""
-    if not home.exists("current"):
-        return None
-    folder = home.at(home.read_bytes("current").decode().strip())
-    return Task.load(folder, data) if folder.exists(MANIFEST) else None

@@ -18,6 +18,7 @@ from raysweep.patches.outcomes import read_outcomes
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
 from raysweep.slides.inputs import patch_set_inputs
+from raysweep.slides.outcomes import NoPatchSet
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.columns import check_wants
 from raysweep.slides.table.entries import check_slides, read_slides
@@ -64,6 +65,8 @@ def tile_slides(
         raise RequestError(explain(error, PatchSetSpec)) from error
     if spec.exclude:
         raise RequestError("exclude: tasks are those of a study, and here is none; leave exclude out, or write a study")
+    if spec.max_failed is not None:
+        raise RequestError("max_failed: stops a study; here every slide that can be tiled is, so leave it out")
     of = [spec.model_copy(update={"slides": source}) for source in sources]
     slides = one_per_series([s for one in of for s in read_slides(one, Path.cwd())])
     slides.sort(key=lambda slide: slide.name)
@@ -74,11 +77,11 @@ def tile_slides(
     identities = Identities(home)
     artefact = Artefact(home, patch_set_inputs(spec, slides, _SEED, identities))
     if to_tile(artefact, spec.export):
-        from raysweep.slides.tile import NothingTiled, tile
+        from raysweep.slides.tile import tile
 
-        with lease(home), cluster(progress, cpus=workers), suppress(NothingTiled):
+        with lease(home), cluster(progress, cpus=workers), suppress(NoPatchSet):
             identities.save()
-            check_nodes(home, [s.path for s in slides[:100]])
+            check_nodes(home, [s.path for s in slides])
             tile(spec, slides, artefact, home.at("spool"), seed=_SEED, workers=workers, progress=progress)
             home.write_bytes(f"{artefact.fingerprint[:8]}\n".encode(), "current")
     found = read_outcomes(artefact.folder)

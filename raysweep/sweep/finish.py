@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from raysweep.commit import commit
 from raysweep.storage import versions
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.edge import at_edge
@@ -85,7 +86,7 @@ def finish_repeat(
         "reason": failures[0] if failures else "",
         "search_seconds": search_seconds,
         "train_seconds": train_seconds,
-        "versions": json.dumps(versions(), sort_keys=True),
+        "versions": json.dumps({**versions(), **commit()}, sort_keys=True),
         "chosen_by": [f.chosen_by if f else "" for f in finals],
         "edge": [f.edge if f else "" for f in finals],
         "evaluations": [{"fold": lane.fold, **e} for lane, f in zip(lanes, finals, strict=True) if f

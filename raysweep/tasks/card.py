@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from raysweep.model import Model
+from raysweep.tasks.obtain.spec import Download
 
 CLASSIFICATION_METRICS = (
     "accuracy", "balanced_accuracy", "macro_f1", "auroc", "quadratic_kappa", "mean_patient_accuracy",
@@ -126,6 +127,7 @@ class Card(Model):
     image_px: tuple[int, int] | None = Field(
         None, description="width and height of every image of the original; one of another size is left out"
     )
+    download: Download | None = Field(None, description="where its files are to be had; in no fingerprint")
     notes: str = Field("", description="what a reader of results must know")
     _beside: tuple[Path, ...] = PrivateAttr(())
 

@@ -87,6 +87,7 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._names: dict[str, frozenset[str]] = {}
+        self._folders: dict[str, str | None] = {}
         self._forms: dict[str, dict[str, list[str]]] = {}
 
     def find(self, path: str) -> str:
@@ -95,11 +96,25 @@ class Disk:
         A part that is not there exactly may differ in its Unicode form or, in its suffix, in case. The path is given
         back as it is when nothing, or more than one thing, can be meant by it.
         """
+        folder, slash, name = path.rpartition("/")
+        if (slash and not folder) or name in ("", "."):
+            found = self._found(path)
+            return path if found is None else found
+        if folder not in self._folders:
+            self._folders[folder] = self._found(folder)
+        there = self._folders[folder]
+        named = None if there is None else self._named(there, name)
+        if named is None:
+            return path
+        return f"{there}/{named}" if there else named
+
+    def _found(self, path: str) -> str | None:
+        """The path as it stands on disk, part by part; None where one is not there."""
         found = ""
         for part in PurePosixPath(path).parts:
             name = self._named(found, part)
             if name is None:
-                return path
+                return None
             found = f"{found}/{name}" if found else name
         return found
 

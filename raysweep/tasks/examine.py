@@ -38,15 +38,22 @@ class Unusable:
     resized: bool = False
 
 
-def examine(
-    sample: Sample, reader: Reader, card: Card, masks: MaskOptions, *, decode: bool, known: Examined | None = None
-) -> Examined | Unusable:
+def unchanged(sample: Sample, reader: Reader, known: Examined | None) -> bool:
+    """Whether a sample's files still have the stamp of what is known of them: then they need not be read again."""
+    if known is None or not known.stamp:
+        return False
+    try:
+        return known.stamp == "+".join(map(reader.stamp, _files(sample)))
+    except OSError:
+        return False
+
+
+def examine(sample: Sample, reader: Reader, card: Card, masks: MaskOptions, *, decode: bool) -> Examined | Unusable:
     """What a sample's files hold, or the reason why it cannot be used.
 
     With `decode` image and mask are decoded to their last pixel and compared; without, they need only exist.
-    `known` is returned as it is when the files still have its stamp.
     """
-    names = [sample.image] if sample.mask is None else [sample.image, sample.mask]
+    names = _files(sample)
     current = sample.image
     identities, stamps = [], []
 
@@ -56,8 +63,6 @@ def examine(
     try:
         for current in names:
             stamps.append(reader.stamp(current))
-        if known and known.stamp == "+".join(stamps):
-            return known
         for current in names:
             identities.append(reader.identity(current))
         if not decode:
@@ -95,3 +100,7 @@ def examine(
     if not len(present):
         return Unusable(f"its mask {sample.mask} has no pixel that counts: all are ignored")
     return Examined("+".join(identities), "+".join(stamps), tuple(present.tolist()), look)
+
+
+def _files(sample: Sample) -> list[str]:
+    return [sample.image] if sample.mask is None else [sample.image, sample.mask]

@@ -51,7 +51,8 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
             raise RequestError(
                 f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
             )
-        samples[name] = replace(one, id=name, unit=nfc(one.unit))
+        unit = nfc(one.unit)
+        samples[name] = one if (name, unit) == (one.id, one.unit) else replace(one, id=name, unit=unit)
     return list(samples.values())
 
 
@@ -91,9 +92,9 @@ def _strangers(card: Card, root: Path, found: Sequence[Sample | LeftOut]) -> str
     return f"; {len(others)} other images fit no part of its layout: {few}" if others else ""
 
 
-def find_left_out(card: Card, root: Path) -> list[LeftOut]:
-    """What the card's filters leave out, under the names of this disk. Raises RequestError as `find_samples`."""
-    return [one for one in _found(card, root) if isinstance(one, LeftOut)]
+def find_everything(card: Card, root: Path) -> list[Sample | LeftOut]:
+    """Samples, and what the card's filters leave out, under the names of this disk. RequestError as `find_samples`."""
+    return list(_found(card, root))
 
 
 def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:
@@ -105,5 +106,5 @@ def _found(card: Card, root: Path) -> Iterator[Sample | LeftOut]:
         if layout.reader.containers:  # the layout has opened their files
             yield one
         else:
-            mask = None if one.mask is None else disk.find(one.mask)
-            yield replace(one, image=disk.find(one.image), mask=mask)
+            image, mask = disk.find(one.image), None if one.mask is None else disk.find(one.mask)
+            yield one if (image, mask) == (one.image, one.mask) else replace(one, image=image, mask=mask)

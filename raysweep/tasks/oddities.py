@@ -1,5 +1,6 @@
 """What a person should look at before trusting a labelled set: files passed by, pictures that are there twice."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from raysweep.errors import WorkError
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
-from raysweep.tasks.find import find_left_out, find_samples
+from raysweep.tasks.find import find_everything
 from raysweep.tasks.look import look_alikes, resemble
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.task import Task
@@ -64,8 +65,8 @@ def find_oddities(task: Task) -> Oddities:
 
     Raises RequestError for a folder that cannot be listed.
     """
-    left_out = find_left_out(task.card, task.root)
-    leftovers, passed_by = _unused(task, left_out)
+    found = find_everything(task.card, task.root)
+    leftovers, passed_by = _unused(task, found)
     groups: dict[str, list[Sample]] = {}
     identities = []
     for sample, identity in task.image_identities():
@@ -77,7 +78,7 @@ def find_oddities(task: Task) -> Oddities:
     alike = look_alikes(looks, [sample.unit for sample in task.samples], identities)
     return Oddities(
         unit=task.card.unit,
-        left_out=len(left_out),
+        left_out=sum(isinstance(one, LeftOut) for one in found),
         leftovers=leftovers,
         passed_by=passed_by,
         two_classes=_differing(copies, lambda sample: sample.label),
@@ -87,17 +88,16 @@ def find_oddities(task: Task) -> Oddities:
     )
 
 
-def _unused(task: Task, left_out: list[LeftOut]) -> tuple[dict[str, int], dict[str, int]]:
+def _unused(task: Task, found: list[Sample | LeftOut]) -> tuple[dict[str, int], dict[str, int]]:
     """Files that no sample uses and no filter leaves out: image files that tools left, by the name of the leftover; all
     others, by suffix."""
-    found: list[Sample | LeftOut] = [*find_samples(task.card, task.root), *left_out]
     used = {task.reader.part(path)[0] for sample in found for path in (sample.image, sample.mask) if path is not None}
-    types = {Path(path).suffix.lower() for path in used}
+    types = {os.path.splitext(path)[1].lower() for path in used}
     leftovers, passed_by = Counter[str](), Counter[str]()
     for path, left in files_below(task.root, leftovers=True):
         if path in used:
             continue
-        suffix = Path(path).suffix
+        suffix = os.path.splitext(path)[1]
         if left is None:
             passed_by[nfc(suffix) or "without a suffix"] += 1
         elif suffix.lower() in types or suffix.lower() in IMAGE_SUFFIXES:

@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raysweep.errors import RequestError
+from raysweep.progress import Progress
 from raysweep.storage import Storage
 from raysweep.tasks.card import Card
+from raysweep.tasks.find import find_root
+from raysweep.tasks.obtain.obtain import obtain
 from raysweep.tasks.oddities import Oddities, find_oddities
+from raysweep.tasks.prepared import find_prepared, keep_prepared
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task, index_task
 
@@ -45,10 +49,14 @@ class Summary:
         return "\n".join(lines)
 
 
-def prepare(card: Card, data: Path, accept: bool) -> Summary:
+def prepare(
+    card: Card, data: Path, accept: bool, *, download: bool = False, progress: Progress | None = None
+) -> Summary:
     """Index the card's folder below `data`, decoding every file; with `accept`, record its licence as accepted.
 
-    Raises RequestError when a restricted licence is not accepted, or when the folder is not what the card says.
+    The index is kept (`keep_prepared`): the next look at the folder, by this or by a study, reads what has changed.
+    download: first fetch and unpack what the card's `download` names and is not there. Raises RequestError when a
+    restricted licence is not accepted, or when the folder is not what the card says; and as `obtain`.
     """
     if accept:
         _record(card)
@@ -57,7 +65,12 @@ def prepare(card: Card, data: Path, accept: bool) -> Summary:
         raise RequestError(
             f"card {card.name}: its licence is {card.licence.name}{where}; read it, then add --accept-licence"
         )
-    task = index_task(card, data)
+    progress = progress or Progress(quiet=True)
+    if download:
+        for line in obtain(card, find_root(card, data), progress):
+            progress.say(f"{card.name}: {line}")
+    task = index_task(card, data, known=find_prepared(card, data))
+    keep_prepared(task)
     return _summary(task)
 
 

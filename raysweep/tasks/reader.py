@@ -1,5 +1,6 @@
 """How the names that samples give become pixels."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ class Reader:
 
     def __init__(self, options: Any, root: Path) -> None:
         self.options, self.root = options, root
+        self._base = f"{root.absolute().as_posix().rstrip('/')}/"
         self._lock = threading.RLock()
         self._facts: dict[tuple[str, str], str] = {}
 
@@ -78,10 +80,10 @@ class Reader:
         file, row = self.part(name)
         take = _stamp if what == "stamp" else _identity
         if not row:
-            return take(self.root / file)
+            return take(self._base + file)
         with self._lock:
             if (what, file) not in self._facts:
-                self._facts[what, file] = take(self.root / file)
+                self._facts[what, file] = take(self._base + file)
             return self._facts[what, file]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,11 +93,11 @@ class Reader:
         self.__init__(**state)  # type: ignore[misc]
 
 
-def _stamp(path: Path) -> str:
-    facts = path.stat()
+def _stamp(path: str) -> str:
+    facts = os.stat(path)
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
-def _identity(path: Path) -> str:
+def _identity(path: str) -> str:
     identity = file_identity(path)
     return f"{identity['size']}-{identity['hash']}"

@@ -9,7 +9,8 @@ class Sample:
 
     `id` is unique in the task. `image` and `mask` are POSIX paths below the task's root. `label` indexes the
     card's classes (None for segmentation). `present` holds the classes that a mask shows, once it was read. `sides` are
-    its splits in the divisions of a set that has several (empty: on no side).
+    its splits in the divisions of a set that has several (empty: on no side). `groups` are the subgroups that it is in,
+    such as ("site", "A"), where its set's table was read for them: they change no result.
     """
 
     id: str
@@ -20,6 +21,7 @@ class Sample:
     split: str | None = None
     present: tuple[int, ...] = ()
     sides: tuple[str, ...] = ()
+    groups: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.tasks.columns import Columns
-from raysweep.tasks.examine import Examined, Unusable, examine
+from raysweep.tasks.examine import Examined, Unusable, examine, unchanged
 from raysweep.tasks.find import find_root, find_samples
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.masks import MaskOptions
@@ -31,6 +31,7 @@ _MANY, _MOST_BROKEN = 100, 0.01  # images from which on, and the part of them ab
 _RUN = 16  # samples that a thread looks at in one go
 _INDEX = "index.parquet"
 _TASK = "task.json"
+_SEEN = ("identity", "stamp", "look")  # columns of the index that `Examined` has; `present` is the sample's as well
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -102,10 +103,10 @@ class Task:
 
     def save(self, folder: Storage) -> None:
         """Write the index, so that `load` needs to list and open nothing. It does not say where the files are."""
-        rows = [
-            {**vars(s), "identity": seen.identity, "stamp": seen.stamp, "look": seen.look} for s, seen in self._pairs()
-        ]
-        folder.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), _INDEX)
+        pairs = list(self._pairs())
+        columns = {name: [getattr(s, name) for s, _ in pairs] for name in _SCHEMA.names if name not in _SEEN}
+        columns |= {name: [getattr(seen, name) for _, seen in pairs] for name in _SEEN}
+        folder.write_table(pa.table(columns, schema=_SCHEMA), _INDEX)
         options = layout_of(self.card)[1]  # in them, what a YAML file has as a number is a name where one is meant
         layout = {"type": self.card.layout["type"], **options.model_dump(mode="json", exclude_unset=True)}
         card = self.card.model_copy(update={"layout": layout})
@@ -120,10 +121,14 @@ class Task:
         card = Card.model_validate(saved["card"])
         task = cls(card, find_root(card, Path(data), folder), [], format=saved.get("format", 0))
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
-        for row in folder.read_table(_INDEX).to_pylist():
-            present, sides = tuple(row.pop("present")), tuple(row.pop("sides", ()))
-            task.examined.append(Examined(row.pop("identity"), row.pop("stamp"), present, row.pop("look", 0)))
-            task.samples.append(Sample(**row, present=present, sides=sides))
+        table = folder.read_table(_INDEX)
+        of = {name: table.column(name).to_pylist() for name in table.column_names}
+        present, n = list(map(tuple, of.pop("present"))), table.num_rows  # by column: there may be 300,000 rows
+        sides = list(map(tuple, of.pop("sides", ((),) * n)))
+        looks = of.pop("look", [0] * n)
+        task.examined = list(map(Examined, of.pop("identity"), of.pop("stamp"), present, looks))
+        fields = (of[name] for name in ("id", "image", "mask", "label", "unit", "split"))
+        task.samples = list(map(Sample, *fields, present, sides))
         return task
 
     def _pairs(self) -> Iterator[tuple[Sample, Examined]]:
@@ -157,19 +162,27 @@ def index_task(
     reader, masks = task.reader, task.masks
 
     def look(some: list[Sample]) -> list[Examined | Unusable]:
-        earlier = [before.get((sample.image, sample.mask)) for sample in some]
-        return [examine(sample, reader, card, masks, decode=check_images, known=known)
-                for sample, known in zip(some, earlier, strict=True)]  # fmt: skip
+        return [examine(sample, reader, card, masks, decode=check_images) for sample in some]
 
+    facts_of: dict[int, Examined | Unusable] = {}
+    for at, sample in enumerate(found):
+        earlier = before.get((sample.image, sample.mask))
+        if earlier is not None and unchanged(sample, reader, earlier):
+            facts_of[at] = earlier
+    left = [at for at in range(len(found)) if at not in facts_of]
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
-        runs = [found[start : start + _RUN] for start in range(0, len(found), _RUN)]
-        seen = [facts for run in pool.map(look, runs) for facts in run]
+        runs = [left[start : start + _RUN] for start in range(0, len(left), _RUN)]
+        looked = pool.map(look, [[found[at] for at in run] for run in runs])
+        facts_of.update((at, facts) for run, all_of in zip(runs, looked, strict=True)
+                        for at, facts in zip(run, all_of, strict=True))  # fmt: skip
+    seen = [facts_of[at] for at in range(len(found))]
     _refuse_many(card, root, found, seen)
     for sample, facts in zip(found, seen, strict=True):
         if isinstance(facts, Unusable):
             task.excluded.append((sample.id, facts.reason))
         else:
-            task.samples.append(replace(sample, present=facts.present))
+            same = facts.present == sample.present
+            task.samples.append(sample if same else replace(sample, present=facts.present))
             task.examined.append(facts)
     _check_classes(task, check_images)
     if card.splits.fixed:

@@ -1,4 +1,4 @@
-"""Which rows of a set's table a task is made of: by its columns, one set is several tasks."""
+"""Which rows of a set's table a task is made of, and which subgroups they are in: by its columns."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,14 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.disk import nfc
 
 Where = dict[str, str | list[str]]
+Groups = dict[str, str]
+ABOUT_GROUPS = "columns of the table that results are also shown by, such as {site: hospital}; they change no result"
 ABOUT_WHERE = "filters on columns of the table, such as {stain: he} or {site: [A, B]}: other images are left out"
+
+
+def groups_of(row: Mapping[str, str], groups: Groups) -> tuple[tuple[str, str], ...]:
+    """The subgroups of a row of a table with these columns, as a sample has them."""
+    return tuple((kind, row[column] or "not given") for kind, column in groups.items())
 
 
 def wanted(rows: Sequence[Mapping[str, str]], where: Where, card: Card, key: str) -> list[bool]:

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -205,9 +206,12 @@ def _read_images(
         finished = f"{work['number']:06d}.json"
         if not pieces.exists(finished):
             writer = _Pieces(pieces, f"{work['number']:06d}")
+            begun = f"begun-{run}-{work['number']}"
+            again = pieces.exists(begun)  # one of these images may have ended the process: each is counted now
+            pieces.write_bytes(b"", begun, durable=False)
             done = {}
             for index, (name, path) in enumerate(zip(work["ids"], work["paths"], strict=True)):
-                with attempt(run, f"{work['number']}-{index}", "image") as reason:
+                with attempt(pieces, run, f"{work['number']}-{index}", "image") if again else nullcontext() as reason:
                     done[name] = (
                         _Done("failed", reason) if reason else _read_image(writer, name, reader, path, edge, seed)
                     )

@@ -77,11 +77,11 @@ def run_side(name: str, *, omp: int = 1, watch: bool = False, **given: Any) -> d
                        omp=omp, watch=watch)  # fmt: skip
 
 
-def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False, mapped: bool = False) -> dict[str, Any]:
+def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False) -> dict[str, Any]:
     """The JSON in the last line that a command prints; with `watch` its peak memory is added as `mib`.
 
     That is the private and shared memory of all its processes beyond what they had when they were ready (files that
-    are mapped are left out, unless `mapped`; what processes share is counted once).
+    are mapped are left out; what processes share is counted once).
     """
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment(omp), cwd=_ROOT, **pipes)
@@ -90,7 +90,7 @@ def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False, ma
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr))  # type: ignore[arg-type]
     reader.start()
-    peak, last = _Peak(process.pid, ("Pss:",) if mapped else ("Pss_Anon:", "Pss_Shmem:")), "{}"
+    peak, last = _Peak(process.pid, ("Pss_Anon:", "Pss_Shmem:")), "{}"
     for line in process.stdout:
         if line.strip() == READY:
             if watch:
@@ -101,7 +101,7 @@ def run_command(command: Sequence[str], *, omp: int = 1, watch: bool = False, ma
     reader.join()
     if process.wait():
         raise SystemExit("".join(errors[-60:]))
-    return {**json.loads(last), "mib": peak.mib}
+    return {"mib": peak.mib, **json.loads(last)}
 
 
 class _Peak:

@@ -27,6 +27,9 @@ Last figures (on two cores that others used heavily; the processor's time grows 
 | starts, 500 / 2,000 / 10,000 lanes | 1.5 / 1.2 / 1.0 ms (1 run each), and 1.2 s once to import libraries | <= 2 ms |
 | of which choosing a lane | 0.05 / 0.03 / 0.03 ms | |
 | overhead | 0.03 s a trial less than a plain loop, 1.54 s (1 pair, nothing beside it) | <= 0.2 s |
+| tune | 1.23 times: 27.9 ms a trial, then 34.2 (1 pair, nothing beside it) | <= 1.2 |
+| tuners | 3.8 times as fast: 146 s, 559 s (1 pair, other work beside both) | >= 3 |
+| linear | 2.2 times its features' 186 s: noise, on which weak penalties take up to 1,000 steps (1 run) | <= 1.5 |
 """
 
 import json
@@ -52,13 +55,11 @@ _SIDES: dict[str, Callable[..., dict[str, Any]]] = {
 class _Given(Given):
     surface: str | None
 
-    def run(
-        self, side: str, *, folder: str = "", omp: int = 1, watch: bool = False, mapped: bool = False, **keys: Any
-    ) -> dict[str, Any]:
+    def run(self, side: str, *, folder: str = "", omp: int = 1, **keys: Any) -> dict[str, Any]:
         """What a side answers, from a fresh process and, unless it is named, in a fresh folder."""
         keys |= {"folder": folder or tempfile.mkdtemp(dir=self.home)}
         command = [sys.executable, "-m", "tests.benchmarks.search", "--side", side, json.dumps(keys)]
-        return run_command(command, omp=omp, watch=watch, mapped=mapped)
+        return run_command(command, omp=omp)
 
 
 def _starts(given: _Given) -> None:
@@ -117,7 +118,7 @@ def _memory(given: _Given) -> None:
     for _ in range(given.pairs):
         held = []
         for trials in (1, 4):
-            small, large = (given.run("memory", watch=True, mapped=True, trials=trials, images=n) for n in (32, many))
+            small, large = (given.run("memory", trials=trials, images=n) for n in (32, many))
             held.append(large["mib"] - small["mib"])
         pixels = large["pixels_mib"] - small["pixels_mib"]
         print(f"memory: {pixels:.0f} MiB more of pixels are {held[0]:.0f} MiB more of memory with one trial, "

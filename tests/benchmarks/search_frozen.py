@@ -12,7 +12,6 @@ from raysweep.sweep.space import default_of
 from raysweep.sweep.trial import Bench, TransferTrial
 from raysweep.transfer.features import compute_features, features_inputs
 from raysweep.transfer.spec import TransferSpec
-from tests.benchmarks.pairs import READY
 from tests.benchmarks.search_cells import Trainer, noise, save_weights, tiny_cells
 
 _EDGE = 512  # pixels, of an image in `memory`; networks see half of it at a time
@@ -51,27 +50,36 @@ def linear(folder: str, images: int, settings: int, threads: int) -> dict[str, A
 
 
 def memory(folder: str, trials: int, images: int) -> dict[str, Any]:
-    """Trials at once, each in a process of its own, that all see a task's images but for those of its test."""
+    """Memory of trials at once, each in a process of its own, that have all seen a task's images but those of its test.
+
+    It is looked at when the last of them is trained and all still hold what they hold: pages that processes share
+    count once. A peak would say more of when trials happen to decode at the same time.
+    """
     task = noise(Path(folder), images, _EDGE // 2, edge=_EDGE)
     cells, transfer = tiny_cells(Path(folder), trials, 1, 30, task)
     transfer = transfer.model_copy(update={"evaluations": 1})
-    print(READY, flush=True)
     context = multiprocessing.get_context("spawn")
-    together = context.Barrier(trials)
-    workers = [context.Process(target=_train, args=(cell, transfer, f"{folder}/data", together)) for cell in cells]
+    together, held = context.Barrier(trials), context.SimpleQueue()
+    how = (transfer, f"{folder}/data", together, held)
+    workers = [context.Process(target=_train, args=(cell, *how)) for cell in cells]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert not any(worker.exitcode for worker in workers)
-    return {"pixels_mib": images * 0.75 * _EDGE * _EDGE * 3 / 2**20}
+    mib = sum(held.get() for _ in workers)
+    return {"mib": mib, "pixels_mib": images * 0.75 * _EDGE * _EDGE * 3 / 2**20}
 
 
-def _train(cell: Cell, transfer: TransferSpec, data: str, together: Any) -> None:
+def _train(cell: Cell, transfer: TransferSpec, data: str, together: Any, held: Any) -> None:
+    trainer = Trainer([cell], transfer, data)
     try:
         together.wait()
-        Trainer([cell], transfer, data).curve(cell.repeats[0], default_of(cell.space), 0)
+        trainer.curve(cell.repeats[0], default_of(cell.space), 0)
         together.wait()  # what each has is there at the same time
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        held.put(next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024)
+        together.wait()
     except BaseException:
         together.abort()
         raise

@@ -22,7 +22,7 @@ from raysweep.transfer.schema import CLASSIFICATION_PREDICTIONS, RESULT_SCHEMA, 
 from .fake_task import write_masks, write_task
 
 CLASSES = ["stroma", "tumour"]
-VERSIONS = json.dumps({"raysweep": "0.1.0", "torch": "2.15.0"})
+VERSIONS = json.dumps({"raysweep": "0.1.0", "raysweep commit": "0c1a2b3 with changes", "torch": "2.15.0"})
 
 
 def classification(seed: int, *, units: int, images: int, skill: float, noise: float = 0.3) -> pa.Table:

@@ -3,8 +3,10 @@ import re
 import numpy as np
 import pytest
 
+from raysweep.errors import RequestError
 from raysweep.randomness import generator
 from raysweep.report.feature_maps import read_feature_maps
+from raysweep.report.umap_points import umap_points
 from raysweep.storage import Storage
 from raysweep.transfer.features import write_features
 
@@ -58,3 +60,34 @@ def test_what_cannot_be_drawn_is_left_out(home):
     assert maps_of(home, ("gone",)) == []
     assert maps_of(home, ("a",), "glands") == [], "masks are no label of an image"
     assert read_feature_maps({("a", "tissue"): home.at("features", "a")}, {}, 0) == []
+
+
+def test_without_umap_the_page_says_how_to_get_it(home):
+    [found] = maps_of(home)
+    assert found.umap is None
+    assert "pip install 'raysweep[umap]'" in found.umap_note
+
+
+def test_umap_keeps_classes_apart_and_is_the_same_again(home):
+    pytest.importorskip("umap", reason="umap-learn is not installed: pip install 'raysweep[umap]'")
+    table = home.at("tasks", "tissue").read_table("index.parquet")
+    labels, rng = table["label"].to_numpy(), generator("features")
+    plane = np.stack([20.0 * labels, rng.normal(0, 1, len(labels))], axis=1) @ rng.normal(0, 1, (2, 7))
+    points = umap_points(plane)
+    assert points.shape == (len(labels), 2)
+    assert np.abs(points).max() == 1
+    np.testing.assert_array_equal(points, umap_points(plane))
+    near = ((points[:, None] - points[None]) ** 2).sum(-1) + np.diag(np.full(len(points), np.inf))
+    assert (labels[near.argmin(axis=1)] == labels).mean() > 0.98
+    features = {("a", "tissue"): home.at("features", "a")}
+    [found] = read_feature_maps(features, {"tissue": home.at("tasks", "tissue")}, 0, umap=True)
+    assert found.umap.figure.count("<use") == 160
+    assert found.umap.figure_name == "umap-tissue"
+
+
+def test_a_report_with_umap_cannot_be_made_again_without_it(monkeypatch):
+    monkeypatch.setattr("raysweep.report.umap_points.umap_installed", lambda: False)
+    with pytest.raises(
+        RequestError, match=r"umap-learn draws and is not installed here; pip install 'raysweep\[umap\]'"
+    ):
+        umap_points(np.zeros((5, 3)))

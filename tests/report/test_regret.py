@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep.report.compare import compare_cells
-from raysweep.report.regret import best_so_far, came_last, read_searches
+from raysweep.report.regret import best_so_far, came_last, search_curves, tell_searches
 from raysweep.report.rows import read_rows
 from raysweep.report.spec import CompareSpec
 from raysweep.report.style import marks
@@ -65,7 +65,7 @@ def test_searches_are_averaged_as_they_ran(tmp_path):
         folder.write_table(pa.table(table), "trials.parquet")
     rows, known = read_rows(cells, None)
     findings = compare_cells(known, rows, CompareSpec(), baseline="a")
-    [block], late, table = read_searches(known, findings.estimates, marks(["a", "b"]))
+    [block], late, table = tell_searches(known, search_curves(known), findings.estimates, marks(["a", "b"]))
     lines = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
     got = {(x["checkpoint"], x["trials"]): x["best so far"] for x in lines}
     assert got == {("a", "1"): "0.3000", ("a", "2"): "0.4667", ("a", "3"): "0.6667",

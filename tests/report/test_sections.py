@@ -199,6 +199,16 @@ def test_it_says_how_to_do_it_again(study, page):
                  "fixed before the first search, was the difference in balanced accuracy and Dice to imagenet",
                  "Test units (patients) and repeats", "less than 0.02"):  # fmt: skip
         assert said in paragraph
+    assert "<dt>commit</dt><dd>0c1a2b3 with changes</dd>" in own
+    assert "with raysweep 0.1.0 (commit 0c1a2b3 with changes)." in paragraph
+
+
+def test_who_leads_with_fewer_trials_is_said_with_what_it_cannot_say(study, page):
+    own = text_of(page[page.index('id="fewer-trials"') :][:3000])
+    assert "tissue: in 0 of 6 comparisons with imagenet the one that leads on validation after all trials" in own
+    assert "neither leads at the end for random at 10 %" in own
+    assert "were never trained" in own
+    assert len(table(study, "fewer_trials")) == 2 * 3 * 2 * 4
 
 
 def test_trainings_and_searches_are_drawn_with_what_they_show(study, page):

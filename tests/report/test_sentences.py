@@ -4,7 +4,7 @@ from raysweep.report.cells import CellRef
 from raysweep.report.crossed import Crossed
 from raysweep.report.crossover import Crossover
 from raysweep.report.family import Verdict
-from raysweep.report.findings import Comparison, Estimate, Pair, TaskFindings
+from raysweep.report.findings import Comparison, Estimate, Findings, Pair, TaskFindings
 from raysweep.report.intervals import Difference, Interval
 from raysweep.report.sentences import task_sentence
 from raysweep.report.spec import CompareSpec
@@ -35,8 +35,8 @@ def said(*comparisons, pretrainings=1, **more) -> str:
     fractions = tuple(sorted({c.cell.fraction for c in comparisons}))
     names = ["imagenet", *dict.fromkeys(c.cell.checkpoint for c in comparisons)]
     estimates = {e.cell.key: e for n in names for f in fractions for e in [estimate(n, f, pretrainings)]}
-    return task_sentence(TaskFindings("glands", "dice", fractions, list(comparisons), **more), estimates, COMPARE,
-                         baseline="imagenet")  # fmt: skip
+    found = TaskFindings("glands", "dice", fractions, list(comparisons), **more)
+    return task_sentence(found, Findings("imagenet", estimates, list(comparisons), [found]), COMPARE)
 
 
 def test_what_beats_what_by_how_much_with_how_many_labels_and_until_when():

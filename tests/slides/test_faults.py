@@ -155,7 +155,7 @@ def folder(tmp_path_factory) -> Path:
     study = {
         "name": "faults",
         "storage": str(folder / "runs"),
-        "patches": {"tissue": {"slides": "slides.csv", **KEYS}},
+        "patches": {"tissue": {"slides": "slides.csv", **KEYS, "max_failed": 1}},
         "checkpoints": {"random": {"backbone": "resnet10t"}},
         "compute": {"cut_mpx": 1},
     }

@@ -1,10 +1,14 @@
 """What a slide's sidecars say of its tissue."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from raysweep.slides import sidecars
+from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.slide import Slide
 from raysweep.slides.table.entries import SlideEntry
@@ -32,8 +36,8 @@ def painted(*colours) -> tuple[np.ndarray, np.ndarray]:
 
 def found(slide_path, mask) -> np.ndarray:
     entry = SlideEntry("a", str(slide_path), mask=str(mask))
-    with Slide(slide_path) as slide, Sidecars.of(entry, 0) as sidecars:
-        return sidecars.tissue(slide, SHAPE, TissueSpec(method="mask"))
+    with Slide(slide_path) as slide, Sidecars.of(entry, 0) as beside:
+        return beside.tissue(slide, SHAPE, TissueSpec(method="mask"))
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -70,3 +74,24 @@ def test_a_grey_mask_is_read_once(tmp_path, slide_path, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda path, *args, **keys: opened.append(path) or open_(path, *args, **keys))
     np.testing.assert_array_equal(found(slide_path, tmp_path / "m.png"), where)
     assert len(opened) == 1
+
+
+def test_annotations_are_parsed_once_for_all_cuts_of_a_slide(tmp_path, slide_path, monkeypatch):
+    file = tmp_path / "a.geojson"
+
+    def draw(*corners: int) -> None:
+        squares = [[[x, x], [x + 9, x], [x + 9, x + 9], [x, x + 9]] for x in corners]
+        features = [{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [s]}} for s in squares]
+        file.write_text(json.dumps(features))
+
+    parsed = []
+    monkeypatch.setattr(sidecars, "read_annotations", lambda path: parsed.append(path) or read_annotations(path))
+    entry = SlideEntry("a", str(slide_path), annotations=str(file))
+    draw(0, 50)
+    for _ in range(3):
+        with Slide(slide_path) as slide, Sidecars.of(entry, 0) as beside:
+            assert len(beside.shapes(slide)) == 2
+    assert len(parsed) == 1
+    draw(0, 50, 100)
+    with Slide(slide_path) as slide, Sidecars.of(entry, 0) as beside:
+        assert len(beside.shapes(slide)) == 3, "a file that has changed is read again"

@@ -1,5 +1,6 @@
 """Slides that failed are tried again by the next run: what that changes, and what it leaves alone."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import pytest
 import tifffile
 import yaml
 
+from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.storage import Artefact
-from raysweep.study.clean import unused
+from raysweep.study.clean import remove, unused
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.load import load_study
 from raysweep.study.run import Outcome, run_study
@@ -221,10 +223,58 @@ def test_a_set_that_failed_is_told_though_another_one_has_changed(study: Study, 
     text = yaml.safe_load(study.path.read_text())
     text["patches"] = {"none": text["patches"]["tissue"] | {"slides": "hurt.svs"}, **text["patches"]}
     study.path.write_text(yaml.safe_dump(text | {"storage": str(tmp_path / "fresh")}, sort_keys=False))
-    failures = study.tile().failures
-    assert [line.partition(":")[0] for line in failures] == [
-        "patch set none", "slide hurt of patch set none", "slide hurt of patch set tissue",
-    ]  # fmt: skip
+    with pytest.raises(WorkError, match=r"^no slide of patch set none could be tiled: hurt: pixels cannot be read"):
+        study.tile()
+    assert study.statuses == ["done", "done", "failed"], "every set is tried before the study stops"
+    reasons = {row[0]: row[2] for row in status_rows(load_study(study.path))[2]}
+    assert reasons["patch set none"].startswith("no slide of patch set none could be tiled")
+
+
+def test_too_many_slides_that_fail_stop_a_study_before_anything_is_made_of_the_rest(
+    study: Study, tmp_path: Path
+) -> None:
+    shutil.copy(study.hurt, study.folder / "worse.svs")
+    fresh = f"storage={tmp_path}/fresh"
+    told = (
+        r"^2 of 4 slides of patch set tissue failed, and patches.tissue.max_failed is 0.02: .* run again; what was "
+        r"read is kept \(hurt: pixels cannot be read.*; worse: pixels cannot be read"
+    )
+    with pytest.raises(WorkError, match=told):
+        run_study(load_study(study.path, [fresh]), progress=_QUIET)
+    home = tmp_path / "fresh/small"
+    assert not (home / "checkpoints").exists()
+    spooled = {path: path.stat().st_mtime_ns for path in (home / "spool").rglob("cut-*")}
+    allowed = load_study(study.path, [fresh, "patches.tissue.max_failed=0.5"])
+    assert len(run_study(allowed, stages=["tile"], progress=_QUIET).failures) == 2
+    assert {path: path.stat().st_mtime_ns for path in (home / "spool").rglob("cut-*")} == spooled
+    again = load_study(study.path, [fresh])
+    assert len(run_study(again, stages=["tile"], progress=_QUIET).failures) == 2, "it stays"
+
+
+def test_the_spool_of_a_complete_set_can_go(study: Study, tmp_path: Path) -> None:
+    file = load_study(study.path)
+    assert unused(file, spool=True) == [], "the slide that failed is tried again, with the others of the spool"
+    study.heal()
+    study.tile()
+    assert unused(file) == []
+    found = [path for path, _ in unused(file, spool=True)]
+    assert len(found) == 3
+    assert all(path.startswith("spool/") for path in found)
+    assert sum(size for _, size in unused(file, spool=True)) > 10_000
+    remove(file, found)
+    assert study.tile().failures == []
+    dropped = load_study(study.path, [f"storage={tmp_path}/fresh", "compute.keep_spool=false"])
+    run_study(dropped, stages=["tile"], progress=_QUIET)
+    home = tmp_path / "fresh/small"
+    assert [path.name for path in (home / "spool").iterdir()] == ["kin"]
+    assert len(list((home / "patches/tissue").glob("*/shards/*"))) == len(study.shards)
+    left, young = home / "patches/.tmp-killed", home / "patches/.tmp-written"
+    for path in (left, young):
+        path.write_bytes(b"12345")
+    os.utime(left, (0, 0))
+    assert unused(dropped) == [("patches/.tmp-killed", 5)]
+    remove(dropped, ["patches/.tmp-killed"])
+    assert [path.exists() for path in (left, young)] == [False, True]
 
 
 def _stop(*_: object, **__: object) -> None:
@@ -243,23 +293,28 @@ def test_a_run_that_is_stopped_while_it_reads_leaves_the_set_as_it_was(
 
 
 @pytest.mark.parametrize(
-    "stopped", ["raysweep.slides.tile.merge", "raysweep.patches.shuffle.merge.in_parallel", "commit"]
+    "stopped", ["raysweep.slides.tile.merge", "raysweep.patches.shuffle.merge.in_parallel", "commit", "place"]
 )
 def test_a_run_that_is_stopped_half_way_is_gone_on_with(
     study: Study, monkeypatch: pytest.MonkeyPatch, stopped: str
 ) -> None:
-    """Before the old shards go, after that, and when the new ones are there."""
+    """The set is made anew beside the old one, which stays: before there are shards, after that, and when all are."""
     study.pretend()
     study.heal()
+    manifest = study.artefact.folder.read_bytes("manifest.json")
     with monkeypatch.context() as patch:
         if stopped == "commit":
             patch.setattr(Artefact, "commit", _stop)
+        elif stopped == "place":
+            patch.setattr("raysweep.slides.tile._take_place", _stop)
         else:
             patch.setattr(stopped, _stop)
         with pytest.raises(KeyboardInterrupt):
             study.tile()
-    assert not study.artefact.done()
+    assert study.artefact.folder.read_bytes("manifest.json") == manifest
+    assert study.statuses == ["done", "done", "failed"]
     assert study.tile().failures == []
+    assert not study.artefact.home.exists("anew")
     assert study.statuses == ["done"] * 3
     assert study.artefact.manifest()["counts"]["done"] == 3
     assert sum(pq.read_metadata(study.artefact.folder.path("shards", name)).num_rows for name in study.shards) == 75
@@ -316,6 +371,8 @@ def test_a_missing_file_is_not_looked_for_again_and_no_ray_is_started(study: Stu
 def test_slides_without_a_study_are_tried_again_too(study: Study) -> None:
     how = {"um": 32, "px": 32, "out": study.folder / "patches", "workers": None, "progress": _QUIET}
     sources = [str(study.folder / name) for name in ("a.svs", "hurt.svs")]
+    with pytest.raises(RequestError, match=r"^max_failed: stops a study"):
+        tile_slides([*sources, "max_failed=1"], **how)
     _, first, failed = tile_slides(sources, **how)
     assert ([row[1] for row in first], failed) == (["done", "failed"], True)
     assert tile_slides(sources, **how)[1:] == (first, True)

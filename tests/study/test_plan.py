@@ -49,8 +49,10 @@ def test_a_second_plan_in_a_new_process_measures_nothing(study: Path, home: Path
         "import sys\n"
         "from raysweep.study.load import load_study\n"
         "from raysweep.study.plan import plan_rows\n"
+        "from raysweep.tasks import reader\n"
+        "reader.load_image = reader.load_mask = None  # no image is decoded again\n"
         "plan_rows(load_study(sys.argv[1]))\n"
-        "print(sorted({'torch', 'timm', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'timm', 'sklearn', 'scipy.stats', 'scipy.optimize'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code, str(study)], env={**_env(), "RAYSWEEP_HOME": str(home)},
                            capture_output=True, text=True, check=True)  # fmt: skip

@@ -36,11 +36,11 @@ def test_a_restricted_licence_is_accepted_once_and_until_it_changes(data, card, 
     assert not licence_accepted(card.model_copy(update={"name": "another"}))
 
 
-def test_a_free_licence_needs_no_acceptance_and_leaves_no_file(data, make_card, tmp_path):
+def test_a_free_licence_needs_no_acceptance_and_leaves_no_record(data, make_card, tmp_path):
     card = make_card(layout={"type": "image_folder"}, unit="image")
     assert licence_accepted(card)
     prepare(card, data, accept=True)
-    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "home" / "licences").exists()
 
 
 def test_a_broken_record_is_no_acceptance(data, card, tmp_path):

@@ -315,6 +315,17 @@ def _pannuke() -> tuple[Found, dict]:
     return found, files
 
 
+def _mhist() -> tuple[Found, dict]:
+    found, rows = {}, []
+    for at, split in enumerate(("train", "test")):
+        for name in ("SSA", "HP"):
+            image = f"MHIST_a{at}{name.lower()}.png"
+            found[f"images/{image}"] = name, f"images/{image}", split
+            rows.append((image, name, 6 if name == "SSA" else 1, split))
+    votes = "Number of Annotators who Selected SSA (Out of 7)"
+    return found, {"annotations.csv": _table(("Image Name", "Majority Vote Label", votes, "Partition"), rows)}
+
+
 _TREES: dict[str, Callable[[], tuple[Found, dict]]] = {
     "ptcga200": _ptcga200, "pcam200": _pcam200, "segpanda200": _segpanda200, "pcam": _pcam, "umcm": _umcm,
     "bonemarrow": _bonemarrow, "stroma-lbp": _stroma_lbp, "janowczyk6": _janowczyk6,
@@ -322,4 +333,5 @@ _TREES: dict[str, Callable[[], tuple[Found, dict]]] = {
     **{f"breakhis-{px}x": lambda px=px: _breakhis(px) for px in (40, 100, 200, 400)},
     "glas": _glas, "crag": _crag, "kumar": _kumar, "monuseg": _monuseg, "cpm17": _cpm17, "tnbc": _tnbc,
     "nct-crc-100k": _nct, "lc25000": _lc25000, "consep": _consep, "pannuke": _pannuke, "camelyon17-wilds": _wilds,
+    "mhist": _mhist,
 }  # fmt: skip

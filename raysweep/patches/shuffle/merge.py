@@ -7,6 +7,7 @@ the shard. Pieces times shards are too many reads for large sets: then ranges of
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,12 +61,18 @@ class SlideFacts:
 
 @dataclass(frozen=True)
 class _Range:
-    """Shards [first, last) and the pieces that hold their patches."""
+    """Shards [first, last) and the pieces that hold their patches; `folder`, if there is one, holds nothing else."""
 
     first: int
     last: int
     storage: Storage
     pieces: list[Piece]
+    folder: str | None = None
+
+    def drop(self) -> None:
+        """Remove the pieces, which are read no more, unless they are the spool's."""
+        if self.folder is not None:
+            self.storage.remove(self.folder)
 
 
 def merge(
@@ -80,8 +87,9 @@ def merge(
 ) -> list[Shard]:
     """Write all shards below a patch set's folder; `facts` are by slide name. `report` is called for each shard.
 
-    Shards that an earlier, killed call has written for the same pieces are kept. Raises WorkError when one cannot be
-    written.
+    What an earlier, killed call has finished for the same pieces is kept. The scratch folder holds each patch once, and
+    what is read no more goes at once, so shards and scratch together are little more than the pieces themselves.
+    Raises WorkError when something cannot be written.
     """
     count = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
     edges = [int(edge) for edge in shard_edges(count)] + [_END]
@@ -89,22 +97,25 @@ def merge(
                     "classes": list(classes), "shards": count})  # fmt: skip
     ranges = [_Range(0, count, spool, list(pieces))]
     while max(part.last - part.first for part in ranges) > _SHARDS_AT_ONCE:
-        ranges = [finer for part in ranges for finer in _partition(part, edges, folder.at(_SCRATCH), workers)]
+        ranges = _partition(ranges, edges, folder.at(_SCRATCH), workers)
     common = ray.put((dict(facts), list(classes)))
     calls: list[tuple[Any, ...]] = []
-    for part in ranges:
+    for number, part in enumerate(ranges):
         held = ray.put(part)
-        calls += [(folder, index, count, edges[index], edges[index + 1], held, common) for index in _shards(part)]
+        calls += [
+            (number, folder, index, count, edges[index], edges[index + 1], held, common)
+            for index in range(part.first, part.last)
+        ]
+    left = Counter(call[0] for call in calls)
     shards = []
-    for shard in in_parallel(_merge_shard, calls, workers, "writing shards"):
+    for number, shard in in_parallel(_merge_shard, calls, workers, "writing shards"):
         report(shard)
         shards.append(shard)
+        left[number] -= 1
+        if not left[number]:
+            ranges[number].drop()
     folder.remove(_SCRATCH)
     return sorted(shards, key=lambda shard: shard.name)
-
-
-def _shards(part: _Range) -> range:
-    return range(part.first, part.last)
 
 
 def _begin(folder: Storage, plan: dict[str, Any]) -> None:
@@ -112,17 +123,19 @@ def _begin(folder: Storage, plan: dict[str, Any]) -> None:
     plan = {"fingerprint": fingerprint(plan)}
     if not (folder.exists(_PLAN) and folder.read_json(_PLAN) == plan):
         folder.remove("shards")
+        folder.remove(_SCRATCH)
         folder.write_json(plan, _PLAN)
-    folder.remove(_SCRATCH)
 
 
 def _merge_shard(
-    folder: Storage, index: int, count: int, low: int, high: int, part: _Range, common: tuple[dict, list[str]]
-) -> Shard:
+    number: int, folder: Storage, index: int, count: int, low: int, high: int, part: _Range,
+    common: tuple[dict, list[str]],
+) -> tuple[int, Shard]:  # fmt: skip
     there = read_shard(folder, index, count)  # of a run that was killed
     if there is not None:
-        return there
-    return write_shard(folder, index, count, _full_rows(_read(part.storage, part.pieces, low, high), *common))
+        return number, there
+    rows = _full_rows(_read(part.storage, part.pieces, low, high), *common)
+    return number, write_shard(folder, index, count, rows)
 
 
 def _read(storage: Storage, pieces: Sequence[Piece], low: int, high: int) -> pa.Table:
@@ -168,23 +181,40 @@ def _file_names(rows: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(names, endings, "").combine_chunks()
 
 
-def _partition(part: _Range, edges: Sequence[int], scratch: Storage, workers: int | None) -> Iterator[_Range]:
-    """The same patches as ranges of fewer shards, each with its own pieces in the scratch folder."""
-    n = part.last - part.first
-    ways = min(_RANGES_AT_ONCE, -(-n // _SHARDS_AT_ONCE))
-    bounds = [part.first + n * i // ways for i in range(ways + 1)]
-    cuts = [edges[bound] for bound in bounds]
-    calls = [
-        (part.storage, group, cuts, scratch, f"{part.first:05d}-{part.last:05d}/{number:05d}")
-        for number, group in enumerate(_groups(part.pieces))
-    ]
-    parts: list[list[Piece]] = [[] for _ in range(ways)]
-    for written in in_parallel(_partition_group, calls, workers, "writing shards"):
+def _partition(ranges: Sequence[_Range], edges: Sequence[int], scratch: Storage, workers: int | None) -> list[_Range]:
+    """The same patches as ranges of fewer shards, each new one with its own pieces in the scratch folder.
+
+    All ranges are one pool of tasks.
+    """
+    bounds, calls = [], []
+    fine = [part for part in ranges if part.last - part.first <= _SHARDS_AT_ONCE]
+    ranges = [part for part in ranges if part.last - part.first > _SHARDS_AT_ONCE]
+    for number, part in enumerate(ranges):
+        n = part.last - part.first
+        ways = min(_RANGES_AT_ONCE, -(-n // _SHARDS_AT_ONCE))
+        bounds.append([part.first + n * i // ways for i in range(ways + 1)])
+        cuts = [edges[bound] for bound in bounds[-1]]
+        calls += [
+            (number, part.storage, group, cuts, scratch, _name(part), f"{n_group:05d}")
+            for n_group, group in enumerate(_groups(part.pieces))
+        ]
+    left = Counter(call[0] for call in calls)
+    parts: list[list[list[Piece]]] = [[[] for _ in edges_of[1:]] for edges_of in bounds]
+    for number, written in in_parallel(_partition_group, calls, workers, "writing shards"):
         for way, piece in written:
-            parts[way].append(piece)
-    for way in range(ways):
-        pieces = sorted(parts[way], key=lambda piece: piece.path)
-        yield _Range(bounds[way], bounds[way + 1], scratch, pieces)
+            parts[number][way].append(piece)
+        left[number] -= 1
+        if not left[number]:
+            ranges[number].drop()
+    return fine + [
+        _Range(first, last, scratch, sorted(pieces, key=lambda piece: piece.path), f"{_name(part)}/{way:03d}")
+        for part, edges_of, of_range in zip(ranges, bounds, parts, strict=True)
+        for way, ((first, last), pieces) in enumerate(zip(pairwise(edges_of), of_range, strict=True))
+    ]
+
+
+def _name(part: _Range) -> str:
+    return f"{part.first:05d}-{part.last:05d}"
 
 
 def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
@@ -200,8 +230,12 @@ def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
 
 
 def _partition_group(
-    storage: Storage, group: Sequence[Piece], cuts: Sequence[int], scratch: Storage, prefix: str
-) -> list[tuple[int, Piece]]:
+    number: int, storage: Storage, group: Sequence[Piece], cuts: Sequence[int], scratch: Storage, name: str, which: str
+) -> tuple[int, list[tuple[int, Piece]]]:
+    """The pieces of a group, divided; a note of them is written last, so that they are not made again."""
+    note = (f"{name}-{which}.json",)
+    if scratch.exists(*note):
+        return number, [(way, Piece(**piece)) for way, piece in scratch.read_json(*note)]
     rows = _read(storage, group, cuts[0], cuts[-1]).sort_by("key")
     keys = rows["key"].to_numpy()
     bounds = [bisect_left(keys, cut) for cut in cuts]
@@ -210,7 +244,9 @@ def _partition_group(
         if start == stop:
             continue
         some = rows.slice(start, stop - start)
-        path = f"{prefix}-{way:03d}.arrow"
+        path = f"{name}/{way:03d}/{which}.arrow"
         facts = write_piece(scratch, some, path)
+        scratch.make_durable(path)
         written.append((way, Piece(path, facts.rows, facts.bytes)))
-    return written
+    scratch.write_json([(way, vars(piece)) for way, piece in written], *note)
+    return number, written

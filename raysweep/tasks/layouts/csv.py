@@ -12,7 +12,7 @@ from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import by_nfc, class_index, inside, read_rows, split_name
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill, template
-from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
+from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
 
 
 class Options(Model):
@@ -28,6 +28,7 @@ class Options(Model):
     split: str | None = Field(None, description="the column that names the split")
     splits: dict[str, str] = Field({}, description="value -> train | val | test")
     where: Where = Field({}, description=ABOUT_WHERE)
+    groups: Groups = Field({}, description=ABOUT_GROUPS)
 
     _image = template("image")
     _mask = template("mask")
@@ -49,7 +50,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
     if options.unit is None and card.unit != "image":
         raise RequestError(f"card {card.name}: layout.unit: name the column that holds the {card.unit}")
     named = [c for c in (label_column, options.unit, options.split) if c]
-    columns = [*columns_of(options.image, mask_template or ""), *named, *options.where]
+    columns = [*columns_of(options.image, mask_template or ""), *named, *options.where, *options.groups.values()]
     file = inside(options.file, f"card {card.name}: layout.file")
     rows = read_rows(root / file, card, columns)
     kept = wanted(rows, options.where, card, "layout.where")
@@ -81,5 +82,5 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
         if image in samples:
             raise RequestError(f"card {card.name}: {where}: the image {image} is listed twice")
         split = split_name(card, row[options.split], options.splits, where) if options.split else None
-        samples[image] = Sample(image, image, mask, label, unit, split)
+        samples[image] = Sample(image, image, mask, label, unit, split, groups=groups_of(row, options.groups))
     return [*samples.values(), *(one for image, one in left_out.items() if image not in samples)]

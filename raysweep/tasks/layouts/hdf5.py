@@ -20,7 +20,7 @@ from raysweep.tasks.names import class_index, inside, read_rows, split_name
 from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill
-from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
+from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
 
 _STEM = "camelyonpatch_level_2_split_{split}"
 _CHUNKS = 64 * 2**20  # bytes of decompressed chunks that a file keeps: rows are neighbours when a set is indexed
@@ -44,11 +44,14 @@ class Options(Model):
     meta: str | None = Field(None, description="CSV table with a row for each row of the images, in their order")
     unit: str | None = Field(None, description="the table's column that names the unit, such as wsi")
     where: Where = Field({}, description=ABOUT_WHERE)
+    groups: Groups = Field({}, description=ABOUT_GROUPS)
 
     @model_validator(mode="after")
     def _fits(self) -> "Options":
-        if (self.meta is None) != (self.unit is None and not self.where):
-            raise ValueError("meta and unit (or where) go together: a table, and its column that names the unit")
+        if (self.meta is None) != (self.unit is None and not self.where and not self.groups):
+            raise ValueError(
+                "meta and unit (or where, groups) go together: a table, and its column that names the unit"
+            )
         for key in ("images", "labels", "mask", "meta"):
             if key == "labels" and self.mask and key not in self.model_fields_set:
                 continue  # of masks only
@@ -169,7 +172,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
             unit = rows[row][options.unit] if options.unit else name
             if not unit:
                 raise RequestError(f"card {card.name}: {file} row {row + 2} has an empty {options.unit}")
-            found.append(Sample(name, name, mask, label, unit, split))
+            groups = groups_of(rows[row], options.groups) if options.groups else ()
+            found.append(Sample(name, name, mask, label, unit, split, groups=groups))
     return found
 
 
@@ -177,7 +181,7 @@ def _meta(options: Options, root: Path, card: Card) -> dict[str, tuple[str, list
     """By word for {split}: the table, its rows, and which of them the filters ask for."""
     if options.meta is None:
         return {}
-    columns = [column for column in (options.unit, *options.where) if column]
+    columns = [column for column in (options.unit, *options.where, *options.groups.values()) if column]
     files = {word: inside(fill(options.meta, {"split": word}), f"card {card.name}: layout.meta")
              for word in options.splits or [""]}  # fmt: skip
     tables = {word: read_rows(root / file, card, columns) for word, file in files.items()}

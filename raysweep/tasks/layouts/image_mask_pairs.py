@@ -15,7 +15,7 @@ from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import check_splits, inside, part_of, read_rows, split_name, unit_from, unit_pattern
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import PATH_NAMES, fill, path_names, template
-from raysweep.tasks.where import ABOUT_WHERE, Where, wanted
+from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
 
 
 class Table(Model):
@@ -30,6 +30,7 @@ class Table(Model):
     split: str | None = Field(None, description="the column that names the split")
     splits: dict[str, str] = Field({}, description="value -> train | val | test")
     where: Where = Field({}, description=ABOUT_WHERE)
+    groups: Groups = Field({}, description=ABOUT_GROUPS)
 
     _image = template("image", PATH_NAMES)
 
@@ -83,6 +84,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
         names = path_names(image)
         mask = _mask_of(options.mask, names, disk, card)
         unit, split = None, None
+        groups: tuple[tuple[str, str], ...] = ()
         if options.split:
             split = split_name(card, part_of(options.split, image, card, "split"), options.splits, image)
         if options.table:
@@ -103,7 +105,9 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
             if options.table.split:
                 where = f"{options.table.file}: {key}"
                 split = split_name(card, row[options.table.split], options.table.splits, where)
-        found.append(Sample(image, image, mask, None, unit or unit_from(options.unit, image, card), split))
+            groups = groups_of(row, options.table.groups)
+        unit = unit or unit_from(options.unit, image, card)
+        found.append(Sample(image, image, mask, None, unit, split, groups=groups))
     check_splits(card, options.splits, found)
     if all(isinstance(one, LeftOut) for one in found):
         raise RequestError(f"card {card.name}: layout.table.where: no image of {glob} is in a row with these values")
@@ -138,7 +142,8 @@ def _rows(table: Table | None, root: Path, card: Card) -> dict[str, tuple[dict[s
     if table is None:
         return {}
     file = inside(table.file, f"card {card.name}: layout.table.file")
-    columns = [column for column in (table.column, table.unit, table.split, *table.where) if column]
+    named = (table.column, table.unit, table.split, *table.where, *table.groups.values())
+    columns = [column for column in named if column]
     listed = read_rows(root / file, card, columns)
     kept = wanted(listed, table.where, card, "layout.table.where")
     rows: dict[str, tuple[dict[str, str], bool]] = {}

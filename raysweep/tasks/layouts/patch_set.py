@@ -13,6 +13,7 @@ from pydantic import Field
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.patches.codec import decode
+from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.read import PatchSet, RowGroup
 from raysweep.patches.write import ROW_GROUP
 from raysweep.storage import Storage
@@ -22,6 +23,7 @@ from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.names import class_index, split_name
 from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import Sample
+from raysweep.tasks.where import ABOUT_GROUPS, Groups, groups_of
 
 _COLUMNS = ["slide", "patient", "x", "y", "label", "split"]
 _KEPT = 8  # row groups: readers that go through a set in its order read each of them once
@@ -34,6 +36,7 @@ class Options(Model):
     labels: dict[str, str | None] = Field({}, description="class of the set -> class name; null leaves patches out")
     unlabelled: Literal["refuse", "skip"] = Field("refuse", description="what to do with patches without a label")
     masks: MaskOptions = MaskOptions()
+    groups: Groups = Field({}, description=f"{ABOUT_GROUPS}; here of slides.parquet, such as {{site: site}}")
 
 
 class _PatchReader(Reader):
@@ -101,6 +104,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         else class_index(card, str(options.labels.get(name, name)), "the patch set", "layout.labels")
         for number, name in enumerate(patches.classes)
     }  # fmt: skip
+    groups = _groups(options, folder, where)
     samples = []
     below = "" if options.folder == "." else f"{options.folder}/"
     for shard in dict.fromkeys(group.shard for group in patches.row_groups):
@@ -121,10 +125,26 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
             patch = f"{row['slide']}/{row['x']}-{row['y']}"
             mask = name if card.kind == "segmentation" else None
             split = split_name(card, row["split"] or "", {}, patch)
-            samples.append(Sample(patch, name, mask, label, _unit(card, row, patch), split))
+            own = groups.get(row["slide"], ())
+            samples.append(Sample(patch, name, mask, label, _unit(card, row, patch), split, groups=own))
     if not samples:
         raise RequestError(f"{where}: no patch of {folder.root} can be used")
     return samples
+
+
+def _groups(options: Options, folder: Storage, where: str) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Of each slide; what its table has no value for is `not given`. Raises RequestError for a column it lacks."""
+    if not options.groups:
+        return {}
+    table = folder.read_table(SLIDES)
+    for kind, column in options.groups.items():
+        if column not in table.column_names:
+            raise RequestError(
+                f"{where}.groups.{kind}: {SLIDES} has no column {column!r}; it has {', '.join(table.column_names)}"
+            )
+    rows = table.select(list(dict.fromkeys(["slide", *options.groups.values()]))).to_pylist()
+    texts = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+    return {text["slide"]: groups_of(text, options.groups) for text in texts}
 
 
 def _unit(card: Card, row: dict[str, Any], patch: str) -> str:

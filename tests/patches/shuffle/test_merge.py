@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from raysweep.errors import WorkError
 from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.patches.shuffle.spool import PIECE_SCHEMA, piece_facts, read_piece, write_piece
 from raysweep.randomness import stable_hash
 from raysweep.storage import Storage
@@ -124,13 +125,45 @@ class TestMerge:
         names = run(folder, *spool)
         before = {name: folder.read_bytes("shards", name) for name in names}
         folder.remove("shards", names[3])
-        folder.write_bytes(b"left by a kill", "merge", "junk")
+        folder.write_bytes(b"left by a kill", "merge", "12345-12345", "junk")
         times = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in folder.names("shards")}
         assert run(folder, *spool, workers=1) == names
         assert {name: folder.read_bytes("shards", name) for name in names} == before
         after = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in times}
         assert after == times
         assert not folder.exists("merge")
+
+    def test_ranges_are_one_pool_that_a_kill_does_not_begin_anew(self, tmp_path, spool, monkeypatch):
+        """Every patch is in the scratch folder once at most, and what is read no more is not there."""
+        for name, value in (("_SHARDS_AT_ONCE", 1), ("_RANGES_AT_ONCE", 3), ("_GROUP_BYTES", 100)):
+            monkeypatch.setattr(f"raysweep.patches.shuffle.merge.{name}", value)
+        names = run(Storage.open(tmp_path / "plain"), *spool)
+        folder, pools, held, doomed = Storage.open(tmp_path / "set"), [], [], [True]
+
+        def counted(function, calls, workers, doing):
+            pools.append(len(calls))
+            for done, result in enumerate(in_parallel(function, calls, workers, doing)):
+                rows = sum(piece_facts(folder.at("merge"), p.relative_to(folder.path("merge")).as_posix()).rows
+                           for p in Path(folder.path("merge")).rglob("*.arrow"))  # fmt: skip
+                held.append(rows)
+                if doomed and pools[-1] == 12 and done == 4:
+                    raise KeyboardInterrupt
+                yield result
+
+        monkeypatch.setattr("raysweep.patches.shuffle.merge.in_parallel", counted)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, *spool, workers=1)
+        *levels, shards = pools
+        assert shards == len(names) == 12
+        assert len(levels) == 3, "3 ranges of 4 shards, then 6 of one and 3 of two, then 12 of one"
+        assert max(held) <= 120 + 60, "a level and what is being divided of it"
+        notes = {p: p.stat().st_mtime_ns for p in Path(folder.path("merge")).glob("*.json")}
+        assert len(notes) == sum(levels), "what has been divided is not divided again"
+        doomed.clear()
+        assert run(folder, *spool, workers=1) == names
+        assert not folder.exists("merge")
+        plain = Storage.open(tmp_path / "plain")
+        assert all(plain.read_bytes("shards", name) == folder.read_bytes("shards", name) for name in names)
 
     @pytest.mark.parametrize("left", [0, 3, 2000, -1])
     def test_a_shard_that_is_not_whole_is_written_anew(self, tmp_path, spool, left):

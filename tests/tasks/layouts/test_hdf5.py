@@ -1,6 +1,7 @@
 """The hdf5 layout: rows of PCam's files."""
 
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -58,7 +59,7 @@ def test_a_file_is_looked_at_once_for_all_of_its_rows(data, make_card, monkeypat
     for what in ("_stamp", "_identity"):
         take = getattr(__import__("raysweep.tasks.reader", fromlist=[what]), what)
         monkeypatch.setattr(
-            f"raysweep.tasks.reader.{what}", lambda path, take=take: (seen.append(path.name), take(path))[1]
+            f"raysweep.tasks.reader.{what}", lambda path, take=take: (seen.append(Path(path).name), take(path))[1]
         )
     task = index_task(pcam(make_card), data)
     assert sorted(seen) == sorted(2 * [f"camelyonpatch_level_2_split_{word}_x.h5" for word in SIZES])
@@ -107,7 +108,7 @@ def rewrite(data, word, which, key, values):
         (lambda d: None, {"unit": "slide"}, "has no column 'slide'"),
         (lambda d: None, {"classes": {0: "c", 1: "b"}}, "'c' is none of the classes a, b"),
         (lambda d: None, {"images": "x.h5"}, r"images: needs \{split\} in it"),
-        (lambda d: None, {"meta": None}, r"meta and unit \(or where\) go together"),
+        (lambda d: None, {"meta": None}, r"meta and unit \(or where, groups\) go together"),
         (lambda d: None, {"meta": None, "unit": None}, "name the column of meta that holds the slide"),
     ],
 )  # fmt: skip
@@ -188,5 +189,13 @@ def test_filters_on_the_meta_table_leave_rows_out(data, make_card):
     assert [len(fold.train), len(fold.val), len(fold.test)] == [4, 2, 3]
     with pytest.raises(RequestError, match=r"layout\.where: no row has 'c3' in the column 'center'; there is 'c"):
         index_task(pcam(make_card, where={"center": "c3"}), data)
-    with pytest.raises(RequestError, match=r"meta and unit \(or where\) go together"):
+    with pytest.raises(RequestError, match=r"meta and unit \(or where, groups\) go together"):
         index_task(pcam(make_card, by="image", where={"center": "c0"}), data)
+
+
+def test_the_meta_table_names_subgroups(data, make_card):
+    for word, n in SIZES.items():
+        rows = "".join(f"c{i % 3},camelyon16_{word}_{i // 2}\n" for i in range(n))
+        (data / f"toy/camelyonpatch_level_2_split_{word}_meta.csv").write_text("center,wsi\n" + rows)
+    task = index_task(pcam(make_card, groups={"site": "center"}), data)
+    assert [s.groups for s in task.samples] == [(("site", f"c{i % 3}"),) for n in SIZES.values() for i in range(n)]

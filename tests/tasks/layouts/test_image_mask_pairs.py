@@ -5,8 +5,9 @@ import unicodedata
 import pytest
 
 from raysweep.errors import RequestError
-from raysweep.tasks.find import find_left_out, find_samples
+from raysweep.tasks.find import find_everything, find_samples
 from raysweep.tasks.layouts import layout_of
+from raysweep.tasks.sample import LeftOut
 
 
 def samples_of(card, root):
@@ -148,7 +149,8 @@ def test_filters_of_the_table_leave_images_out_and_n_images_counts_them(root, ma
     table = {"file": "t.csv", "image": "{stem}", "unit": "patient", "where": {"stain": "he"}}
     card = make_card("segmentation", layout=pairs(table=table), n_images=2)
     assert [s.image for s in find_samples(card, root)] == ["images/p1_x.png"]
-    assert [(s.image, s.mask) for s in find_left_out(card, root)] == [("images/p2_y.png", "masks/p2_y.png")]
+    left = [one for one in find_everything(card, root) if isinstance(one, LeftOut)]
+    assert [(s.image, s.mask) for s in left] == [("images/p2_y.png", "masks/p2_y.png")]
     with pytest.raises(RequestError, match=r"table\.where: no image of images/\*\.png is in a row with these values"):
         find_samples(make_card("segmentation", layout=pairs(table={**table, "where": {"stain": "van gieson"}})), root)
     with pytest.raises(RequestError, match=r"layout\.table\.where: no row has 'HE' in the column 'stain'"):
@@ -160,6 +162,13 @@ def test_an_image_of_several_rows_is_taken_where_one_of_them_is_wanted(root, mak
     table = {"file": "t.csv", "image": "{stem}", "unit": "at", "where": {"who": "B"}}
     found = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
     assert [(s.image, s.unit) for s in found] == [("images/p1_x.png", "2"), ("images/p2_y.png", "2")]
+
+
+def test_a_table_names_subgroups(root, make_card):
+    (root / "t.csv").write_text("image,patient,stain_group\np1_x,P1,pink\np2_y,P2,\n")
+    table = {"file": "t.csv", "image": "{stem}", "unit": "patient", "groups": {"stain": "stain_group"}}
+    samples = find_samples(make_card("segmentation", layout=pairs(table=table)), root)
+    assert [s.groups for s in samples] == [(("stain", "pink"),), (("stain", "not given"),)]
 
 
 def test_a_pattern_names_the_split_and_masks_stand_in_the_folder_beside(tmp_path, make_card):

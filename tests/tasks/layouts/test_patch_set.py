@@ -113,3 +113,15 @@ def test_patches_without_a_mask_are_left_out_and_said(tmp_path, make_card):
     task = index_task(card_of(make_card, root, "segmentation"), Path(root).parent)
     [(name, reason)] = task.excluded
     assert (name, "the patch has no mask" in reason) == ("s3/7-56", True)
+
+
+def test_columns_of_the_slide_table_are_subgroups(root, make_card):
+    slides = [{"slide": f"s{i}", "status": "done", "site": "AB"[i % 2], "stain": None} for i in range(3)]
+    Storage.open(root).write_table(pa.Table.from_pylist(slides), "slides.parquet")
+    card = card_of(make_card, root, groups={"site": "site", "stain": "stain"})
+    samples = index_task(card, Path(root).parent).samples
+    assert samples[0].groups == samples[2].groups == (("site", "A"), ("stain", "not given"))
+    assert samples[1].groups == (("site", "B"), ("stain", "not given"))
+    assert samples[3].groups == (), "of a slide that the table lacks nothing is known"
+    with pytest.raises(RequestError, match=r"layout.groups.device: slides.parquet has no column 'scanner'; it has sl"):
+        index_task(card_of(make_card, root, groups={"device": "scanner"}), Path(root).parent)
