@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.lease import lease
@@ -40,7 +41,7 @@ def plan_own_sets(
             f"folder that all nodes share, not from {file.study.storage.partition('://')[0]}://"
         )
     own = file.study.model_copy(update={"patches": {name: file.study.patches[name] for name in names}})
-    return plan_patch_sets(StudyFile(own, file.folders), home, identities, {})
+    return plan_patch_sets(replace(file, study=own), home, identities, {})
 
 
 def waiting_sets(file: StudyFile) -> dict[str, PatchSetPlan]:
