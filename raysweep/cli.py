@@ -21,6 +21,7 @@ from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.stopping import STOPPED, exit_code, stoppable
 from raysweep.storage import shown
+from raysweep.study_commands import studies
 from raysweep.upkeep_commands import Overrides, StudyArgument, clean, doctor
 
 app = typer.Typer(
@@ -195,6 +196,7 @@ app.command()(new)
 app.command()(verify)
 app.command()(export)
 app.command()(predict)
+app.command()(studies)
 app.command()(submit)
 app.command()(clean)
 app.command()(doctor)

@@ -30,6 +30,7 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
         "cluster_commands",
         "new_commands",
         "upkeep_commands",
+        "study_commands",
     },
     "cluster_commands": {"places", "study"},
     "model_commands": {"study"},
@@ -37,6 +38,7 @@ _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "new_commands": {"study"},
     "upkeep_commands": {"study"},
     "report_commands": {"report"},
+    "study_commands": {"study"},
 }
 
 

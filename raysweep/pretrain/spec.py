@@ -70,6 +70,11 @@ class CheckpointSpec(Given):
         description="which point of the grid is tested, in the grid's one row of the tables: the best on the repeat's "
         "own val, by average rank on the other tasks, or by transfer.screen before any search; none: each has a row",
     )
+    choose_by: str | None = Field(
+        None,
+        description="rank_others: the frozen protocol whose values rank the points for every protocol, so that others "
+        "search the chosen one alone; default: each protocol ranks for itself",
+    )
 
     @property
     def sources(self) -> list[str]:
@@ -90,6 +95,8 @@ class CheckpointSpec(Given):
             raise ValueError("leave_out and join say what a method is trained on: name a method")
         if self.choose and not self.grid:
             raise ValueError("choose takes one point of a grid: give a grid, or leave choose out")
+        if self.choose_by and self.choose != "rank_others":
+            raise ValueError("choose_by says what ranks the points under choose: rank_others; leave it out")
         if self.epochs and self.steps:
             raise ValueError("epochs and steps are both given; keep one")
         if self.batch % self.accumulate:

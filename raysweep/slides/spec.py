@@ -9,7 +9,7 @@ from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.tissue.spec import TissueSpec
 
 # Keys that say which slides are meant and what is written beside the patches: they change no patch.
-ASIDE = frozenset({"slides", "root", "where", "exclude", "collection", "coords", "export", "max_failed"})
+ASIDE = frozenset({"slides", "root", "columns", "where", "exclude", "collection", "coords", "export", "max_failed"})
 KERNEL = "bicubic, antialiased"  # the one resize of every patch
 CHROMA = "4:2:0"
 
@@ -23,6 +23,11 @@ class PatchSetSpec(Model):
         "braces are parts of the path that fill columns of the slide table, as in {split}/{label}/*.jpg"
     )
     root: str | None = Field(None, description="folder that relative paths start from; default: the CSV's own folder")
+    columns: dict[str, str] = Field(
+        {},
+        description="columns of the slide table that its others give, such as {path: 'images/{name}.png', patient: "
+        "'{case}'}: so that the table of a data set, or a glob, is a slide table as it stands",
+    )
     where: dict[str, str | list[str]] = Field({}, description="filters on columns of the slide table")
     exclude: Literal["tasks"] | None = Field(
         None, description="tasks: leave out every slide whose patient is a unit of a task of the study"

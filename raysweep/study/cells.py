@@ -156,10 +156,10 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
     """
     from raysweep.sweep.run import Limits, search
 
-    assert study.data is not None  # there are no cells without it
+    data = study.data or "."  # without one, all tasks are made from patch sets of the study
     wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.all_features}
     missing = [f for f in features if f.artefact.folder.root in wanted and not f.artefact.done()]
-    lost = _make_features(missing, study.data, threads=study.compute.threads, progress=progress)
+    lost = _make_features(missing, data, threads=study.compute.threads, progress=progress)
     todo = []
     for cell in cells:
         kept = []
@@ -171,7 +171,7 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
                 kept.append(repeat)
         todo.append(cell if len(kept) == len(cell.repeats) else replace(cell, repeats=tuple(kept)))
     compute = study.compute
-    found = search(todo, study.transfer, study=study.name, seed=study.seed, data=study.data, threads=compute.threads,
+    found = search(todo, study.transfer, study=study.name, seed=study.seed, data=data, threads=compute.threads,
                    trials_at_once=compute.trials_at_once,
                    limits=Limits(compute.stop_after_hours, compute.stop_after_trials), progress=progress)  # fmt: skip
     return found.left

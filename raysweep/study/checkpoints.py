@@ -52,6 +52,7 @@ class CheckpointPlan:
     probed: Storage | None = None  # the index of the task that it is probed with
     grid: str = ""  # the one that it is a point of, where `choose` takes one of its points
     choose: Choose | None = None
+    choose_by: str | None = None  # the frozen protocol whose values rank the points for every protocol
 
     @property
     def row(self) -> str:
@@ -108,7 +109,8 @@ def plan_checkpoints(
             planner.plans[name] = planner.plan(name, specs[name])
         except RequestError as error:
             raise RequestError(f"checkpoints.{name}: {error}") from error
-    return {name: replace(planner.plans[name], grid=own.grid, choose=own.choose) for name, own in expanded.items()}
+    return {name: replace(planner.plans[name], grid=own.grid, choose=own.choose, choose_by=own.choose_by)
+            for name, own in expanded.items()}  # fmt: skip
 
 
 def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progress: Progress) -> None:

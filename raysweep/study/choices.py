@@ -63,8 +63,10 @@ def check_choices(study: Study, checkpoints: Mapping[str, CheckpointPlan], tasks
         if study.transfer.screen is not None and plan.grid != study.compare.baseline:
             raise RequestError(f"{where}: rank_others needs the grid's searches on every task, and transfer.screen may "
                                "leave them out; take own_val, or leave the screen out")  # fmt: skip
+        _check_choose_by(plan, study, tasks)
         for task in tasks:
             for protocol in study.transfer.protocols_for(tasks[task].task.card.kind):
+                protocol = plan.choose_by or protocol
                 others = _others(plan, task, protocol, study, tasks)
                 if len(others) < _FEWEST_OTHERS:
                     found = f"only {others[0]}" if others else "none"
@@ -129,8 +131,9 @@ class _Planner:
                                     for p in points})
                 for number in repeats
             ]  # fmt: skip
-        others = _others(points[0], task, protocol, self._study, self._tasks)
-        ballots = {p.name: {other: [self._values(p, other, protocol, fraction, repeats)] for other in others}
+        by = points[0].choose_by or protocol
+        others = _others(points[0], task, by, self._study, self._tasks)
+        ballots = {p.name: {other: [self._values(p, other, by, fraction, repeats)] for other in others}
                    for p in points}  # fmt: skip
         return [self._plan(grid, rule, task, protocol, fraction, 1, ballots=ballots)]
 
@@ -181,6 +184,17 @@ def _others(plan: CheckpointPlan, task: str, protocol: str, study: Study, tasks:
     related = {task}.union(*(group for group in groups if task in group))
     return [other for other in tasks if other not in related
             and protocol in study.transfer.protocols_for(tasks[other].task.card.kind)]  # fmt: skip
+
+
+def _check_choose_by(plan: CheckpointPlan, study: Study, tasks: Mapping[str, TaskPlan]) -> None:
+    """A protocol that ranks for the others is frozen, so that it is there before any search, and is used."""
+    if plan.choose_by is None:
+        return
+    where, frozen = f"checkpoints.{plan.grid}.choose_by", [p for p in protocol_names() if get_protocol(p).frozen]
+    if plan.choose_by not in frozen:
+        raise RequestError(f"{where}: {plan.choose_by} is no frozen protocol; use one of {', '.join(frozen)}")
+    if not any(plan.choose_by in study.transfer.protocols_for(task.task.card.kind) for task in tasks.values()):
+        raise RequestError(f"{where}: {plan.choose_by} is not among transfer.protocols; add it there")
 
 
 def _check_screen(study: Study, checkpoints: Mapping[str, CheckpointPlan], tasks: Mapping[str, TaskPlan]) -> None:

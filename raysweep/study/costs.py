@@ -1,5 +1,6 @@
 """What the artefacts of a study cost on this machine: its counts, put into the arithmetic of `forecast`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from raysweep.backbones.machine import machine
@@ -36,6 +37,12 @@ class Cost:
 
     seconds: float | None = 0.0
     trial_bytes: float | None = None
+
+
+def total_seconds(costs: Iterable[Cost]) -> float | None:
+    """The sum; None where one of them is not known."""
+    seconds = [cost.seconds for cost in costs]
+    return None if None in seconds else sum(s for s in seconds if s is not None)
 
 
 @dataclass

@@ -42,7 +42,9 @@ class Fates:
         if plan.choose in (None, "screen"):
             return "all"
         chosen = self._of_grid(plan, cell, number)
-        return "search" if chosen is None else "all" if plan.name in chosen else "not chosen"
+        if chosen is None:
+            return "waits" if plan.choose_by else "search"
+        return "all" if plan.name in chosen else "not chosen"
 
     def shows(self, cell: Cell, number: int) -> bool | None:
         """Whether the repeat stands in the tables for its row; None: the choice that would say so is not made."""

@@ -13,6 +13,7 @@ from raysweep.study.fits import Fits, check_fits
 from raysweep.study.leakage import Leakage, check_leakage, find_leakage
 from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
+from raysweep.study.own_sets import check_made, plan_own_sets
 from raysweep.study.patch_sets import PatchSetPlan, plan_patch_sets
 from raysweep.study.sources import SourcePlan, plan_sources
 from raysweep.study.tasks import TaskPlan, load_cards, plan_tasks
@@ -84,19 +85,22 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     if earlier is None:
         cards = load_cards(file)
         _check_metric(study, [task.card for task in cards])
-        tasks = plan_tasks(cards, study, home)
+        own = plan_own_sets(file, home, identities, cards)
+        check_made(own)
+        tasks = plan_tasks(cards, study, home, {name: plan.artefact for name, plan in own.items()})
         patch_sets = plan_patch_sets(file, home, identities, tasks)
         sources = plan_sources(file, home, patch_sets, tasks)
     else:
         patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
-    checkpoints = plan_checkpoints(study, home, patch_sets, sources, tasks, file.folder)
+    seen = {name: plan for name, plan in patch_sets.items() if name not in tasks}  # else the task is meant
+    checkpoints = plan_checkpoints(study, home, seen, sources, tasks, file.folder)
     rows = dict.fromkeys(plan.row for plan in checkpoints.values())
     if study.compare.baseline and study.compare.baseline not in rows:
         raise RequestError(
             f"compare.baseline: {study.compare.baseline} is not a checkpoint of this study; they are {', '.join(rows)}"
         )
     check_choices(study, checkpoints, tasks)
-    leakage = find_leakage(file, checkpoints, patch_sets, sources, tasks)
+    leakage = find_leakage(file, checkpoints, seen, sources, tasks)
     check_leakage(leakage, study.allow_leakage)
     fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
     cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)

@@ -13,11 +13,14 @@ from raysweep.study.load import explain
 
 @dataclass(frozen=True)
 class Expanded:
-    """A checkpoint without a grid. `grid`: the one that it is a point of, where `choose` takes one of its points."""
+    """A checkpoint without a grid. `grid`: the one that it is a point of, where `choose` takes one of its points, by
+    the protocol `choose_by` if it names one.
+    """
 
     spec: CheckpointSpec
     grid: str = ""
     choose: Choose | None = None
+    choose_by: str | None = None
 
 
 def expand_grids(specs: dict[str, CheckpointSpec]) -> dict[str, Expanded]:
@@ -42,7 +45,7 @@ def _points(name: str, spec: CheckpointSpec) -> list[tuple[str, Expanded]]:
         point = dict(zip(spec.grid, values, strict=True))
         suffix = "-".join(f"{key}{value}" for key, value in point.items())
         own = _at_point(name, spec, point)
-        found.append((f"{name}-{suffix}", Expanded(own, name if spec.choose else "", spec.choose)))
+        found.append((f"{name}-{suffix}", Expanded(own, name if spec.choose else "", spec.choose, spec.choose_by)))
     return found
 
 
@@ -51,7 +54,7 @@ def _at_point(name: str, spec: CheckpointSpec, point: dict[str, Any]) -> Checkpo
 
     What the study does not give stays so: a preset fills it in.
     """
-    data = spec.model_dump(exclude={"grid", "choose"}, exclude_unset=True)
+    data = spec.model_dump(exclude={"grid", "choose", "choose_by"}, exclude_unset=True)
     for key, value in point.items():
         (data if key in CheckpointSpec.model_fields else data.setdefault("options", {}))[key] = value
     try:

@@ -73,11 +73,19 @@ class TaskEntry(Model):
         return value
 
 
+class About(Model):
+    """What a reader of `raysweep studies` is told of a study that ships. It changes nothing."""
+
+    needs: str = Field(description="the data, below the folder `data`")
+    cost: str = Field(description="about how long, on what")
+
+
 class Study(Model):
     """A whole study. Nothing runs before it has been read and checked."""
 
     name: str = Field(pattern=_NAME, description="letters, digits and . _ - = +")
     question: str | None = Field(None, description="what the study asks: the title of its report")
+    about: About | None = Field(None, description="what it needs and what it costs, for `raysweep studies`")
     storage: str = Field("runs", description="folder or filesystem address (s3://, gs://) for all artefacts")
     data: str | None = Field(None, description="folder that the tasks' files stand below")
     seed: int = Field(0, ge=0)

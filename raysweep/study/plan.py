@@ -1,27 +1,29 @@
 """What `run` would do: every artefact, what exists, and an estimate of what the rest costs."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from raysweep.backbones.machine import machine
-from raysweep.pretrain.inputs import settings
 from raysweep.progress import span
-from raysweep.storage import MANIFEST, Artefact
+from raysweep.storage import Artefact
 from raysweep.study.cells import FeaturesPlan
-from raysweep.study.checkpoints import CheckpointPlan
-from raysweep.study.costs import Cost, Costs
+from raysweep.study.costs import Cost, Costs, total_seconds
 from raysweep.study.fates import OUT, Fates
 from raysweep.study.graph import Graph, build_graph
 from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import slide_patches
+from raysweep.study.own_sets import waiting_sets
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.power import power_notes
+from raysweep.study.pretrainings import FEW, pretraining_notes, pretrainings
 from raysweep.study.registering import register_study
 from raysweep.study.sources import SourcePlan
 from raysweep.sweep.sampler import trials_of
 from raysweep.transfer.decoders import decoder_words
 from raysweep.transfer.spec import TransferSpec
 
+_HEADER = ["stage", "what", "state", "work", "device", "memory"]
 _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo's and on real slides
 
 
@@ -38,11 +40,21 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
 
     Patches are at most: the grid of the whole slide, or `per_slide`. Times come from a few steps measured here, once
     (see `Speeds`), and stand for a device like this one: a trial's processor threads, or a GPU. Memory is a trial's.
-    register: put study, splits and comparison on record; RequestError once a search has begun.
+    register: put study, splits and comparison on record; RequestError once a search has begun. Before the patch sets
+    that tasks are made from are tiled there are rows for these alone.
     """
+    totals, rows = _Totals(), []
+    if first := waiting_sets(file):
+        for name, plan in first.items():
+            _, work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
+            rows.append(["tile", f"patch set {name}", _state(plan.artefact), work, "", ""])
+        return _HEADER, rows, [
+            f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
+            "tasks are made from these patch sets, so the rest can be told once they are there: `raysweep tile` of "
+            "this study makes them",
+        ]  # fmt: skip
     graph = build_graph(file)
     registered = [register_study(graph)] if register else []
-    totals, rows = _Totals(), []
     costs = Costs(graph)
     patches: dict[str, int] = {}
     for name, plan in graph.patch_sets.items():
@@ -51,11 +63,8 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
     for name, source in graph.sources.items():
         patches[name], work = _source(source)
         rows.append(["pretrain", f"source {name}", _state(source.artefact), work, "", ""])
-    for checkpoint in graph.checkpoints.values():
-        for label, artefacts in checkpoint.labelled():
-            state = _states(artefacts)
-            work, cost = ("", Cost()) if state == "exists" else _pretraining(checkpoint, patches, costs)
-            rows.append(["pretrain", label, state, work, *_cost(cost)])
+    for label, artefacts, work, cost in pretrainings(graph, patches, costs):
+        rows.append(["pretrain", label, _states(artefacts), work, *_cost(cost)])
     rows += _features(graph, costs)
     rows += _cells(graph, totals, costs)
     needed = list(filter(Fates(graph.choices, graph.checkpoints).needs, graph.choices))
@@ -72,13 +81,14 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
         *["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
         * any(not c.artefact.done() for c in needed),
         f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
+        *pretraining_notes(graph),
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         *_time(costs),
         *power_notes(graph),
         *registered,
         *leakage_notes(graph.leakage),
     ]
-    return ["stage", "what", "state", "work", "device", "memory"], rows, notes
+    return _HEADER, rows, notes
 
 
 def _cost(cost: Cost) -> tuple[str, str]:
@@ -160,38 +170,30 @@ def _source(plan: SourcePlan) -> tuple[int, str]:
     return len(plan.task.samples), f"{len(plan.task.samples):,} images"
 
 
-def _pretraining(plan: CheckpointPlan, patches: dict[str, int], costs: Costs) -> tuple[str, Cost]:
-    """Of one of its pretrainings."""
-    if plan.spec.method is None:
-        many = len(plan.artefacts)
-        return ("no training" if many == 1 else f"drawn anew for each of {many} repeats"), Cost()
-    n = 0
-    for source in {name: source for (name, _), source in plan.inputs.items()}.values():
-        known = patches.get(source.name)
-        n += int(source.folder.read_json(MANIFEST)["counts"]["patches"]) if known is None else known
-    chosen = settings(plan.spec)
-    assert chosen is not None
-    cost = costs.of_pretraining(plan, chosen, n)
-    about = "about" if plan.labelled_sets else "at most"
-    passes = f"{chosen.steps:,} steps of {chosen.batch}" if chosen.steps else f"{chosen.epochs} epochs"
-    return f"{passes} of {about} {n:,} patches", cost
-
-
 def _features(graph: Graph, costs: Costs) -> list[list[str]]:
-    """A row for each task and checkpoint, whatever number of draws or pretrainings it has."""
+    """A row for each task and checkpoint, or large grid, whatever number of draws or pretrainings it has."""
+    names = _of_large_grids(graph)
     sets: dict[str, list[FeaturesPlan]] = {}
     for plan in graph.features:
         *_, checkpoint, task, _ = plan.artefact.folder.root.split("/")
-        sets.setdefault(f"features of {task} by {checkpoint}", []).append(plan)
+        sets.setdefault(f"features of {task} by {names.get(checkpoint, checkpoint)}", []).append(plan)
     rows = []
     for label, found in sets.items():
-        made = [costs.of_features(plan) for plan in found if not plan.artefact.done()]
-        unknown = any(cost.seconds is None for cost in made)
-        cost = Cost(None if unknown else sum(cost.seconds or 0.0 for cost in made))
+        cost = Cost(total_seconds(costs.of_features(plan) for plan in found if not plan.artefact.done()))
         rows.append(
             ["tune", label, _states([plan.artefact for plan in found]), _count(len(found), "set"), *_cost(cost)]
         )
     return rows
+
+
+def _of_large_grids(graph: Graph) -> dict[str, str]:
+    """What to call each point of a grid of many, which are told together."""
+    sizes = Counter(plan.row for plan in graph.checkpoints.values())
+    return {
+        name: f"{plan.row} ({sizes[plan.row]} points)"
+        for name, plan in graph.checkpoints.items()
+        if sizes[plan.row] > FEW
+    }
 
 
 def _states(artefacts: list[Artefact]) -> str:
@@ -204,30 +206,66 @@ def _count(n: int, noun: str) -> str:
 
 
 def _cells(graph: Graph, totals: _Totals, costs: Costs) -> list[list[str]]:
-    transfer, rows = graph.study.transfer, []
+    """A row for each cell; for the points of a large grid one, as tables have."""
+    transfer = graph.study.transfer
     fates, first = (
         Fates(graph.choices, graph.checkpoints),
         {c.row: c.name for c in reversed(graph.checkpoints.values())},
     )
+    names, found = _of_large_grids(graph), dict[str, list[_Cells]]()
     for cell in graph.cells:
         of = {r.number: fates.of(cell, r.number) for r in cell.repeats}
         todo = [r for r in cell.repeats if not r.artefact.done() and of[r.number] not in OUT]
+        if graph.checkpoints[cell.checkpoint].choose_by and cell.checkpoint not in first.values():
+            todo = [r for r in todo if of[r.number] != "waits"]  # one of the points will be searched, not each
         tested = [r for r in todo if of[r.number] != "search" or cell.checkpoint in first.values()]  # one of the points
-        work, cost = "", Cost()
+        own = _Cells(folds=graph.tasks[cell.task].n_folds, frozen=cell.frozen)
         if todo:
-            plan = graph.tasks[cell.task]
             each_its_own = transfer.search == "each" or cell.frozen
             searches = len(todo) if each_its_own else sum(r.number == 0 for r in todo)
             each = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
-            trials = each * searches * plan.n_folds
-            finals = len(tested) * plan.n_folds
-            totals.trials += trials
-            totals.finals += finals
-            cost = costs.of_cell(cell, len(todo), searches)
-            tried = "no trials" if cell.frozen else _count(trials, "trial")
-            work = f"{_count(len(todo), 'repeat')}: {tried}, {_count(finals, 'final')}"
-            work += f", {plan.n_folds} folds" if plan.n_folds > 1 else ""
+            own.repeats, own.trials, own.finals = len(todo), each * searches * own.folds, len(tested) * own.folds
+            totals.trials += own.trials
+            totals.finals += own.finals
+            own.cost = costs.of_cell(cell, len(todo), searches)
         wanted = [r.artefact for r in cell.repeats if of[r.number] not in OUT or r.artefact.done()]
-        state = _states(wanted) if wanted else of[0]
-        rows.append(["tune", f"cell {cell.name.replace('/', ' / ')}", state, work, *_cost(cost)])
+        own.state = _states(wanted) if wanted else of[0]
+        label = cell.name.replace(cell.checkpoint, names.get(cell.checkpoint, cell.checkpoint), 1)
+        found.setdefault(label, []).append(own)
+    rows = []
+    for label, some in found.items():
+        one = some[0] if len(some) == 1 else _together(some)
+        work = ""
+        if one.repeats:
+            tried = "no trials" if one.frozen else _count(one.trials, "trial")
+            work = f"{_count(one.repeats, 'repeat')}: {tried}, {_count(one.finals, 'final')}"
+            work += f", {one.folds} folds" if one.folds > 1 else ""
+        rows.append(["tune", f"cell {label.replace('/', ' / ')}", one.state, work, *_cost(one.cost)])
     return rows
+
+
+@dataclass
+class _Cells:
+    """What is to be done for a cell, or for those of the points of a grid."""
+
+    folds: int
+    frozen: bool
+    state: str = ""
+    repeats: int = 0
+    trials: int = 0
+    finals: int = 0
+    cost: Cost = field(default_factory=Cost)
+
+
+def _together(some: list[_Cells]) -> _Cells:
+    states = {one.state for one in some} - set(OUT) or {some[0].state}
+    memories = [one.cost.trial_bytes for one in some if one.cost.trial_bytes is not None]
+    return _Cells(
+        folds=some[0].folds,
+        frozen=some[0].frozen,
+        state=states.pop() if len(states) == 1 else "in part",
+        repeats=sum(one.repeats for one in some),
+        trials=sum(one.trials for one in some),
+        finals=sum(one.finals for one in some),
+        cost=Cost(total_seconds(one.cost for one in some), max(memories, default=None)),
+    )

@@ -21,6 +21,7 @@ from raysweep.study.failures import failures
 from raysweep.study.fates import Fates
 from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
+from raysweep.study.own_sets import make_own_sets
 from raysweep.study.patch_sets import make_patch_set, to_tile
 from raysweep.study.reporting import make_report
 from raysweep.study.sources import make_source, to_write
@@ -79,12 +80,15 @@ def run_study(
     progress = progress or Progress()
     home = study_folder(file.study)
     home.check_writable()
-    graph = build_graph(file)
-    if "pretrain" in stages and any(plan.spec.method for plan in graph.checkpoints.values()):
-        check_trackers(file.study.compute.trackers)
-    if only is not None:
-        _check_only(graph, only)
-    with lease(home), ExitStack() as stack:
+    with ExitStack() as stack:
+        if "tile" in stages:
+            make_own_sets(file, home, progress, stack)
+        graph = build_graph(file)
+        if "pretrain" in stages and any(plan.spec.method for plan in graph.checkpoints.values()):
+            check_trackers(file.study.compute.trackers)
+        if only is not None:
+            _check_only(graph, only)
+        stack.enter_context(lease(home))
         home.write_json(file.study, "study.json")
         graph.identities.save()
         _drop_notes(graph.artefacts())

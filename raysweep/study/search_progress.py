@@ -128,7 +128,7 @@ def _state(repeat: Repeat, running: bool, fate: Fate) -> tuple[str, str, RepeatS
     if reason:
         return "failed", reason, repeat_state(artefact.folder)
     if not artefact.folder.names():
-        return "waiting", "for the screen" if fate == "waits" else "", RepeatState("waiting")
+        return "waiting", "for the choice that comes first" if fate == "waits" else "", RepeatState("waiting")
     found = repeat_state(artefact.folder)
     if fate == "search" and found.trials and found.told >= found.trials:
         return "waiting", "for the choice among its grid's points", found

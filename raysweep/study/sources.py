@@ -41,15 +41,17 @@ def plan_sources(
 ) -> dict[str, SourcePlan]:
     """The labelled sets that checkpoints name under `patches` or that join them, by name.
 
-    A name is a patch set of the study, else one of its tasks, else a card; what is none of these is passed by. Raises
-    RequestError for a name that a patch set and a task share, and for a card that cannot be used.
+    A name is a patch set of the study, else one of its tasks, else a card; what is none of these is passed by. One that
+    a patch set and the task that is made from it share is the task. Raises RequestError for a name that a patch set and
+    another task share, and for a card that cannot be used.
     """
-    for name in patch_sets:
-        if name in tasks:
+    own = set(patch_sets)
+    for name in own & set(tasks):
+        if tasks[name].task.card.own_set != name:
             raise RequestError(f"patches.{name}: a task of this study has the same name; give the patch set another")
     plans = {}
     for name in _names(file.study, tasks):
-        if name in patch_sets or "/" in name:
+        if (name in own and name not in tasks) or "/" in name:
             continue
         if name in tasks:
             task, index = tasks[name].task, tasks[name].artefact
@@ -58,7 +60,8 @@ def plan_sources(
             if card is None:
                 continue
             task, index = find_task(card, file.study, home)
-        artefact = Artefact(home.at("patches", name), source_inputs(task, file.study.seed))
+        place = f"{name}+source" if name in own else name  # the patch set that it is made from has the other
+        artefact = Artefact(home.at("patches", place), source_inputs(task, file.study.seed))
         plans[name] = SourcePlan(name, task, index, artefact, name in tasks)
     return plans
 

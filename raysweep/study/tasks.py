@@ -13,14 +13,14 @@ from raysweep.study.further import FurtherSet, check_apart
 from raysweep.study.indexes import indexed_task
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study, TaskEntry
-from raysweep.tasks.card import Card
+from raysweep.tasks.card import OWN_SET, Card
 from raysweep.tasks.cards import card_names, load_card
 from raysweep.tasks.fractions import Draws
 from raysweep.tasks.further import check_further, tested_like
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.subgroups import save_subgroups
-from raysweep.tasks.task import Task
+from raysweep.tasks.task import Task, index_task
 from raysweep.transfer.counting import check_objects
 from raysweep.transfer.protocol import check_protocol
 
@@ -63,14 +63,18 @@ def load_cards(file: StudyFile) -> list[TaskCards]:
     ]
 
 
-def plan_tasks(cards: Sequence[TaskCards], study: Study, home: Storage) -> dict[str, TaskPlan]:
+def plan_tasks(
+    cards: Sequence[TaskCards], study: Study, home: Storage, own: Mapping[str, Artefact] | None = None
+) -> dict[str, TaskPlan]:
     """Find the files of all tasks and further test sets, and try every draw of labels that the study will make.
+
+    `own` are the study's patch sets that tasks are made from, complete.
 
     Raises RequestError for files that are not what their card says, for a fraction that leaves a class empty, and for a
     further test set that tests what its task trains on.
     """
     wanted = {card.name: card for task in cards for card in (*task.test_sets, task.card)}
-    found = {name: find_task(card, study, home) for name, card in wanted.items()}
+    found = {name: find_task(card, study, home, own) for name, card in wanted.items()}
     return {
         task.card.name: _plan_task(*found[task.card.name], study, tuple(FurtherSet(*found[c.name]) for c in
                                                                         task.test_sets))
@@ -90,15 +94,24 @@ def _plan_task(task: Task, artefact: Artefact, study: Study, further: tuple[Furt
     return TaskPlan(task, artefact, len(divisions), further)
 
 
-def find_task(card: Card, study: Study, home: Storage) -> tuple[Task, Artefact]:
-    """Find a labelled set's files; the artefact is where its index is kept.
+def find_task(
+    card: Card, study: Study, home: Storage, own: Mapping[str, Artefact] | None = None
+) -> tuple[Task, Artefact]:
+    """Find a labelled set's files; the artefact is where its index is kept. `own` as in `plan_tasks`.
 
     Raises RequestError for files that are not what the card says.
     """
-    if not study.data:
+    if own and card.own_set in own:
+        made = own[card.own_set].folder.root.rsplit("/", 1)[-1]
+        card = card.model_copy(update={"root": f"{OWN_SET}{card.own_set}/{made}"})
+    elif card.own_set:
+        raise RequestError(f"card {card.name}: root: {card.own_set} is not a patch set of this study's tasks")
+    elif not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    task = indexed_task(card, study.data, home.at("tasks", card.name))
-    return task, Artefact(home.at("tasks", card.name), task.inputs())
+    folder, data = home.at("tasks", card.name), study.data or "."
+    own_task = bool(card.own_set)  # its pictures are in one place, of this study alone: no other index knows them
+    task = index_task(card, Path(data), home=folder) if own_task else indexed_task(card, data, folder)
+    return task, Artefact(folder, task.inputs())
 
 
 def save_index(task: Task, artefact: Artefact) -> None:

@@ -18,6 +18,7 @@ SEGMENTATION_METRICS = (
     "macro_dice_with_background", "macro_iou_with_background", "pixel_accuracy", "mean_pixel_accuracy", "image_dice",
     "image_iou", *OBJECT_METRICS,
 )  # fmt: skip
+OWN_SET = "patches:"  # begins the root of a task that is made from a patch set of its study
 METRICS = {
     "classification": CLASSIFICATION_METRICS,
     "segmentation": SEGMENTATION_METRICS,
@@ -107,7 +108,10 @@ class Card(Model):
         [], description="larger sets that its images are from, such as TCGA: a name or a list"
     )
     licence: Licence
-    root: str = Field(description="its folder, below the study's `data` folder")
+    root: str = Field(
+        description="its folder, below the study's `data` folder; or patches:NAME, a patch set of the study itself, "
+        "with the layout patch_set"
+    )
     layout: dict[str, Any] = Field(description="type: a module of tasks/layouts; the rest are its options")
     unit: Literal["patient", "slide", "image", "site"] = Field(description="what is independent")
     splits: Splits = Splits()
@@ -172,6 +176,11 @@ class Card(Model):
         return value
 
     @property
+    def own_set(self) -> str:
+        """The patch set of the study itself that the task is made from; empty where its files stand below `data`."""
+        return self.root.removeprefix(OWN_SET).partition("/")[0] if self.root.startswith(OWN_SET) else ""
+
+    @property
     def metric(self) -> str:
         """The task's own: searches aim at it, and it is compared unless a study names another."""
         return self.metrics[0]
@@ -195,6 +204,8 @@ class Card(Model):
                 raise ValueError(f"metrics: {metric}: a {self.kind} task is scored by some of {', '.join(known)}")
         if len(set(self.metrics)) != len(self.metrics):
             raise ValueError("metrics: every metric is listed once")
+        if self.own_set and self.layout["type"] != "patch_set":
+            raise ValueError(f"root: {self.root} is a patch set of the study: its layout.type is patch_set")
         if self.at_mpp and not self.mpp:
             raise ValueError("at_mpp needs mpp, the scale of the files")
         return self

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from raysweep.errors import RequestError
-from raysweep.tasks.card import Card
+from raysweep.storage import Storage
+from raysweep.tasks.card import OWN_SET, Card
 from raysweep.tasks.disk import Disk, files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout_of
@@ -16,8 +17,18 @@ from raysweep.tasks.sample import LeftOut, Sample
 _NAMED, _PARTS = 3, 12  # names, and parts with their counts, in a message
 
 
-def find_root(card: Card, data: Path) -> Path:
-    """The card's folder below `data`, whether it is there or not. Raises RequestError for one outside of it."""
+def find_root(card: Card, data: Path, index: Storage | None = None) -> Path:
+    """The card's folder below `data`, whether it is there or not. Raises RequestError for one outside of it.
+
+    Of a task that is made from a patch set of its study it is that set's, which stands beside `index`, the folder
+    STUDY/tasks/NAME/FINGERPRINT that the task's index is kept in: so that a storage that moves takes it along.
+    """
+    if card.own_set:
+        if index is None:
+            raise RequestError(
+                f"card {card.name}: root: {card.root} is a patch set that a study makes; name the card in that study"
+            )
+        return Path(index.root).parents[2].joinpath("patches", *card.root.removeprefix(OWN_SET).split("/"))
     if card.root == ".":
         return data
     path = inside(card.root, f"card {card.name}: root")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from raysweep.errors import RequestError
-from raysweep.tasks.card import Card
+from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.tasks.task import Task
 
 _SAME_SCALE = 0.1  # part by which um per pixel may differ: as much as scanners of one nominal magnification do
@@ -46,8 +46,14 @@ def further_samples(task: Task) -> list[int]:
 
 
 def tested_like(further: Card, card: Card) -> Card:
-    """The card of a further test set, seen and scored as the task's own images: its px, metrics and objects."""
-    return further.model_copy(update={"px": card.px, "metrics": card.metrics, "objects": card.objects})
+    """The card of a further test set, seen and scored as the task's own images: its px, metrics and objects.
+
+    Of metrics of objects, which need masks that number them, only those that the set's own card lists, unless the
+    task has no other.
+    """
+    kept = [name for name in card.metrics if name not in OBJECT_METRICS or name in further.metrics]
+    metrics = kept if card.metric in kept else card.metrics
+    return further.model_copy(update={"px": card.px, "metrics": metrics, "objects": card.objects})
 
 
 def as_tested(further: Task, card: Card) -> Task:

@@ -119,7 +119,7 @@ class Task:
             raise WorkError(f"{folder.root}: there is no saved task here")
         saved = folder.read_json(_TASK)
         card = Card.model_validate(saved["card"])
-        task = cls(card, find_root(card, Path(data)), [], format=saved.get("format", 0))
+        task = cls(card, find_root(card, Path(data), folder), [], format=saved.get("format", 0))
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
         table = folder.read_table(_INDEX)
         of = {name: table.column(name).to_pylist() for name in table.column_names}
@@ -136,19 +136,22 @@ class Task:
         return zip(self.samples, self.examined or [none] * len(self.samples), strict=True)
 
 
-def index_task(card: Card, data: Path, *, check_images: bool = True, known: Task | None = None) -> Task:
+def index_task(
+    card: Card, data: Path, *, check_images: bool = True, known: Task | None = None, home: Storage | None = None
+) -> Task:
     """Find the card's samples below the folder `data`.
 
     Every image and mask is read once, in parallel, for its identity; with `check_images` it is also decoded to its
     last pixel. A missing, corrupt or mismatched file puts its sample into `excluded` with the reason, and the rest
     goes on; so does a mask with a value that the card does not know. `known` is an earlier index of the task: files
-    that kept name, size and time are not read again.
+    that kept name, size and time are not read again. `home` is the folder STUDY/tasks/NAME that the index will be
+    kept below, for a card of a patch set of the study.
 
     Raises RequestError for a missing folder, a wrong layout option, a count that is not the card's `n_images`, a class
     without any sample (or any to train on, for given splits), a unit in two given splits, samples of which none can be
     used, or, of 100 images or more, over 1 % that cannot be decoded: such a set was not copied whole.
     """
-    root = find_root(card, Path(data))
+    root = find_root(card, Path(data), home and home.at("index"))
     if not root.is_dir():
         raise RequestError(
             f"card {card.name}: root: the folder {root} does not exist; put the data there or set the study's data"

@@ -53,7 +53,7 @@ class Choosing:
     def __init__(
         self, folder: Path, patch: pytest.MonkeyPatch, *, checkpoints: str = "abc",
         grids: Mapping[str, tuple[str, str]] | None = None, tasks: tuple[str, ...] = ("t0",),
-        baseline: str | None = None, leave_out: Any = None, **transfer: Any,
+        baseline: str | None = None, leave_out: Any = None, choose_by: str | None = None, **transfer: Any,
     ) -> None:  # fmt: skip
         patch.setitem(protocols._registry, "toy", Toy())
         patch.setitem(protocols._registry, "probe", Probe())
@@ -65,6 +65,7 @@ class Choosing:
         of = {letter: (grid, rule) for grid, (letters, rule) in (grids or {}).items() for letter in letters}
         self.checkpoints: dict[str, Any] = {
             name: SimpleNamespace(name=name, grid=of.get(name, ("", None))[0], choose=of.get(name, ("", None))[1],
+                                  choose_by=choose_by if name in of else None,
                                   row=of.get(name, (name, None))[0] or name,
                                   spec=SimpleNamespace(leave_out=leave_out))
             for name in checkpoints

@@ -102,6 +102,24 @@ def test_rank_others_never_looks_at_the_target(tmp_path: Path, monkeypatch: Patc
     assert sorted(second) == sorted(f"{name} {task} toy {r}" for task, name in chosen.items() for r in (0, 1))
 
 
+def test_a_frozen_protocol_that_ranks_spares_the_searches_of_all_other_points(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    study = Choosing(tmp_path, monkeypatch, checkpoints="abcd", grids={"g": ("abc", "rank_others")}, choose_by="probe",
+                     tasks=("t0", "t1", "t2"))  # fmt: skip
+    fates = Fates(study.choices, study.checkpoints)
+    assert {fates.of(c, 0) for c in study.cells if c.protocol == "toy" and c.checkpoint in "abc"} == {"waits"}
+    first, second = study.tune()
+    assert {line.split()[0] for line in first if " toy " in line} == {"d"}
+    assert sorted(second) == sorted(f"c t{task} toy {r}" for task in range(3) for r in (0, 1)), "c is best by the probe"
+    tables = {(c.task, c.protocol): table for c, table in zip(study.choices, _tables(study), strict=True)}
+    for (task, protocol), table in tables.items():
+        assert {row["ranked_on"] for row in table} == {"t0", "t1", "t2"} - {task}
+        ranks = {row["member"]: row["mean_rank"] for row in table}
+        assert ranks == {row["member"]: row["mean_rank"] for row in tables[task, "probe"]}, protocol
+    assert study.tune() == []
+
+
 def test_a_screen_spares_the_searches_of_those_that_it_does_not_keep(tmp_path: Path, monkeypatch: Patch) -> None:
     """c and d are the best by the probe, a is the baseline; g is a grid, which goes by its best point."""
     study = Choosing(tmp_path, monkeypatch, checkpoints="abcde", grids={"g": ("de", "screen")}, baseline="a",
@@ -215,6 +233,10 @@ def test_a_choice_waits_for_all_and_fails_where_nobody_has_a_value(tmp_path: Pat
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
+        ({"grids": {"g": ("abc", "rank_others")}, "tasks": ("t0", "t1", "t2"), "choose_by": "toy"},
+         r"checkpoints\.g\.choose_by: toy is no frozen protocol; use one of .*probe"),
+        ({"grids": {"g": ("abc", "rank_others")}, "tasks": ("t0", "t1", "t2"), "choose_by": "probe",
+          "protocols": ["toy"]}, r"checkpoints\.g\.choose_by: probe is not among transfer\.protocols; add it there"),
         ({"grids": {"g": ("abc", "rank_others")}, "tasks": ("t0", "t1")},
          r"checkpoints\.g\.choose: rank_others ranks on 2 unrelated other tasks at least, and for task t0 under toy "
          "there is only t1; add tasks, or take own_val"),

@@ -1,6 +1,7 @@
 """Where the labels of patches come from."""
 
 import re
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -9,6 +10,9 @@ from raysweep.model import Model, word
 
 IGNORE = "ignore"  # under `values`: the values that are no class
 _RULE = re.compile(r"area\s*>=\s*(\d*\.?\d+)")
+
+_RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})")
+_MOST_VALUE = 2**16 - 1
 
 _SOURCES_OF = {  # a key that is not here is for every source
     "rule": ("regions", "mask"),
@@ -62,7 +66,7 @@ class LabelSpec(Model):
     box: bool = Field(False, description="points: the square around the object's bounding box in place of `um`")
     values: dict[str, list[int] | dict[str, list[int]]] = Field(
         {},
-        description="class -> values in mask slides, the values of no class under `ignore`; "
+        description="class -> values in mask slides, single or as in 1-999, those of no class under `ignore`; "
         "with `values_by`: value of that column -> class -> values",
     )
     values_by: str | None = Field(None, description="column of the slide table that tells which `values` hold")
@@ -118,7 +122,7 @@ class LabelSpec(Model):
         if not isinstance(value, dict):
             return value
         return {
-            str(k): {str(name): _list(v) for name, v in x.items()} if isinstance(x, dict) else _list(x)
+            str(k): {str(name): _values(v) for name, v in x.items()} if isinstance(x, dict) else _values(x)
             for k, x in value.items()
         }
 
@@ -170,9 +174,9 @@ class LabelSpec(Model):
             )
         for found in self.value_maps().values():
             named = [value for values in found.values() for value in values]
-            if not all(0 <= value < 2**16 for value in named):
+            if not all(0 <= value <= _MOST_VALUE for value in named):
                 raise ValueError("`values` are from 0 to 65535")
-            double = {value for value in named if named.count(value) > 1}
+            double = {value for value, times in Counter(named).items() if times > 1}
             if double:
                 raise ValueError(f"value {min(double)} of the mask has two meanings; keep one")
             if not named:
@@ -190,6 +194,15 @@ class LabelSpec(Model):
         """The classes that `values` names, in order of their first appearance."""
         names = dict.fromkeys(name for found in self.value_maps().values() for name in found)
         return [name for name in names if name != IGNORE]
+
+
+def _values(value: Any) -> Any:
+    """Values of a mask as a list, in which `1-999` stands for all from 1 to 999."""
+    found: list[Any] = []
+    for one in _list(value):
+        ends = _RANGE.fullmatch(one) if isinstance(one, str) else None
+        found += range(int(ends[1]), min(int(ends[2]), _MOST_VALUE) + 1) if ends else [one]
+    return found
 
 
 def _list(value: Any) -> Any:

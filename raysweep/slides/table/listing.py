@@ -16,10 +16,9 @@ import pyarrow.fs as pafs
 from raysweep.errors import RequestError
 from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.spec import PatchSetSpec
+from raysweep.slides.table.made_columns import Row, with_columns
 from raysweep.slides.table.path_pattern import PathPattern
 from raysweep.storage import is_address, join, locate, shown
-
-Row = dict[str, str]
 
 _NAMED = 5  # rows of which one sentence tells
 # What a folder is searched for, beside DICOM, of which each file stands for all of its slide.
@@ -33,18 +32,21 @@ def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
     A row maps the columns to their cells, without the spaces around them, and `#` to its line number. Rows of a folder
     or a glob have a `path`, and that in `#`; the columns that stand in braces (see `PathPattern`); and a `slide` where
     the file's stem is that of another file, too: the path below the last folder that is not wild, without suffix. What
-    is there under the very name is meant, even if it looks like a glob. `base` is the folder of the study file. Raises
-    RequestError when the table cannot be read or is malformed, when the glob is, or when there is no row.
+    is there under the very name is meant, even if it looks like a glob. Then come the columns that `spec.columns` makes
+    of the others. `base` is the folder of the study file. Raises RequestError when the table cannot be read or is
+    malformed, when the glob is, or when there is no row.
     """
     root = join(base.as_posix(), spec.root) if spec.root is not None else None
     if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
         table = join(base.as_posix(), spec.slides)
         where = f"slide table {shown(table)}"
-        return where, root or _folder_of(table), _read_table(table, where)
+        return where, root or _folder_of(table), with_columns(_read_table(table, where, spec), spec.columns, where)
     start, where = root or base.as_posix(), f"slides {shown(spec.slides)}"
     if is_address(spec.slides) or is_address(start):
-        return where, start, _glob_address(join(start, spec.slides), where)
-    return where, start, _glob(spec.slides, Path(start), where)
+        rows = _glob_address(join(start, spec.slides), where)
+    else:
+        rows = _glob(spec.slides, Path(start), where)
+    return where, start, with_columns(rows, spec.columns, where)
 
 
 def _path_of(address: str) -> str:
@@ -58,7 +60,7 @@ def _folder_of(table: str) -> str:
     return parts._replace(path=parts.path.rpartition("/")[0]).geturl()
 
 
-def _read_table(table: str, where: str) -> list[Row]:
+def _read_table(table: str, where: str, spec: PatchSetSpec) -> list[Row]:
     """Byte order mark, spaces around cells and empty lines do not matter."""
     fs, inside = locate(table)
     try:
@@ -71,7 +73,7 @@ def _read_table(table: str, where: str) -> list[Row]:
         raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
     try:
-        return _rows(lines, where, unclosed=text.count('"') % 2 == 1)
+        return _rows(lines, where, unclosed=text.count('"') % 2 == 1, made="path" in spec.columns)
     except csv.Error as error:
         raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
 
@@ -82,10 +84,12 @@ def _separator(text: str) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in header), ",")
 
 
-def _rows(lines: Any, where: str, unclosed: bool) -> list[Row]:
+def _rows(lines: Any, where: str, unclosed: bool, made: bool) -> list[Row]:
     header = [cell.strip() for cell in next(lines, [])]
-    if "path" not in header:
-        raise RequestError(f"{where}: has no column `path`; name the slide files in one")
+    if "path" not in header and not made:
+        raise RequestError(
+            f"{where}: has no column `path`; name the slide files in one, or say under `columns` what gives it"
+        )
     double = [name for name, n in Counter(header).items() if n > 1 and name]
     if double:
         raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")

@@ -93,6 +93,13 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(keys, says):
         LabelSpec(**keys)
 
 
+def test_values_may_be_a_range():
+    spec = LabelSpec(source="mask", rule="any", values={"a": 0, "b": ["1-3", 7], "ignore": "10 - 11"})
+    assert spec.values == {"a": [0], "b": [1, 2, 3, 7], "ignore": [10, 11]}
+    with pytest.raises(ValidationError, match="value 2 of the mask has two meanings"):
+        LabelSpec(source="mask", rule="any", values={"a": 2, "b": "1-65535"})
+
+
 def test_class_ids():
     assert classes_of(LabelSpec(**CAMELYON), ()) == ["normal", "tumor"]
     placed = CAMELYON | {"classes": {"tumor": ["_0"], "normal": []}}
