@@ -109,11 +109,12 @@ def _headline(base: str, family: list[Comparison], means: list[Comparison], coun
         return "Not enough data for a verdict."
     judged = [*family, *means]
     better, worse = _names(judged, (MUCH_BETTER, BETTER)), _names(judged, (MUCH_WORSE, WORSE))
-    if better:
-        first = f"Better than {base}: {_series(better)}."
-        return first + (f" Worse: {_series(worse)}." if worse else "")
-    if worse:
-        return f"Nothing was found better than {base}. Worse: {_series(worse)}."
+    if better or worse:
+        parts = [f"Better than {base}: {_series(better)}." if better else f"Nothing was found better than {base}."]
+        parts += [f"Worse: {_series(worse)}."] if worse else []
+        others = _neither(judged)  # who asks for them must not look in vain
+        parts += [f"Found neither better nor worse: {_series(others)}."] if others else []
+        return " ".join(parts)
     if counts[SAME] == len(family):
         return f"No checkpoint differs from {base} by the margin."
     return f"No checkpoint was found better or worse than {base}; that is not the same as equal."
@@ -128,7 +129,18 @@ def _names(family: list[Comparison], words: Sequence[str]) -> list[str]:
         if c.verdict and c.verdict.word in words:
             own.add(c.cell.task)
     out = [f"{name} (in {len(own)} of {tasks} tasks)" if tasks > 1 else name for name, own in hits.items() if own]
-    return out[:4] + ([f"{len(out) - 4} more"] if len(out) > 4 else [])
+    return _few(out)
+
+
+def _neither(judged: list[Comparison]) -> list[str]:
+    """Checkpoints that are neither better nor worse than the baseline in any task."""
+    moved = (MUCH_BETTER, BETTER, MUCH_WORSE, WORSE)
+    found = {c.cell.checkpoint for c in judged if c.verdict and c.verdict.word in moved}
+    return _few([name for name in dict.fromkeys(c.cell.checkpoint for c in judged) if name not in found])
+
+
+def _few(names: list[str]) -> list[str]:
+    return names[:4] + ([f"{len(names) - 4} more"] if len(names) > 4 else [])
 
 
 def _line(name: str, family: list[Comparison]) -> Line:

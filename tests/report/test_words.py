@@ -55,6 +55,8 @@ def test_lack_of_data_is_a_verdict_of_its_own():
 def test_several_tasks_are_counted():
     family = [comparison("a", "better"), comparison("a", "undecided", task="grade")]
     assert asked(family).headline == "Better than imagenet: a (in 1 of 2 tasks)."
+    family += [comparison("b", "undecided"), comparison("c", "not worse by the margin", task="grade")]
+    assert asked(family).headline.endswith("a (in 1 of 2 tasks). Found neither better nor worse: b and c.")
 
 
 def test_there_is_a_sentence_when_there_is_no_verdict():
