@@ -13,7 +13,7 @@ from raysweep.sweep.history import TrialRecord
 from raysweep.sweep.lane import PARTS, Lane, mask_part
 from raysweep.sweep.objective import best_came_last
 from raysweep.tasks.card import OBJECT_METRICS, Card
-from raysweep.transfer.metrics import per_class, score
+from raysweep.transfer.metrics import lacks_counts, per_class, score
 from raysweep.transfer.schema import RESULT_SCHEMA, predictions_schema
 from raysweep.transfer.spec import Select, TransferSpec
 from raysweep.versions import versions
@@ -71,10 +71,13 @@ def finish_repeat(
     train_seconds = sum(final.seconds for final in finals if final)
     failures = [f"fold {lane.fold}: {why}" if len(lanes) > 1 else why for lane in lanes if (why := lane.failure())]
     tested: dict[str, pa.Table | None] = dict.fromkeys([cell.task, *cell.test_sets])
+    metrics = dict.fromkeys(tested, card.metrics)
     for test_set in [] if failures else tested:
         files = [f.predictions if test_set == cell.task else f.further[test_set] for f in finals if f]
-        schema = predictions_schema(cell.kind, card.metrics)
         parts = [folder.read_table(*file.split("/")) for file in files]
+        if test_set != cell.task:  # its masks may number no objects, see `tested_like`
+            metrics[test_set] = [m for m in card.metrics if not lacks_counts(parts[0], m, cell.kind)]
+        schema = predictions_schema(cell.kind, metrics[test_set])
         tested[test_set] = pa.concat_tables([part.select(schema.names).cast(schema) for part in parts])
         folder.write_table(tested[test_set], "predictions", f"{test_set}.parquet")
     kept = [] if failures else [part for lane in lanes if folder.exists(*(part := mask_part(cell.task, lane.fold)))]
@@ -95,7 +98,7 @@ def finish_repeat(
                          for lane, f in zip(lanes, finals, strict=True)),
     }  # fmt: skip
     rows = [common | _result(cell, repeat, lanes, card, transfer, metric, test_set, predictions)
-            for test_set, predictions in tested.items() for metric in card.metrics]  # fmt: skip
+            for test_set, predictions in tested.items() for metric in metrics[test_set]]  # fmt: skip
     folder.write_table(pa.Table.from_pylist([_trial(cell, *t) for t in trials], TRIAL_SCHEMA), "trials.parquet")
     folder.write_table(pa.Table.from_pylist(rows, FINAL_SCHEMA), "final.parquet")
     statuses = [t.status for _, _, t in trials]

@@ -1,9 +1,11 @@
 """A further test set: another card's images, on which the models of a task are tested as they are."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from raysweep.errors import RequestError
 from raysweep.tasks.card import OBJECT_METRICS, Card
+from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.task import Task
 
 _SAME_SCALE = 0.1  # part by which um per pixel may differ: as much as scanners of one nominal magnification do
@@ -48,10 +50,11 @@ def further_samples(task: Task) -> list[int]:
 def tested_like(further: Card, card: Card) -> Card:
     """The card of a further test set, seen and scored as the task's own images: its px, metrics and objects.
 
-    Of metrics of objects, which need masks that number them, only those that the set's own card lists, unless the
-    task has no other.
+    Without the metrics of objects where its masks number none, unless the first of them is the task's own.
     """
-    kept = [name for name in card.metrics if name not in OBJECT_METRICS or name in further.metrics]
+    layout, options = layout_of(further)
+    numbered = layout.reader(options, Path()).numbered
+    kept = [name for name in card.metrics if numbered or name not in OBJECT_METRICS]
     metrics = kept if card.metric in kept else card.metrics
     return further.model_copy(update={"px": card.px, "metrics": metrics, "objects": card.objects})
 

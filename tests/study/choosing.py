@@ -97,7 +97,7 @@ class Choosing:
 
         self._patch.setattr(run, "search_cells", search)
         self._patch.setattr(run, "make_thumbnails", lambda *_, **__: None)  # toys have no images
-        self._patch.setattr(run._Work, "_ray", lambda work: None)
+        self._patch.setattr(run._Work, "_want", lambda work, train: None)
         work = run._Work(self.graph, None, Progress(quiet=True), ExitStack(), some_stages=False)
         work.tune()
         return self.rounds

@@ -52,7 +52,8 @@ class Tiled:
 
 
 def tiled(name: str, data: Path, runs: Path, *overrides: str) -> Tiled:
-    file = load_study(f"kawai_{name}", [f"data={data}", f"storage={runs}", *overrides])
+    bad = f"patches.{name}.max_failed=1"  # some of the drawn slides are meant to fail
+    file = load_study(f"kawai_{name}", [f"data={data}", f"storage={runs}", bad, *overrides])
     outcome = run_study(file, stages=("tile",), progress=Progress(quiet=True))
     home = outcome.home.at("patches", name)
     folder = home.at(home.read_bytes("current").decode().strip())

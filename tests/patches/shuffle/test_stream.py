@@ -1,6 +1,5 @@
 """Pipelines of Ray Data: their rows, and how work ends that fails or kills."""
 
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import ray
 
 from raysweep.errors import WorkError
 from raysweep.patches.shuffle.stream import attempt, stream
+from raysweep.storage import Storage
 
 
 def twice(batch: pa.Table) -> pa.Table:
@@ -36,14 +36,15 @@ def test_rows_come_and_an_error_is_one_sentence() -> None:
     assert str(caught.value) == "counting stopped: the disk is full"
 
 
-def test_what_kills_its_process_three_times_is_not_tried_again(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_what_kills_its_process_three_times_is_not_tried_again(tmp_path: Path) -> None:
+    folder = Storage.open(tmp_path)
     for _ in range(2):
-        with attempt("run", "a", "image") as reason:
+        with attempt(folder, "run", "a", "image") as reason:
             assert reason is None
     assert not list(tmp_path.iterdir()), "an attempt that ends, with an error or without, does not count"
-    (tmp_path / "raysweep-run-a.tries").write_text("...")  # as three processes leave it that do not come to the end
-    with attempt("run", "a", "image") as reason:
+    dying = [attempt(folder, "run", "a", "image") for _ in range(3)]  # processes that do not come to the end
+    assert [one.__enter__() for one in dying] == [None] * 3
+    with attempt(folder, "run", "a", "image") as reason:
         assert reason == "the process that read this image died 3 times"
-    with attempt("run", "b", "image") as reason:
+    with attempt(folder, "run", "b", "image") as reason:
         assert reason is None
