@@ -61,16 +61,21 @@ def _rows_of(cell: CellRef, repeat: RepeatRef, metrics: list[str]) -> pa.Table:
         own = [row for row in found if row["test_set"] == test_set]
         for metric in metrics:
             if all(row["metric"] != metric for row in own):
-                kept.append(_counted(cell, repeat, own[0], metric))
+                counted = _counted(cell, repeat, own[0], metric)
+                kept += [counted] if counted else []
     return pa.Table.from_pylist(kept, schema=RESULT_SCHEMA)
 
 
-def _counted(cell: CellRef, repeat: RepeatRef, row: dict, metric: str) -> dict:
-    """The row for another metric, from the same predictions."""
+def _counted(cell: CellRef, repeat: RepeatRef, row: dict, metric: str) -> dict | None:
+    """The row for another metric, from the same predictions; None for a metric of objects on a further test set whose
+    masks number none.
+    """
     row = row | {"metric": metric, "objects": ""}
     if row["predictions"]:
         predictions = repeat.folder.read_table(*row["predictions"].split("/"))
         if lacks_counts(predictions, metric, cell.kind):
+            if row["test_set"] != cell.task:
+                return None
             raise RequestError(
                 f"metric {metric}: the predictions of {cell.name} hold no counts for it; list it under the metrics of "
                 f"card {cell.task} and run the study again, or compare by another metric"

@@ -34,9 +34,9 @@ raysweep.patches.shuffle.merge._GROUP_BYTES = 100 * 10**6
 partitioned, partition = [], raysweep.patches.shuffle.merge._partition
 
 
-def noted(part, *rest):
-    partitioned.append(part.last - part.first)
-    return partition(part, *rest)
+def noted(ranges, *rest):
+    partitioned.extend(part.last - part.first for part in ranges)
+    return partition(ranges, *rest)
 
 
 raysweep.patches.shuffle.merge._partition = noted

@@ -1,5 +1,6 @@
 """The papers' own studies on drawn copies of their sets: original names and folders, a few small images in each."""
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ def write_kataria(data: Path) -> None:
     kumar = [f"kumar/kumar/{split}/Images/TCGA-{code}-{n:04d}-01Z-00-DX1.tif" for code, (split, most) in
              enumerate((("train", 8), ("test_same", 2), ("test_diff", 2)), 18) for n in range(most)]  # fmt: skip
     cpm17 = [f"cpm17/cpm17/{split}/Images/image_{n:02d}.png" for split in ("train", "test") for n in range(8)]
-    for number, path in enumerate([*kumar, *cpm17]):
-        image, numbers = picture(number)
+    for path in [*kumar, *cpm17]:
+        image, numbers = picture(zlib.crc32(path.encode()))
         save(data / path, image)
         mat = data / Path(path.replace("Images", "Labels")).with_suffix(".mat")
         mat.parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +122,8 @@ def _pairs(
     data: Path, images: Iterable[str], mask_of: Callable[[str], str],
     values: Callable[[np.ndarray], np.ndarray] = lambda numbers: numbers,
 ) -> None:  # fmt: skip
-    for number, path in enumerate(images):
-        image, numbers = picture(number)
+    for path in images:  # no two sets have an image in common
+        image, numbers = picture(zlib.crc32(path.encode()))
         save(data / path, image)
         save(data / mask_of(path), values(numbers).astype(np.uint8))
 

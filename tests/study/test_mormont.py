@@ -61,7 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_every_task_is_tested_with_weights_that_never_saw_it(data: Path, tmp_path: Path) -> None:
     """All stages to the report, one point of the grid, one seed; what weights have seen is as they tell it."""

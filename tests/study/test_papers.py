@@ -111,7 +111,7 @@ def _stub(tmp_path: Path, n_images: dict[str, int], tiled: dict[str, tuple[int, 
     data = tmp_path / "data"
     write_mormont(data, n_images)
     file = load_study("mormont2020", [f"data={data}", f"storage={home}", f"accept_licences={licences(_CARDS)}"])
-    file = replace(file, folders=(tmp_path, *file.folders))
+    file = replace(file, files=(tmp_path / "study.yaml", *file.files))
     study = Storage.open(home).at("mormont2020")
     plans = plan_own_sets(file, study, Identities(study), load_cards(file))
     assert set(plans) == set(tiled)
