@@ -70,16 +70,17 @@ def make_own_sets(file: StudyFile, home: Storage, progress: Progress, stack: Exi
     todo = [p for p in plan_own_sets(file, home, identities, load_cards(file)).values() if to_tile(p.artefact)]
     if not todo:
         return
-    from raysweep.study.cluster import ask_for, check_nodes, cluster
+    from raysweep.study.nodes import Nodes  # brings ray
 
     study, compute = file.study, file.study.compute
+    paths = sorted({slide.path.rsplit("/", 1)[0] for plan in todo for slide in plan.slides})
+    nodes = Nodes(compute, home, paths, progress, stack)
     with lease(home):
         identities.save()
-        stack.enter_context(cluster(progress, cpus=compute.cpus))
-        stack.callback(ask_for(compute.cpus, compute.gpus, progress))
-        check_nodes(home, sorted({slide.path.rsplit("/", 1)[0] for plan in todo for slide in plan.slides}))
+        nodes.want(train=False)  # no GPU waits while slides are tiled
         for plan in todo:
             try:
                 make_patch_set(plan, home, seed=study.seed, compute=compute, progress=progress)
             except WorkError as error:
                 raise WorkError(f"patch set {plan.name}, which tasks are made from: {error}") from error
+        nodes.give_back()
