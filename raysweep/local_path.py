@@ -1,5 +1,6 @@
-"""Paths of this machine, where an address of a storage would not do."""
+"""Paths of this machine: where an address of a storage would not do, and the folder that raysweep keeps its own in."""
 
+import os
 import re
 from pathlib import Path
 
@@ -23,3 +24,8 @@ def local_path(path: str | Path, what: str) -> Path:
     if text.lower().startswith("file:"):
         return Path(locate(text)[1])
     raise RequestError(f"{what} {shown(text)}: is an address, and this wants a path; write one of this machine")
+
+
+def user_folder() -> Path:
+    """What is kept between studies, such as accepted licences: `~/.raysweep`, or RAYSWEEP_HOME."""
+    return Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser()

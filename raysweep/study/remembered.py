@@ -1,18 +1,12 @@
 """What was found out about models on this machine, kept in the user's folder so that the next plan is quick."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 from raysweep.errors import WorkError
+from raysweep.local_path import user_folder
 from raysweep.storage import Storage
 from raysweep.versions import versions
-
-
-def user_cache() -> Path:
-    """The folder of what may be found out again: `~/.raysweep/cache`, or that below RAYSWEEP_HOME."""
-    return Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser() / "cache"
 
 
 class Remembered:
@@ -23,7 +17,7 @@ class Remembered:
 
     def __init__(self, name: str, number: int) -> None:
         """`number`: raise it when the same question has another answer."""
-        self._home = user_cache()
+        self._home = user_folder() / "cache"
         self._file = f"{name}.json"
         self._made_by = {"format": number, **versions()}
         self._answers = self._read()

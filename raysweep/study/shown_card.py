@@ -8,9 +8,8 @@ from raysweep.study.tasks import card_folders
 from raysweep.tasks.cards import load_card
 from raysweep.tasks.contact_sheet import write_contact_sheet
 from raysweep.tasks.facts import task_facts
+from raysweep.tasks.indexes import indexed_task, keep_prepared, last_prepared
 from raysweep.tasks.prepare import licence_accepted
-from raysweep.tasks.prepared import find_prepared, keep_prepared, last_prepared
-from raysweep.tasks.task import index_task
 
 
 def show_card(name: str, data: Path | None, pictures: Path | None) -> tuple[list[str], list[list[str]]]:
@@ -38,8 +37,8 @@ def show_card(name: str, data: Path | None, pictures: Path | None) -> tuple[list
             f"card {name}: its licence ({card.licence.name}) is not accepted yet; read it, then run `raysweep datasets "
             f"prepare {name} --data {where} --accept-licence`"
         )
-    task = index_task(card, where, known=find_prepared(card, where))
-    keep_prepared(task)
+    task = indexed_task(card, where)
+    keep_prepared(card, where)
     if pictures is not None:
         count = write_contact_sheet(task, local_path(pictures, "--pictures"))
         lines.append(f"{count} examples: {pictures}")

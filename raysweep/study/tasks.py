@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from raysweep.errors import RequestError
 from raysweep.storage import Artefact, Storage, shipped
 from raysweep.study.further import FurtherSet, check_apart
-from raysweep.study.indexes import indexed_task
 from raysweep.study.load import StudyFile, explain
 from raysweep.study.model import Study, TaskEntry
 from raysweep.tasks.card import OWN_SET, Card
 from raysweep.tasks.cards import card_names, load_card
 from raysweep.tasks.fractions import Draws
 from raysweep.tasks.further import check_further, tested_like
+from raysweep.tasks.indexes import indexed_task
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.subgroups import save_subgroups
@@ -108,9 +108,9 @@ def find_task(
         raise RequestError(f"card {card.name}: root: {card.own_set} is not a patch set of this study's tasks")
     elif not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
-    folder, data = home.at("tasks", card.name), study.data or "."
+    folder, data = home.at("tasks", card.name), Path(study.data or ".")
     own_task = bool(card.own_set)  # its pictures are in one place, of this study alone: no other index knows them
-    task = index_task(card, Path(data), home=folder) if own_task else indexed_task(card, data, folder)
+    task = index_task(card, data, home=folder) if own_task else indexed_task(card, data, folder)
     return task, Artefact(folder, task.inputs())
 
 

@@ -1,22 +1,22 @@
 """Check a downloaded data set against its card, and remember whose licence was accepted."""
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from raysweep.errors import RequestError
+from raysweep.local_path import user_folder
 from raysweep.progress import Progress
 from raysweep.storage import Storage
 from raysweep.tasks.card import Card
 from raysweep.tasks.find import find_root
+from raysweep.tasks.indexes import indexed_task, keep_prepared
 from raysweep.tasks.obtain.obtain import obtain
 from raysweep.tasks.oddities import Oddities, find_oddities
-from raysweep.tasks.prepared import find_prepared, keep_prepared
 from raysweep.tasks.splits import folds
-from raysweep.tasks.task import Task, index_task
+from raysweep.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def prepare(
 ) -> Summary:
     """Index the card's folder below `data`, decoding every file; with `accept`, record its licence as accepted.
 
-    The index is kept (`keep_prepared`): the next look at the folder, by this or by a study, reads what has changed.
+    The index is kept (`indexed_task`): the next look at the folder, by this or by a study, reads what has changed.
     download: first fetch and unpack what the card's `download` names and is not there. Raises RequestError when a
     restricted licence is not accepted, or when the folder is not what the card says; and as `obtain`.
     """
@@ -69,8 +69,8 @@ def prepare(
     if download:
         for line in obtain(card, find_root(card, data), progress):
             progress.say(f"{card.name}: {line}")
-    task = index_task(card, data, known=find_prepared(card, data))
-    keep_prepared(task)
+    task = indexed_task(card, data)
+    keep_prepared(card, data)
     return _summary(task)
 
 
@@ -86,8 +86,7 @@ def licence_accepted(card: Card) -> bool:
 
 
 def _acceptance(card: Card) -> Path:
-    home = Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser()
-    return home / "licences" / f"{card.name}.json"
+    return user_folder() / "licences" / f"{card.name}.json"
 
 
 def _record(card: Card) -> None:

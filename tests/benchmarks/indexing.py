@@ -21,9 +21,8 @@ from PIL import Image
 
 from raysweep.tasks.card import Card
 from raysweep.tasks.find import find_samples
+from raysweep.tasks.indexes import indexed_task
 from raysweep.tasks.prepare import prepare
-from raysweep.tasks.prepared import find_prepared
-from raysweep.tasks.task import index_task
 
 _CLASSES = 10
 
@@ -49,7 +48,7 @@ def _run(folder: Path, files: int, rounds: int) -> None:
             ("find", lambda: subprocess.run(["find", folder / "set", "-type", "f", "-printf", "%s\n"],
                                             stdout=subprocess.DEVNULL, check=True)),
             ("listed", lambda: find_samples(card, folder / "set")),
-            ("again", lambda: index_task(card, folder, known=find_prepared(card, folder))),
+            ("again", lambda: indexed_task(card, folder)),
         ):  # fmt: skip
             started = time.perf_counter()
             work()

@@ -1,4 +1,4 @@
-"""What `plan` remembers of the files of labelled sets, before any run."""
+"""What is remembered of the files of labelled sets, and where."""
 
 import io
 import os
@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from raysweep.storage import Artefact, Storage
-from raysweep.study.indexes import indexed_task
 from raysweep.study.tasks import save_index
 from raysweep.tasks import reader
 from raysweep.tasks.card import Card
+from raysweep.tasks.indexes import indexed_task, last_prepared
+from raysweep.tasks.prepare import prepare
 from raysweep.tasks.task import Task, index_task
 
 
@@ -54,7 +55,7 @@ def _write(path: Path, value: int, side: int = 8) -> None:
 
 
 def _indexed(data: Path, card: Card | None = None) -> Task:
-    return indexed_task(card or _card(), str(data), Storage.open(data.parent / "study/tasks/toy"))
+    return indexed_task(card or _card(), data, Storage.open(data.parent / "study/tasks/toy"))
 
 
 def test_a_second_look_decodes_nothing_and_finds_the_same(data: Path, opened: list[str]) -> None:
@@ -151,3 +152,22 @@ def test_a_damaged_folder_is_as_good_as_none(data: Path, opened: list[str], brok
 def test_a_folder_that_cannot_be_written_costs_only_time(data: Path) -> None:
     (data.parent / "home").write_text("a file where the folder should be")
     assert _indexed(data) == index_task(_card(), data)
+    assert prepare(_card(), data, accept=False).n_images == 8
+    assert last_prepared(_card()) is None
+
+
+def test_a_study_decodes_nothing_of_a_set_that_was_prepared(data: Path, opened: list[str]) -> None:
+    prepare(_card(), data, accept=False)
+    assert len(opened) == 8
+    opened.clear()
+    _indexed(data)
+    prepare(_card(), data, accept=False)
+    assert not opened
+
+
+def test_where_a_set_was_prepared_is_known_until_it_moves(data: Path) -> None:
+    assert last_prepared(_card()) is None
+    prepare(_card(), data, accept=False)
+    assert last_prepared(_card()) == data
+    data.rename(data.parent / "elsewhere")
+    assert last_prepared(_card()) is None
