@@ -249,7 +249,7 @@ def _pool(told: _Told) -> str:
 def _who(name: str, estimate: Estimate | None) -> str:
     if estimate is None or estimate.pretrainings < FEWEST_PRETRAININGS:
         return f"this {name} checkpoint"
-    return f"{name} ({estimate.pretrainings} pretrainings)"
+    return f"{name} ({estimate.pretrainings} seeds)"
 
 
 def _points(value: float) -> str:
