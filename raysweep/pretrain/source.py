@@ -38,7 +38,7 @@ class SourceInput:
         """
         if self.task is None:
             return None
-        return train_rows(Task.load(self.task, "."), self.fold, seed)
+        return train_rows(Task.load(self.task, None), self.fold, seed)
 
 
 def write_sources(

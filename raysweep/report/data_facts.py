@@ -55,7 +55,7 @@ def read_data(
 def _load(folder: Storage) -> Task | None:
     """The task without its images: nothing here opens one."""
     try:
-        return Task.load(folder, ".")
+        return Task.load(folder, None)
     except (OSError, KeyError, ValueError, RequestError, WorkError, pa.ArrowException):
         return None
 

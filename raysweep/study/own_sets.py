@@ -8,7 +8,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.lease import lease
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
-from raysweep.storage import Storage, is_address
+from raysweep.storage import Storage
 from raysweep.study.load import StudyFile
 from raysweep.study.patch_sets import PatchSetPlan, make_patch_set, plan_patch_sets, to_tile
 from raysweep.study.tasks import TaskCards, load_cards
@@ -19,8 +19,8 @@ def plan_own_sets(
 ) -> dict[str, PatchSetPlan]:
     """The patch sets that `cards` are made from, done or not; empty for most studies.
 
-    Raises RequestError for a card whose root names no patch set of the study, one that leaves slides out for the tasks'
-    sake, and a storage that is no folder, from which tasks are not read.
+    Raises RequestError for a card whose root names no patch set of the study, and for a set that leaves slides out for
+    the tasks' sake.
     """
     names: dict[str, str] = {}
     for card in (card for task in cards for card in (task.card, *task.test_sets)):
@@ -35,11 +35,6 @@ def plan_own_sets(
             raise RequestError(f"{where}: this study has no patch set of that name; it has {known}")
         if spec.exclude:
             raise RequestError(f"patches.{name}.exclude: task {task} is made from this patch set; leave exclude out")
-    if is_address(file.study.storage):
-        raise RequestError(
-            f"storage: task {next(iter(names.values()))} is made from a patch set of the study, which is read from a "
-            f"folder that all nodes share, not from {file.study.storage.partition('://')[0]}://"
-        )
     own = file.study.model_copy(update={"patches": {name: file.study.patches[name] for name in names}})
     return plan_patch_sets(replace(file, study=own), home, identities, {})
 

@@ -20,7 +20,7 @@ from raysweep.tasks.indexes import indexed_task
 from raysweep.tasks.prepare import licence_accepted
 from raysweep.tasks.splits import folds
 from raysweep.tasks.subgroups import save_subgroups
-from raysweep.tasks.task import Task, index_task
+from raysweep.tasks.task import Task
 from raysweep.transfer.counting import check_objects
 from raysweep.transfer.protocol import check_protocol
 
@@ -109,8 +109,7 @@ def find_task(
     elif not study.data:
         raise RequestError(f"data is not set; task {card.name} needs the folder that {card.root}/ stands in")
     folder, data = home.at("tasks", card.name), Path(study.data or ".")
-    own_task = bool(card.own_set)  # its pictures are in one place, of this study alone: no other index knows them
-    task = index_task(card, data, home=folder) if own_task else indexed_task(card, data, folder)
+    task = indexed_task(card, data, folder)
     return task, Artefact(folder, task.inputs())
 
 

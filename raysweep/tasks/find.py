@@ -12,6 +12,7 @@ from raysweep.tasks.disk import Disk, files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout_of
 from raysweep.tasks.names import inside
+from raysweep.tasks.own_set import own_set_folder
 from raysweep.tasks.sample import LeftOut, Sample
 
 _NAMED, _PARTS = 3, 12  # names, and parts with their counts, in a message
@@ -21,14 +22,16 @@ def find_root(card: Card, data: Path, index: Storage | None = None) -> Path:
     """The card's folder below `data`, whether it is there or not. Raises RequestError for one outside of it.
 
     Of a task that is made from a patch set of its study it is that set's, which stands beside `index`, the folder
-    STUDY/tasks/NAME/FINGERPRINT that the task's index is kept in: so that a storage that moves takes it along.
+    STUDY/tasks/NAME/FINGERPRINT that the task's index is kept in: so that a storage that moves takes it along. Of a
+    bucket it is a copy on this machine (`own_set_folder`, with its errors).
     """
     if card.own_set:
         if index is None:
             raise RequestError(
                 f"card {card.name}: root: {card.root} is a patch set that a study makes; name the card in that study"
             )
-        return Path(index.root).parents[2].joinpath("patches", *card.root.removeprefix(OWN_SET).split("/"))
+        study = Storage(index.fs, index.root.rsplit("/", 3)[0])
+        return own_set_folder(study.at("patches", *card.root.removeprefix(OWN_SET).split("/")))
     if card.root == ".":
         return data
     path = inside(card.root, f"card {card.name}: root")

@@ -22,6 +22,8 @@ def indexed_task(card: Card, data: Path, study: Storage | None = None) -> Task:
     It saves time and nothing else: a file with another size or time is read again whoever remembers it.
     Raises RequestError for files that are not what the card says.
     """
+    if card.own_set:  # its files are in one place, of this study alone
+        return index_task(card, data, known=_of_study(study, data), home=study)
     place = _place(card, data)
     known = _load(place, data) or _of_study(study, data)
     task = index_task(card, data, known=known)

@@ -113,13 +113,17 @@ class Task:
         folder.write_json({"card": card, "excluded": self.excluded, "format": self.format}, _TASK)
 
     @classmethod
-    def load(cls, folder: Storage, data: Path | str) -> "Task":
-        """The task that `save` wrote; its own folder stands in `data`. Raises WorkError when there is none."""
+    def load(cls, folder: Storage, data: Path | str | None) -> "Task":
+        """The task that `save` wrote; its own folder stands in `data`. None: no file of it is going to be read.
+
+        Raises WorkError when there is none, and as `find_root`.
+        """
         if not folder.exists(_TASK):
             raise WorkError(f"{folder.root}: there is no saved task here")
         saved = folder.read_json(_TASK)
         card = Card.model_validate(saved["card"])
-        task = cls(card, find_root(card, Path(data), folder), [], format=saved.get("format", 0))
+        root = Path(".") if data is None else find_root(card, Path(data), folder)
+        task = cls(card, root, [], format=saved.get("format", 0))
         task.excluded = [(name, reason) for name, reason in saved["excluded"]]
         table = folder.read_table(_INDEX)
         of = {name: table.column(name).to_pylist() for name in table.column_names}

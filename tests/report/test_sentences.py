@@ -55,10 +55,7 @@ def test_what_beats_what_by_how_much_with_how_many_labels_and_until_when():
 def test_equality_that_was_not_reached_is_an_answer_and_methods_need_three_pretrainings():
     family = (compared("simclr", 0.1, "better by more than the margin"), compared("simclr", 1.0, "undecided"))
     found = said(*family, pretrainings=3, crossovers={"simclr": Crossover(None, 0)})
-    assert (
-        "simclr (3 seeds) is better than imagenet (3 seeds) by more than the margin of 2 points: "
-        in found
-    )
+    assert "simclr (3 seeds) is better than imagenet (3 seeds) by more than the margin of 2 points: " in found
     assert "Equality within 2 points is not reached with up to 240 images." in found
     assert "this checkpoint" not in found
 

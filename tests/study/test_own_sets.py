@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +11,12 @@ from PIL import Image
 
 from raysweep.errors import RequestError
 from raysweep.progress import Progress
-from raysweep.slides.identity import Identities
 from raysweep.storage import Storage
 from raysweep.study.load import load_study
-from raysweep.study.own_sets import plan_own_sets
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import run_study
 from raysweep.study.status import status_rows
-from raysweep.study.tasks import load_cards
+from tests.bucket import serve_bucket
 from tests.study.mini import results
 
 _QUIET = Progress(quiet=True)
@@ -68,6 +67,10 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
+def _value(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["checkpoint"], row["repeat"], row["metric"], row["value"]
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_path: Path) -> None:
     _, rows, notes = plan_rows(load_study(study))
@@ -88,6 +91,14 @@ def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_pa
     assert {row[2] for row in plan_rows(moved)[1]} == {"exists"}, "the task's files move with the storage"
     assert not run_study(moved, progress=_QUIET).failures
 
+    with serve_bucket() as bucket:  # the workers read a copy, and find the same
+        for path in (tmp_path / "moved/own/patches").rglob("*"):
+            if path.is_file():
+                bucket.put(f"runs/{path.relative_to(tmp_path / 'moved')}", path.read_bytes())
+        assert not run_study(load_study(study, [f"storage={bucket.address('runs')}"]), progress=_QUIET).failures
+        far = Storage.open(bucket.address("runs")).at("own").read_table("results.parquet").to_pylist()
+    assert {_value(row) for row in far} == {_value(row) for row in found}
+
 
 @pytest.mark.parametrize(
     ("override", "sentence"),
@@ -100,12 +111,3 @@ def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_pa
 def test_what_cannot_be_is_one_sentence(study: Path, override: str, sentence: str) -> None:
     with pytest.raises(RequestError, match=sentence):
         plan_rows(load_study(study, [override]))
-
-
-def test_a_bucket_is_no_place_for_them(study: Path, tmp_path: Path) -> None:
-    file = load_study(study, ["storage=s3://bucket/runs"])
-    home = Storage.open(tmp_path)
-    with pytest.raises(
-        RequestError, match=r"storage: task glands is made from a patch set .* a folder .* not from s3:"
-    ):
-        plan_own_sets(file, home, Identities(home), load_cards(file))
