@@ -1,12 +1,28 @@
 """The base of every typed model that a YAML file is parsed into."""
 
+import re
 import types
 import typing
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from raysweep.yaml_file import WrittenFloat, WrittenInt
+
+_WORDS = {
+    "list_type": "should be a list, such as [a, b]",
+    "tuple_type": "should be a list, such as [1, 2]",
+    "dict_type": "should be a mapping of keys to values",
+    "model_type": "should be a mapping of keys to values",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "string_type": "should be a text",
+}  # pydantic's types of errors, where its own words speak of Python
 
 
 class Model(BaseModel):
@@ -24,6 +40,15 @@ class Model(BaseModel):
             return data
         fields = cls.model_fields
         return {k: _named(k, v, fields[k].annotation) if k in fields else v for k, v in data.items()}
+
+
+def problem(error: ValidationError) -> tuple[str, str, Any]:
+    """The first that is wrong: its key with dots (empty: the whole), what is wrong in words, and pydantic's details."""
+    first = error.errors()[0]
+    said = _WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    if first["type"] == "float_parsing" and re.fullmatch(r"\s*-?\d+,\d+\s*", str(first["input"])):
+        said += ", with a point and no comma"
+    return ".".join(str(part) for part in first["loc"]), said, first
 
 
 def word(key: str, value: Any) -> str:

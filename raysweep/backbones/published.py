@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from raysweep.backbones.given import Interpolation, Pool, Triple
 from raysweep.errors import RequestError, WorkError
-from raysweep.model import Model
+from raysweep.model import Model, problem
 from raysweep.yaml_file import parse_yaml
 
 PREFIX = "published:"
@@ -106,8 +106,7 @@ def _cards() -> dict[str, Card]:
         try:
             card = Card.model_validate(parse_yaml(file.read_text(encoding="utf-8"), file.name))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise RequestError(f"{file.name}: {key}: {first['msg']}") from error
+            key, said, _ = problem(error)
+            raise RequestError(f"{file.name}: {key}: {said}") from error
         found[card.name] = card
     return found

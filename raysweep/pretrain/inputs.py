@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.model import Model
+from raysweep.model import Model, problem
 from raysweep.patches.recipe import Recipe
 from raysweep.pretrain import methods
 from raysweep.pretrain.method import Method
@@ -67,12 +67,11 @@ def make_method(name: str, options: dict[str, Any]) -> Method:
     try:
         return method(method.Options.model_validate(options))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key, message, first = problem(error)
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(method.Options.model_fields))
             raise RequestError(f"options.{key}: method {name} has no such option; it has {known}") from error
-        message = first["msg"][0].lower() + first["msg"][1:]
+        message = message[0].lower() + message[1:]
         raise RequestError(f"options.{key}: {message} (given: {first['input']!r}, method {name})") from error
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from raysweep.errors import RequestError
 from raysweep.local_path import local_path
+from raysweep.model import problem
 from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
 from raysweep.yaml_file import load_yaml, parse_yaml
@@ -69,8 +70,7 @@ def override(config: DictConfig, item: str) -> None:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a failed validation, in one sentence."""
-    first = error.errors()[0]
-    where = ".".join(str(p) for p in first["loc"])
+    where, message, first = problem(error)
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, first["loc"][:-1])
         near = difflib.get_close_matches(_CALLED_NOW.get(str(first["loc"][-1]), str(first["loc"][-1])), known, n=1,
@@ -79,7 +79,6 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {where}; {hint}"
     if first["type"] == "missing":
         return f"{where} is missing"
-    message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
     return (f"{where}: " if where else "") + f"{message[0].lower() + message[1:]}{shown}"

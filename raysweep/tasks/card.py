@@ -166,6 +166,8 @@ class Card(Model):
     def _distinct(cls, value: list[str]) -> list[str]:
         if len(set(value)) != len(value):
             raise ValueError("every class has a name of its own")
+        if any(not name or name != name.strip() for name in value):
+            raise ValueError("a class has a name, without spaces around it")
         return value
 
     @field_validator("layout")

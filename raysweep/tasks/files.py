@@ -8,7 +8,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from raysweep.errors import WorkError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}) | (
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp"}) | (
     {".webp"} if features.check("webp") else set()
 )
 _TURNS = {  # by EXIF orientation; CIPA DC-008, 4.6.5 A

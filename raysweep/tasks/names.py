@@ -1,6 +1,5 @@
 """Classes, splits, units and paths as layouts read them from names and tables."""
 
-import csv
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from raysweep.errors import RequestError
 from raysweep.tasks.card import Card
 from raysweep.tasks.disk import nfc, top_of
 from raysweep.tasks.sample import LeftOut, Sample
+from raysweep.text_table import parse_table
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
@@ -110,29 +110,27 @@ def inside(path: str, where: str) -> str:
 
 
 def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file, spaces stripped, in Unicode's form NFC; the names of `columns` are as the card has them.
+    """Rows of a table, in Unicode's form NFC, with `#` as `parse_table` has it; `columns` are named as in the card.
 
-    Raises RequestError for a missing file, column or row.
+    Raises RequestError as it does, and for a missing file, row or column, or a column that is there twice.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="")
-            asked = {nfc(column): column for column in columns}
-            names = [nfc((name or "").strip()) for name in reader.fieldnames or []]
-            names = [asked.get(name, name) for name in names]
-            reader.fieldnames = names
-            rows = [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise RequestError(f"card {card.name}: there is no {path}; {top_of(path.parent)}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
         raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
+    found = parse_table(data, f"card {card.name}: {path}")
+    asked = {nfc(column): column for column in columns}
+    called = {name: asked.get(nfc(name), nfc(name)) for name in found.header}
+    names = [called[name] for name in found.header]
     for column in columns:
+        if names.count(column) > 1:
+            raise RequestError(f"card {card.name}: {path} has two columns {column!r}; keep one")
         if column not in names:
             near = difflib.get_close_matches(column, names, n=1)
-            hint = f" (nearest: {near[0]})" if near else ""
-            raise RequestError(
-                f"card {card.name}: {path} has no column {column!r}{hint}; it has {', '.join(map(repr, names))}"
-            )
-    if not rows:
+            hint, there = f" (nearest: {near[0]})" if near else "", ", ".join(map(repr, names)) or "none"
+            raise RequestError(f"card {card.name}: {path} has no column {column!r}{hint}; it has {there}")
+    if not found.rows:
         raise RequestError(f"card {card.name}: {path} has no rows")
-    return rows
+    return [{called.get(k, k): nfc(v) for k, v in row.items()} for row in found.rows]

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.model import Model
+from raysweep.model import Model, problem
 
 M = TypeVar("M", bound=Model)
 
@@ -18,9 +18,7 @@ def parse(model: type[M], value: Any, where: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
+        key, said, first = problem(error)
         if first["type"] == "extra_forbidden":
             said = f"unknown key; known are {', '.join(model.model_fields)}"
         elif first["type"] == "missing":

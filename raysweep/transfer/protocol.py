@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
-from raysweep.model import Model
+from raysweep.model import Model, problem
 from raysweep.transfer.frozen import FrozenProtocol
 from raysweep.transfer.job import Protocol
 from raysweep.transfer.protocols import registry
@@ -75,9 +75,8 @@ def read_settings(name: str, kind: str, params: Mapping[str, Any], adaptation: s
     try:
         return _settings(name, kind, adaptation)(**params)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise RequestError(f"{where}: {key}={first['input']!r}: {first['msg']}") from error
+        key, said, first = problem(error)
+        raise RequestError(f"{where}: {key}={first['input']!r}: {said}") from error
 
 
 def read_path(name: str, kind: str, space: Mapping[str, Any], *, where: str) -> Path:

@@ -146,3 +146,20 @@ def test_a_key_given_twice_in_a_card_is_refused_with_its_line(tmp_path, make_car
         RequestError, match=r"toy\.yaml, line \d+: the key unit is given twice, also in line \d+; keep one"
     ):
         load_card("toy", [tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("classes", "a, b", r"classes: should be a list, such as \[a, b\]"),
+        ("classes", ["a", " b"], "classes: a class has a name, without spaces around it"),
+        ("classes", ["a", ""], "classes: a class has a name, without spaces around it"),
+        ("mpp", "0,5", "mpp: should be a number, with a point and no comma"),
+        ("n_images", "many", "n_images: should be a whole number"),
+        ("licence", "CC0", "licence: should be a mapping of keys to values"),
+        ("metrics", "accuracy", r"metrics: should be a list, such as \[a, b\]"),
+    ],
+)
+def test_a_value_of_another_kind_is_said_in_plain_words(make_card, key, value, said):
+    with pytest.raises(RequestError, match=said):
+        load_card({**make_card().model_dump(exclude_defaults=True), key: value}, [])

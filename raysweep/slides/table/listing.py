@@ -1,14 +1,11 @@
 """Rows of slides as a table, a folder or a glob gives them, and what names of files tell."""
 
-import csv
 import glob
-import io
 import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
@@ -19,8 +16,8 @@ from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.made_columns import Row, with_columns
 from raysweep.slides.table.path_pattern import PathPattern
 from raysweep.storage import is_address, join, locate, shown
+from raysweep.text_table import parse_table
 
-_NAMED = 5  # rows of which one sentence tells
 # What a folder is searched for, beside DICOM, of which each file stands for all of its slide.
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
              ".jpg", ".jpeg", ".bmp", ".webp")  # fmt: skip
@@ -61,56 +58,23 @@ def _folder_of(table: str) -> str:
 
 
 def _read_table(table: str, where: str, spec: PatchSetSpec) -> list[Row]:
-    """Byte order mark, spaces around cells and empty lines do not matter."""
     fs, inside = locate(table)
     try:
         with fs.open_input_file(inside) as file:
-            text = file.read().decode("utf-8-sig")
+            data = file.read()
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
         raise RequestError(f"{where}: cannot be read ({reason}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
-    try:
-        return _rows(lines, where, unclosed=text.count('"') % 2 == 1, made="path" in spec.columns)
-    except csv.Error as error:
-        raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
-
-
-def _separator(text: str) -> str:
-    """Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text."""
-    header = text.lstrip().partition("\n")[0]
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
-
-
-def _rows(lines: Any, where: str, unclosed: bool, made: bool) -> list[Row]:
-    header = [cell.strip() for cell in next(lines, [])]
-    if "path" not in header and not made:
+    found = parse_table(data, where)
+    if "path" not in found.header and "path" not in spec.columns:
         raise RequestError(
             f"{where}: has no column `path`; name the slide files in one, or say under `columns` what gives it"
         )
-    double = [name for name, n in Counter(header).items() if n > 1 and name]
-    if double:
-        raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")
-    rows, wide = [], []
-    for cells in lines:
-        cells = [cell.strip() for cell in cells]
-        if not any(cells):
-            continue
-        if unclosed and any("\n" in cell for cell in cells):
-            raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
-        if any(cells[len(header) :]):
-            wide.append((lines.line_num, len(cells)))
-        named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
-        rows.append({**dict.fromkeys(filter(None, header), ""), **named, "#": str(lines.line_num)})
-    if wide:
-        told = ", ".join(f"line {line}: has {n} cells for {len(header)} columns" for line, n in wide[:_NAMED])
-        more = f"; and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
-        raise RequestError(f"{where}, {told}; quote a cell that holds a comma{more}")
-    if not rows:
+    if found.double:
+        raise RequestError(f"{where}: has two columns `{found.double[0]}`; keep one")
+    if not found.rows:
         raise RequestError(f"{where}: has no row; list one slide a line")
-    return rows
+    return found.rows
 
 
 def _glob(text: str, root: Path, where: str) -> list[Row]:

@@ -1,6 +1,5 @@
 """What stands in a folder that nobody has described yet: pictures by folder, tables, everything else by type."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from PIL import Image
 from raysweep.errors import RequestError
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
+from raysweep.text_table import LINE, parse_table
 
 _SAMPLED = 200  # files that are opened to see what they are like
 _WORDS = {
@@ -59,14 +59,12 @@ class Listing:
         return found
 
     def rows(self, table: str) -> list[dict[str, str]]:
-        """Rows of a table, spaces stripped, in Unicode's form NFC; none where it is no table of columns."""
+        """Rows of a table, in Unicode's form NFC; none where it is no table of columns."""
         try:
-            with open(self.root / table, encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, skipinitialspace=True, restval="")
-                reader.fieldnames = [nfc((name or "").strip()) for name in reader.fieldnames or []]
-                return [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
-        except (OSError, UnicodeDecodeError, csv.Error):
+            found = parse_table((self.root / table).read_bytes(), table)
+        except (OSError, RequestError):
             return []
+        return [{nfc(k): nfc(v) for k, v in row.items() if k != LINE} for row in found.rows]
 
     def sizes(self, pictures: Sequence[str]) -> np.ndarray:
         """Width and height of some of the pictures, int64 (n, 2), from their headers; broken ones are passed by."""

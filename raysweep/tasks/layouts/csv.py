@@ -13,6 +13,7 @@ from raysweep.tasks.names import by_nfc, class_index, inside, read_rows, split_n
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill, template
 from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
+from raysweep.text_table import LINE
 
 
 class Options(Model):
@@ -57,8 +58,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
     labels = by_nfc(options.labels)
     samples: dict[str, Sample] = {}
     left_out: dict[str, LeftOut] = {}
-    for number, (row, keep) in enumerate(zip(rows, kept, strict=True), start=2):
-        where = f"{file} row {number}"
+    for row, keep in zip(rows, kept, strict=True):
+        where = f"{file} row {row[LINE]}"
         if not keep:
             image = fill(options.image, row)
             left_out[image] = LeftOut(image, fill(mask_template, row) if mask_template else None)

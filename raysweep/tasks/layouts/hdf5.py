@@ -21,6 +21,7 @@ from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill
 from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
+from raysweep.text_table import LINE
 
 _STEM = "camelyonpatch_level_2_split_{split}"
 _CHUNKS = 64 * 2**20  # bytes of decompressed chunks that a file keeps: rows are neighbours when a set is indexed
@@ -171,7 +172,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 continue
             unit = rows[row][options.unit] if options.unit else name
             if not unit:
-                raise RequestError(f"card {card.name}: {file} row {row + 2} has an empty {options.unit}")
+                raise RequestError(f"card {card.name}: {file} row {rows[row][LINE]} has an empty {options.unit}")
             groups = groups_of(rows[row], options.groups) if options.groups else ()
             found.append(Sample(name, name, mask, label, unit, split, groups=groups))
     return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
+from raysweep.model import problem
 
 if TYPE_CHECKING:
     from raysweep.model import Model
@@ -61,12 +62,11 @@ def find_decoder(choice: DecoderChoice) -> "tuple[type[Decoder], Model]":
     try:
         return decoder, decoder.Options.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key, message, first = problem(error)
         if first["type"] == "extra_forbidden":
             known = ", ".join(sorted(decoder.Options.model_fields)) or "none"
             raise RequestError(f"decoder.{key}: {name} has no such option; it has {known}") from error
-        message = first["msg"][0].lower() + first["msg"][1:]
+        message = message[0].lower() + message[1:]
         raise RequestError(f"decoder.{key}: {message} (given: {first['input']!r}, decoder {name})") from error
 
 

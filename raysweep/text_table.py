@@ -1,0 +1,76 @@
+"""The one way in which tables of users are read: slide tables, those of labelled sets, and points."""
+
+import codecs
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from raysweep.errors import RequestError
+
+LINE = "#"  # the key of a row's line number
+_NAMED = 5  # rows of which one sentence tells
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """header: names of the columns, in order, some perhaps twice or empty. rows: cells by column, and `#` (LINE), the
+    number of the line that the row ends in, as text."""
+
+    header: list[str]
+    rows: list[dict[str, str]]
+
+    @property
+    def double(self) -> list[str]:
+        """Columns that are there more than once: of their cells the last is in the rows."""
+        return [name for name, n in Counter(self.header).items() if n > 1 and name]
+
+
+def parse_table(data: bytes, where: str) -> TextTable:
+    """Comma, semicolon or tab, as spreadsheets write them, in UTF-8 or, with its byte order mark, UTF-16.
+
+    Spaces around cells and lines without a cell do not matter. Cells that a short row lacks are empty.
+    Raises RequestError, which begins with `where`, for text in another coding, a quote that is not closed, and a row
+    with more cells than there are columns.
+    """
+    try:
+        text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
+    if "\0" in text:
+        raise RequestError(f"{where}: holds a NUL character, so it is no text; save it as a UTF-8 CSV")
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
+    try:
+        header = [cell.strip() for cell in next(lines, [])]
+        rows = list(_rows(lines, header, where, unclosed=text.count('"') % 2 == 1))
+    except csv.Error as error:
+        raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
+    return TextTable(header, rows)
+
+
+def _separator(text: str) -> str:
+    """Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text."""
+    header = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _rows(lines: Any, header: list[str], where: str, *, unclosed: bool) -> Iterator[dict[str, str]]:
+    names = [name for name in header if name]
+    wide = []
+    for cells in lines:
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if unclosed and any("\n" in cell for cell in cells):
+            raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
+        if any(cells[len(header) :]):
+            wide.append((lines.line_num, len(cells)))
+        named = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+        yield {**dict.fromkeys(names, ""), **named, LINE: str(lines.line_num)}
+    if wide:
+        told = ", ".join(f"line {line}: has {n} cells for {len(header)} columns" for line, n in wide[:_NAMED])
+        more = f"; and {len(wide) - _NAMED} more" if len(wide) > _NAMED else ""
+        raise RequestError(f"{where}, {told}; quote a cell that holds a comma{more}")
