@@ -1,5 +1,6 @@
 """Make one checkpoint: an init's weights as they are, or trained further by a method."""
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,8 @@ from raysweep.pretrain.watch import Watch, corrupt_patches, history_of
 from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.storage import MANIFEST, Artefact, Storage
+
+_DRAWING = threading.Lock()  # initial weights are drawn from torch's one generator, and pretrainings may begin at once
 
 if TYPE_CHECKING:
     from raysweep.pretrain.loop import Job
@@ -107,7 +110,8 @@ def _by_name(path: str) -> str:
 
 
 def _initial(spec: CheckpointSpec, init: Storage | None, seed: int, name: str, progress: Progress) -> Initial:
-    initial = initial_weights(spec.init, spec.backbone, seed=seed, parent=init, licence=spec.licence, given=spec)
+    with _DRAWING:
+        initial = initial_weights(spec.init, spec.backbone, seed=seed, parent=init, licence=spec.licence, given=spec)
     for note in initial.notes:
         progress.say(f"{name}: {spec.init}: {note}")
     for what, keys in (("dropped", initial.dropped), ("missing", initial.missing)):

@@ -113,8 +113,8 @@ def plan_checkpoints(
             for name, own in expanded.items()}  # fmt: skip
 
 
-def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progress: Progress) -> None:
-    """Make one of its folders; with a method, Ray is initialised.
+def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progress: Progress, *, name: str) -> None:
+    """Make one of its folders, which is shown as `name`; with a method, Ray is initialised.
 
     Raises WorkError when its init or what it draws from is not there, and whatever `pretrain` raises.
     """
@@ -129,7 +129,7 @@ def make_checkpoint(plan: CheckpointPlan, made: Pretraining, study: Study, progr
     probe = None
     if plan.spec.probe and plan.probed and study.data:
         probe = ProbeInput(plan.probed, study.data, plan.fold_of(made), plan.spec.probe.every)
-    pretrain(plan.spec, made.artefact, name=plan.name, init=made.init, sources=sources, seed=study.seed,
+    pretrain(plan.spec, made.artefact, name=name, init=made.init, sources=sources, seed=study.seed,
              pretraining_seed=made.seed, team=study.compute.team(), progress=progress, study=study.name,
              probe=probe)  # fmt: skip
 

@@ -64,6 +64,7 @@ class Costs:
     tune: float = 0.0
     clock: float = 0.0
     _chains: list[tuple[float, int]] = field(default_factory=list)
+    _pretrainings: list[float] = field(default_factory=list)  # seconds on the clock of each
     _decoded: set[tuple[str, str]] = field(default_factory=set)
     _sizes: dict[str, _Sizes] = field(default_factory=dict)
 
@@ -85,8 +86,16 @@ class Costs:
         """Add the starts of actors and the search to the sums, and keep what was measured."""
         self.features += ACTOR_START * self.at_once if self.features else 0.0
         self.tune += ACTOR_START * self.at_once if self._chains else 0.0
+        self.clock += self._pretraining_clock()
         self.clock += self.features / self.at_once + search_clock(self._chains, self.at_once)
         self.speeds.save()
+
+    def _pretraining_clock(self) -> float:
+        """Of all, as many at once as have places, if none waits for another."""
+        devices = machine()["gpus"] or max(1.0, self._cpus / self.compute.threads)
+        fit = max(1, int(devices // min(self.compute.workers, devices)))
+        at_once = min(fit, self.compute.pretrainings_at_once or fit)
+        return max(sum(self._pretrainings) / at_once, max(self._pretrainings, default=0.0))
 
     def of_pretraining(self, plan: CheckpointPlan, chosen: Settings, patches: int) -> Cost:
         """Of one of a checkpoint's pretrainings on so many patches."""
@@ -99,9 +108,9 @@ class Costs:
         steps = chosen.steps or (chosen.epochs or 1) * (patches // chosen.batch)
         workers = self.compute.workers
         seconds = pretraining_seconds(speed, patches=steps * chosen.batch, steps=steps, workers=workers)
-        places = min(workers, machine()["gpus"] or max(1.0, self._cpus / self.compute.threads))
+        devices = machine()["gpus"] or max(1.0, self._cpus / self.compute.threads)
         self.pretrain += seconds
-        self.clock += seconds / places
+        self._pretrainings.append(seconds / min(workers, devices))
         return Cost(seconds)
 
     def of_features(self, plan: FeaturesPlan) -> Cost:

@@ -23,6 +23,7 @@ class Compute(Model):
     workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
     least_workers: int | None = Field(None, ge=1, description="a pretraining goes on with so few; default: all")
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
+    pretrainings_at_once: int | None = Field(None, ge=1, description="default: as many as the CPUs or GPUs allow")
     loader: Literal["auto", "worker", "data"] = Field(
         "auto", description="who decodes for a pretraining; data: Ray Data"
     )

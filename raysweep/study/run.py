@@ -15,7 +15,7 @@ from raysweep.report.registration import record
 from raysweep.slides.outcomes import NoPatchSet
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.cells import note_failure, search_cells
-from raysweep.study.checkpoints import CheckpointPlan, Pretraining, make_checkpoint
+from raysweep.study.checkpoints import CheckpointPlan, Pretraining
 from raysweep.study.decide import make_choices
 from raysweep.study.failures import failures
 from raysweep.study.fates import Fates
@@ -23,6 +23,7 @@ from raysweep.study.graph import Graph, build_graph, study_folder
 from raysweep.study.load import StudyFile
 from raysweep.study.own_sets import make_own_sets
 from raysweep.study.patch_sets import make_patch_set, to_tile
+from raysweep.study.pretrain_stage import pretrain_all
 from raysweep.study.reporting import make_report
 from raysweep.study.sources import make_source, to_write
 from raysweep.study.tasks import save_index
@@ -152,14 +153,16 @@ class _Work:
 
     def pretrain(self) -> None:
         self._write_sources()
-        for plan in sorted(self._narrowed(self.graph.checkpoints), key=self._generation):
-            for number, made in enumerate(plan.pretrainings):
+        plans = self._narrowed(self.graph.checkpoints)
+        for plan in plans:
+            for made in plan.pretrainings:
                 if not made.artefact.done():
-                    self._wants(plan, made)
-                    label = f"checkpoint {plan.name}" + (f" ({number})" if len(plan.pretrainings) > 1 else "")
-                    work = partial(make_checkpoint, plan, made, self.graph.study, self.progress)
-                    self._attempt(label, made.artefact, work, train=None if plan.spec.method is None else True)
-            _point(plan.artefacts[0].home, plan.artefacts)
+                    self._check_inputs(plan, made)
+        try:
+            pretrain_all(plans, self.graph, self.progress, self._attempt, partial(self._want, train=True))
+        finally:
+            for plan in plans:
+                _point(plan.artefacts[0].home, plan.artefacts)
 
     def _write_sources(self) -> None:
         """The labelled sets that checkpoints draw from, as patch sets."""
@@ -177,11 +180,7 @@ class _Work:
         if seen != [source.contents for source in graph.sources.values()]:
             self._look_again()
 
-    def _generation(self, plan: CheckpointPlan) -> int:
-        """A checkpoint comes after the one it starts from, in whatever order a study names them."""
-        return 0 if plan.parent is None else 1 + self._generation(self.graph.checkpoints[plan.parent])
-
-    def _wants(self, plan: CheckpointPlan, made: Pretraining) -> None:
+    def _check_inputs(self, plan: CheckpointPlan, made: Pretraining) -> None:
         """With only some stages asked for, what this one reads must be there already."""
         if not self.some_stages:
             return
