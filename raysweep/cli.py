@@ -260,7 +260,7 @@ def _finish(outcome: Any) -> None:
         out.print(line, markup=False)
     if outcome.report is not None:
         out.print(f"report: {outcome.report.path('index.html')}", markup=False)
-    if outcome.failures or outcome.left:
+    if outcome.failures or outcome.left or outcome.others:
         raise typer.Exit(3)
 
 

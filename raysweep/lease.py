@@ -1,38 +1,36 @@
-"""One process at a time in a folder (today a study's): a file says who has it, kept fresh while they do."""
+"""One process at a time in a folder, or several that share its work: files say who they are, kept fresh meanwhile."""
 
-import errno
-import fcntl
+import hashlib
 import os
 import signal
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
 
 from raysweep.errors import RequestError, WorkError
+from raysweep.exclusive import Entry, alive, new_entry, read_entry, take
 from raysweep.storage import Storage
 
 _FILE = "lease.json"
-_KEYS = {"host", "pid", "process", "token", "since", "beat"}
+_SHARED = "sharing"  # a file for each process that shares the folder's work, and in `claims` one for what each is at
 _BEAT_SECONDS = 5.0
-_STALE_SECONDS = 60.0  # a holder that was silent for this long is dead
-_BROKEN_SECONDS = 5.0  # a lease that nobody can read and that is this old was cut short by a crash
-_SETTLE_SECONDS = 1.0  # on object storage: for a rival that wrote at the same time to be seen
+_AWAY_SECONDS = 45.0  # a process that was away for so long looks whether others have taken over what it had
+_ARRIVE_SECONDS = 2.0  # on object storage: for one that believes itself alone to have written a claim
+_LOOK_SECONDS = 1.0  # between looks at what another process has
 
 
-def holder(folder: Storage) -> dict[str, Any] | None:
-    """Who holds the folder now (host, pid, since, beat), or None when nobody does."""
-    lease = _read(folder)
-    return lease if lease and _alive(lease) else None
+def holder(folder: Storage) -> Entry | None:
+    """Who works in the folder now (host, pid, since, beat): alone, or the first of several; None when nobody does."""
+    alone = read_entry(folder, _FILE)
+    if alone and alive(alone):
+        return alone
+    return min(_living(folder.at(_SHARED)), key=lambda entry: str(entry["since"]), default=None)
 
 
 @contextmanager
 def lease(folder: Storage) -> Iterator[None]:
-    """Hold the folder's lease during the block.
+    """Have the folder alone during the block.
 
     A dead holder's lease is taken over: at once when its process was on this host, after 60 s of silence otherwise.
     Of several that want it at the same time one gets it. A holder that finds another's token in the file has lost it
@@ -40,24 +38,160 @@ def lease(folder: Storage) -> Iterator[None]:
 
     Raises RequestError naming a living holder, WorkError when the lease was lost on the way.
     """
-    mine = {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process": _process(os.getpid()),
-        "token": uuid.uuid4().hex,
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
-    _acquire(folder, mine)
+    mine = new_entry()
+    if other := take(folder, _FILE, mine):
+        raise RequestError(_taken(folder, other))
+    try:
+        if other := next(iter(_living(folder.at(_SHARED))), None):
+            raise RequestError(_taken(folder, other))
+
+        def beat() -> bool:
+            if (read_entry(folder, _FILE) or mine)["token"] != mine["token"]:
+                return False
+            folder.write_json({**mine, "beat": time.time()}, _FILE)
+            return True
+
+        with _kept(folder, beat):
+            yield
+    finally:
+        if (read_entry(folder, _FILE) or {}).get("token") == mine["token"]:
+            folder.remove(_FILE)
+
+
+@contextmanager
+def sharing(folder: Storage) -> Iterator["Claims"]:
+    """Work in the folder during the block beside others that do the same; `Claims` says who is at what.
+
+    Raises RequestError where a process has the folder alone, WorkError when others had to take over what this one was
+    at, because it was silent for more than 60 s.
+    """
+    mine = new_entry()
+    there = folder.at(_SHARED)
+    claims = Claims(there, mine)
+    there.write_json(mine, f"{mine['token']}.json")
+    try:
+        for name in there.names():  # of those that were killed
+            if name.endswith(".json") and (dead := read_entry(there, name)) and not alive(dead):
+                there.remove(name)
+        if not folder.is_local:
+            time.sleep(_ARRIVE_SECONDS)
+        alone = read_entry(folder, _FILE)
+        if alone and alive(alone):
+            raise RequestError(_taken(folder, alone))
+        with _kept(folder, claims.beat):
+            yield claims
+    finally:
+        claims.close()
+
+
+class Claims:
+    """What this process is at of the work that it shares: each piece is one folder, and one process's at a time."""
+
+    def __init__(self, folder: Storage, mine: Entry) -> None:
+        """`folder` holds a file for each process and, below `claims`, one for each claim."""
+        self._folder, self._claims, self._mine = folder, folder.at("claims"), mine
+        self._held: dict[str, str] = {}  # names of files, by the folders that they are claims of
+        self._lock = threading.Lock()
+        self._beaten = time.time()
+
+    def take(self, piece: Storage) -> bool:
+        """Claim a piece of work; False when another living process has it. What is this one's already stays so."""
+        name, entry = _name_of(piece), {**self._mine, "beat": time.time(), "what": piece.root}
+        with self._lock:
+            if piece.root in self._held:
+                return True
+        if not self._folder.is_local and not self.fellows():
+            self._claims.write_json(entry, name)  # nobody else is there, and who arrives waits before it claims
+        elif take(self._claims, name, entry, self._lives) is not None:
+            return False
+        with self._lock:
+            self._held[piece.root] = name
+        return True
+
+    def release(self, piece: Storage) -> None:
+        """This process is not at it any more."""
+        with self._lock:
+            name = self._held.pop(piece.root, None)
+        if name is not None:
+            self._claims.remove(name)
+
+    def fellows(self) -> list[Entry]:
+        """The other living processes that share the work, whatever they are at."""
+        return [entry for entry in _living(self._folder) if entry["token"] != self._mine["token"]]
+
+    def others(self) -> dict[str, Entry]:
+        """What other living processes are at, by the pieces' folders."""
+        names = [name for name in self._claims.names() if name.endswith(".json")]
+        found = [entry for name in names if (entry := read_entry(self._claims, name))]
+        return {e["what"]: e for e in found if e["token"] != self._mine["token"] and self._lives(e)}
+
+    @contextmanager
+    def turn(self, piece: Storage, waits: Callable[[str], None] = lambda who: None) -> Iterator[None]:
+        """Have a piece of work during the block, after whoever has it now; `waits` hears once who that is."""
+        told = False
+        while not self.take(piece):
+            if not told and (other := self.others().get(piece.root)):
+                waits(who(other))
+                told = True
+            time.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            self.release(piece)
+
+    def beat(self) -> bool:
+        """Show that this process lives; False where it was away and others have taken over what it was at."""
+        now = time.time()
+        away, self._beaten = now - self._beaten > _AWAY_SECONDS, now
+        if away:
+            with self._lock:
+                held = list(self._held.values())
+            tokens = [(read_entry(self._claims, name) or {}).get("token") for name in held]
+            if any(token != self._mine["token"] for token in tokens):
+                return False
+        self._folder.write_json({**self._mine, "beat": now}, f"{self._mine['token']}.json")
+        return True
+
+    def close(self) -> None:
+        """Leave nothing behind; claims of others stay."""
+        for name in list(self._held.values()):
+            if (read_entry(self._claims, name) or {}).get("token") == self._mine["token"]:
+                self._claims.remove(name)
+        self._held.clear()
+        self._folder.remove(f"{self._mine['token']}.json")
+
+    def _lives(self, claim: Entry) -> bool:
+        """A claim is as alive as its process, which beats in a file of its own."""
+        process = read_entry(self._folder, f"{claim['token']}.json")
+        return process is not None and alive(process)
+
+
+def who(entry: Entry) -> str:
+    """A process as people are told of it."""
+    return f"process {entry['pid']} on {entry['host']}"
+
+
+def _living(there: Storage) -> list[Entry]:
+    found = [read_entry(there, name) for name in there.names() if name.endswith(".json")]
+    return [entry for entry in found if entry and alive(entry)]
+
+
+def _name_of(piece: Storage) -> str:
+    return hashlib.blake2b(piece.root.encode(), digest_size=16).hexdigest() + ".json"
+
+
+@contextmanager
+def _kept(folder: Storage, beat: Callable[[], bool]) -> Iterator[None]:
+    """Call `beat` every few seconds during the block; when it says that all is lost, interrupt the block."""
     stop, lost = threading.Event(), threading.Event()
 
     def keep() -> None:
         while not stop.wait(_BEAT_SECONDS):
             with suppress(WorkError, OSError):  # a full disk stops the run itself, with its own message
-                if (_read(folder) or mine)["token"] != mine["token"]:
+                if not beat():
                     lost.set()
                     os.kill(os.getpid(), signal.SIGINT)
                     return
-                folder.write_json({**mine, "beat": time.time()}, _FILE)
 
     thread = threading.Thread(target=keep, name="lease", daemon=True)
     thread.start()
@@ -72,129 +206,10 @@ def lease(folder: Storage) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        if (_read(folder) or {}).get("token") == mine["token"]:
-            folder.remove(_FILE)
 
 
-def _acquire(folder: Storage, mine: dict[str, Any]) -> None:
-    """Write the lease, or raise RequestError naming who has it."""
-    entry = {**mine, "beat": time.time()}
-    if not folder.is_local:
-        _acquire_object(folder, entry)
-        return
-    path = Path(folder.path(_FILE))
-    draft = path.with_name(f".tmp-lease-{mine['token']}")
-    folder.write_json(entry, draft.name)
-    try:
-        while not _linked(draft, path):  # a link is made or it is not, on NFS too
-            other = _read(folder)
-            if other is not None and _alive(other):
-                raise RequestError(_taken(folder, other))
-            if other is not None or _broken(path):
-                _bury(folder, path, other)
-            else:  # it is being written, or was removed this moment
-                time.sleep(0.02)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _linked(draft: Path, path: Path) -> bool:
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
-            raise WorkError(f"{path}: cannot be written ({error.strerror or error})") from error
-        try:  # a file system without hard links
-            with open(path, "x") as file:
-                file.write(draft.read_text())
-        except FileExistsError:
-            return False
-    return True
-
-
-def _broken(path: Path) -> bool:
-    try:
-        return time.time() - path.stat().st_mtime > _BROKEN_SECONDS
-    except OSError:
-        return False
-
-
-def _bury(folder: Storage, path: Path, dead: dict[str, Any] | None) -> None:
-    """Remove a dead holder's lease, or one that cannot be read (`dead` is None), and no other.
-
-    Of several that try, each looks again while the rest wait.
-    """
-    with open(path.with_name(".tmp-lease.lock"), "w") as lock:
-        with suppress(OSError):  # without locks two that take over in the same millisecond may both believe it theirs
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        now = _read(folder)
-        if now["token"] == dead["token"] if now and dead else now is dead and _broken(path):
-            path.unlink(missing_ok=True)
-
-
-def _acquire_object(folder: Storage, entry: dict[str, Any]) -> None:
-    """The same where objects are written whole and cannot be created exclusively through Arrow.
-
-    Everybody who wants it leaves a token of its own, looks whether anybody holds it, and waits a moment; the lowest
-    token of those that are there wins. Tokens of the dead do not count.
-    """
-    other = holder(folder)
-    if other:
-        raise RequestError(_taken(folder, other))
-    wanted = folder.at("lease-wanted")
-    name = f"{entry['token']}.json"
-    wanted.write_json(entry, name)
-    try:
-        time.sleep(_SETTLE_SECONDS)
-        rivals = [r for n in wanted.names() if n != name and (r := _read(wanted, n)) and _alive(r)]
-        other = holder(folder) or min((r for r in rivals if r["token"] < entry["token"]), key=lambda r: r["token"],
-                                      default=None)  # fmt: skip
-        if other:
-            raise RequestError(_taken(folder, other))
-        folder.write_json(entry, _FILE)
-        time.sleep(_SETTLE_SECONDS)  # one that began to want it later sees the lease before this token goes
-        now = _read(folder)
-        if now is None or now["token"] != entry["token"]:
-            raise RequestError(
-                f"{folder.root}: another run has just started here; wait for it, or stop it and run again"
-            )
-    finally:
-        wanted.remove(name)
-
-
-def _taken(folder: Storage, other: dict[str, Any]) -> str:
+def _taken(folder: Storage, other: Entry) -> str:
     return (
         f"{folder.root}: already being run by process {other['pid']} on {other['host']} since "
         f"{other['since']}; wait for it, or stop it and run again"
     )
-
-
-def _read(folder: Storage, name: str = _FILE) -> dict[str, Any] | None:
-    """The lease in the file; None when there is none, or when it is being replaced or removed this moment."""
-    try:
-        found = folder.read_json(name)
-    except (ValueError, OSError):
-        return None
-    return found if isinstance(found, dict) and found.keys() >= _KEYS else None
-
-
-def _alive(lease: dict[str, Any]) -> bool:
-    here = lease["host"] == socket.gethostname()
-    if here and lease["process"] and _process(lease["pid"]) != lease["process"]:
-        return False
-    return (here and bool(lease["process"])) or time.time() - lease["beat"] < _STALE_SECONDS
-
-
-def _process(pid: int) -> str:
-    """What tells a process from a later one with its pid: boot and start time. Empty where there is no /proc."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return f"{boot} gone"
-    return f"{boot} {'gone' if stat[0] == 'Z' else stat[19]}"  # fields 3 and 22 of proc(5)

@@ -7,7 +7,7 @@ import raysweep
 
 _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
-         "local_path", "retry", "output", "exit_codes", "commit", "versions", "text_table"}  # fmt: skip
+         "exclusive", "local_path", "retry", "output", "exit_codes", "commit", "versions", "text_table"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),

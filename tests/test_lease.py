@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.lease import holder, lease
+from raysweep.lease import holder, lease, sharing
 from raysweep.stopping import stoppable
 from raysweep.storage import Storage
 from tests.bucket import serve_bucket
@@ -129,7 +129,7 @@ def _hold_at_once(folder: Storage, n: int) -> list[str]:
 
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_several_on_object_storage_one_has_it(dead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysweep.lease._SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr("raysweep.exclusive._SETTLE_SECONDS", 0.5)
     with serve_bucket() as bucket:
         folder = Storage.open(bucket.address("study"))
         if dead:
@@ -164,3 +164,108 @@ def test_one_that_has_lost_it_stops_its_work_and_leaves_the_new_holder_alone(
     with pytest.raises(WorkError, match="another one has taken its place"):
         lose_it()
     assert folder.read_json("lease.json") == other
+
+
+_SHARE = """
+import sys, time
+from pathlib import Path
+from raysweep.lease import sharing
+from raysweep.storage import Storage
+home, n = Storage.open(sys.argv[1]), int(sys.argv[2])
+with sharing(home) as claims:
+    time.sleep(max(0, float(sys.argv[3]) - time.time()))
+    for number in range(n):
+        piece = home.at(f"piece{number}")
+        if claims.take(piece):
+            if not piece.exists("made"):
+                piece.write_bytes(str(number).encode(), f"by-{claims._mine['pid']}")
+                time.sleep(0.002)
+                piece.write_bytes(b"", "made")
+            claims.release(piece)
+    if sys.argv[4] == "hangs":
+        assert claims.take(home.at("last"))
+        print("has it", flush=True)
+        time.sleep(60)
+"""
+
+
+def _share(folder: Path, n: int, start: float = 0.0, end: str = "ends") -> subprocess.Popen:
+    words = [sys.executable, "-c", _SHARE, str(folder), str(n), str(start), end]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+
+def test_several_share_the_work_of_a_folder_and_each_piece_is_made_once(tmp_path: Path) -> None:
+    start = time.time() + 1.5
+    assert [process.wait() for process in [_share(tmp_path, 40, start) for _ in range(3)]] == [0, 0, 0]
+    assert len(list(tmp_path.glob("piece*/made"))) == 40
+    assert len(list(tmp_path.glob("piece*/by-*"))) == 40
+    assert [path.name for path in (tmp_path / "sharing").rglob("*.json")] == []
+
+
+def test_what_a_dead_one_was_at_is_free_and_what_a_living_one_is_at_is_not(tmp_path: Path) -> None:
+    folder = Storage.open(tmp_path)
+    process = _share(tmp_path, 0, end="hangs")
+    assert process.stdout
+    assert process.stdout.readline() == "has it\n"
+    last, told = folder.at("last"), list[str]()
+    with sharing(folder) as claims:
+        assert not claims.take(last)
+        assert [entry["pid"] for entry in claims.others().values()] == [process.pid]
+        threading.Timer(0.3, process.kill).start()  # no chance to say that it goes
+        with claims.turn(last, told.append):
+            process.wait()
+            assert claims.others() == {}
+    assert told == [f"process {process.pid} on {os.uname().nodename}"]
+    assert holder(folder) is None
+    with sharing(folder):  # who comes after the dead clears away what they left
+        assert len(folder.names("sharing")) == 2
+
+
+def test_alone_and_together_exclude_each_other(tmp_path: Path) -> None:
+    folder = Storage.open(tmp_path)
+    with sharing(folder), sharing(folder):
+        with pytest.raises(RequestError, match="already being run by process"), lease(folder):
+            pass
+        assert (holder(folder) or {})["pid"] == os.getpid()
+    with lease(folder), pytest.raises(RequestError, match="already being run by process"), sharing(folder):
+        pass
+    assert holder(folder) is None
+
+
+def test_one_that_was_away_so_long_that_its_work_was_taken_over_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop that slept, of another host than the one that went on."""
+    monkeypatch.setattr("raysweep.lease._BEAT_SECONDS", 0.02)
+    folder = Storage.open(tmp_path)
+
+    def sleep() -> None:
+        with stoppable(), sharing(folder) as claims:
+            assert claims.take(folder.at("piece"))
+            claims._beaten = time.time() - 3600
+            time.sleep(0.2)  # nobody has taken it over: nothing is lost
+            [name] = [name for name in folder.names("sharing", "claims") if name.endswith(".json")]
+            folder.at("sharing", "claims").write_json(_THERE | {"beat": time.time(), "what": "piece"}, name)
+            claims._beaten = time.time() - 3600
+            time.sleep(5)
+
+    with pytest.raises(WorkError, match="another one has taken its place"):
+        sleep()
+    assert len(list((tmp_path / "sharing/claims").glob("*.json"))) == 1
+
+
+def test_pieces_of_work_on_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.lease._ARRIVE_SECONDS", 0.05)
+    monkeypatch.setattr("raysweep.exclusive._SETTLE_SECONDS", 0.1)
+    with serve_bucket() as bucket:
+        folder = Storage.open(bucket.address("study"))
+        with sharing(folder) as one:
+            assert one.take(folder.at("a"))  # nobody else is there
+            with sharing(folder) as two:
+                assert not two.take(folder.at("a"))
+                assert two.take(folder.at("b"))
+                assert not one.take(folder.at("b"))
+                assert [*one.others()] == [folder.path("b")]
+                one.release(folder.at("a"))
+                assert two.take(folder.at("a"))
+        assert [name for name in folder.names("sharing") if name.endswith(".json")] == []

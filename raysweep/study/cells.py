@@ -1,14 +1,16 @@
 """The cells of a study and the features that frozen protocols need: their folders, and the search of them all."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones.checkpoint import read_info
 from raysweep.backbones.init import card_of
 from raysweep.backbones.size import is_large
 from raysweep.errors import reason_of
+from raysweep.lease import Claims
 from raysweep.progress import Progress
 from raysweep.storage import Artefact, Storage
 from raysweep.study.checkpoints import CheckpointPlan, Pretraining
@@ -23,6 +25,11 @@ from raysweep.tasks.card import Card
 from raysweep.transfer.decoders import DecoderChoice
 from raysweep.transfer.features import features_inputs
 from raysweep.transfer.protocol import get_protocol
+
+if TYPE_CHECKING:
+    from raysweep.sweep.run import Found
+
+_WAIT_SECONDS = 2.0  # between looks at features that other runs make
 
 
 @dataclass(frozen=True)
@@ -147,19 +154,21 @@ def _by_fold(checkpoint: CheckpointPlan, task: str, repeat: int, folds: int) -> 
     return starts if any(start is not starts[0] for start in starts) else starts[:1]
 
 
-def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, progress: Progress) -> list[str]:
+def search_cells(
+    cells: list[Cell], features: list[FeaturesPlan], study: Study, claims: Claims, progress: Progress
+) -> "Found":
     """Make the features that are missing, then search every repeat that is not done. Ray is initialised.
 
-    What fails is noted in its own folder and the rest goes on. Returns the names of the repeats that are left for the
-    next run, because this one has done what `compute.stop_after_hours` or `stop_after_trials` lets it. Raises
-    WorkError when journals cannot be written.
+    What fails is noted in its own folder and the rest goes on; what other runs are at is left to them (`claims`).
+    Gives back what was left for the next run too, because this one has done what `compute.stop_after_hours` or
+    `stop_after_trials` lets it. Raises WorkError when journals cannot be written.
     """
     from raysweep.sweep.run import Limits, search
 
     data = study.data or "."  # without one, all tasks are made from patch sets of the study
     wanted = {f.root for c in cells for r in c.repeats if not r.artefact.done() for f in r.all_features}
     missing = [f for f in features if f.artefact.folder.root in wanted and not f.artefact.done()]
-    lost = _make_features(missing, data, threads=study.compute.threads, progress=progress)
+    lost = _make_features(missing, data, threads=study.compute.threads, claims=claims, progress=progress)
     todo = []
     for cell in cells:
         kept = []
@@ -171,10 +180,9 @@ def search_cells(cells: list[Cell], features: list[FeaturesPlan], study: Study, 
                 kept.append(repeat)
         todo.append(cell if len(kept) == len(cell.repeats) else replace(cell, repeats=tuple(kept)))
     compute = study.compute
-    found = search(todo, study.transfer, study=study.name, seed=study.seed, data=data, threads=compute.threads,
-                   trials_at_once=compute.trials_at_once,
-                   limits=Limits(compute.stop_after_hours, compute.stop_after_trials), progress=progress)  # fmt: skip
-    return found.left
+    return search(todo, study.transfer, study=study.name, seed=study.seed, data=data, threads=compute.threads,
+                  trials_at_once=compute.trials_at_once, claims=claims,
+                  limits=Limits(compute.stop_after_hours, compute.stop_after_trials), progress=progress)  # fmt: skip
 
 
 def note_failure(artefact: Artefact, reason: str) -> None:
@@ -182,33 +190,53 @@ def note_failure(artefact: Artefact, reason: str) -> None:
     artefact.folder.write_json({"reason": reason}, FAILED)
 
 
-def _make_features(plans: list[FeaturesPlan], data: str, *, threads: int, progress: Progress) -> dict[str, str]:
-    """Make every feature set. Returns those that failed: folder root -> reason."""
+def _make_features(
+    plans: list[FeaturesPlan], data: str, *, threads: int, claims: Claims, progress: Progress
+) -> dict[str, str]:
+    """Make every feature set, or wait for the run that is at it. Returns those that failed: folder root -> reason."""
     if not plans:
         return {}
     import ray
 
-    gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0))
+    found = ray.cluster_resources()
+    gpus = min(1.0, found.get("GPU", 0.0))
+    places = max(1, int(found.get("GPU", 0)) or int(found.get("CPU", 1)) // threads)  # others take what is not begun
     compute = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(_compute)
-    waiting = {compute.remote(plan, data, threads, gpus > 0): plan for plan in plans}
-    lost = {}
+    todo, working, lost = list(plans), dict[Any, FeaturesPlan](), dict[str, str]()
     with progress.stage("features", len(plans), "sets") as stage:
-        while waiting:
-            done, _ = ray.wait(list(waiting))
-            plan = waiting.pop(done[0])
-            try:
-                ray.get(done[0])
-                stage.advance()
-            except Exception as error:
-                cause = getattr(error, "cause", None) or error
-                lost[plan.artefact.folder.root] = reason_of(cause)
-                stage.note(f"features {plan.artefact.folder.root}: failed ({reason_of(cause)})")
-                stage.advance(failed=1)
+        while todo or working:
+            for plan in list(todo):
+                if len(working) == places:
+                    break
+                if plan.artefact.done():
+                    stage.resume(1)
+                elif claims.take(plan.artefact.folder):
+                    working[compute.remote(plan, data, threads, gpus > 0)] = plan
+                else:
+                    continue
+                todo.remove(plan)
+            if not working:
+                time.sleep(_WAIT_SECONDS)
+                continue
+            done, _ = ray.wait(list(working), timeout=_WAIT_SECONDS)
+            for one in done:
+                plan = working.pop(one)
+                try:
+                    ray.get(one)
+                    stage.advance()
+                except Exception as error:
+                    cause = getattr(error, "cause", None) or error
+                    lost[plan.artefact.folder.root] = reason_of(cause)
+                    stage.note(f"features {plan.artefact.folder.root}: failed ({reason_of(cause)})")
+                    stage.advance(failed=1)
+                claims.release(plan.artefact.folder)
     return lost
 
 
 def _compute(plan: FeaturesPlan, data: str, threads: int, gpu: bool) -> None:
     from raysweep.transfer.features import compute_features
 
+    if plan.artefact.done():  # by another run, just before this one claimed it
+        return
     folders = plan.checkpoint.folder, plan.task.folder
     compute_features(*folders, plan.artefact, data=data, threads=threads, gpu=gpu, like=plan.like)

@@ -164,13 +164,16 @@ def check_nodes(storage: Storage, paths: list[str]) -> None:
     storage.write_bytes(b"", name)
     try:
         probe = ray.remote(num_cpus=0, max_retries=0)(_look)
-        asked = {
-            n["NodeManagerHostname"]: probe.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)
-            ).remote(storage, name, paths, _source())
+        asked = [
+            (
+                n["NodeManagerHostname"],  # several nodes may have the same
+                probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(n["NodeID"], soft=False)).remote(
+                    storage, name, paths, _source()
+                ),
+            )
             for n in nodes
-        }
-        for host, answer in asked.items():
+        ]
+        for host, answer in asked:
             try:
                 problem = ray.get(answer, timeout=60)
             except Exception as error:

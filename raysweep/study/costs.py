@@ -56,14 +56,17 @@ class _Sizes:
 
 @dataclass
 class Costs:
-    """Adds up what it is asked for. `pretrain`, `features` and `tune` are device-seconds, `clock` is on the wall."""
+    """Adds up what it is asked for. `pretrain`, `features` and `tune` are device-seconds, `clock` is on the wall.
+
+    `chains` of the search are (seconds, how many of them), each one trial after another.
+    """
 
     graph: Graph
     pretrain: float = 0.0
     features: float = 0.0
     tune: float = 0.0
     clock: float = 0.0
-    _chains: list[tuple[float, int]] = field(default_factory=list)
+    chains: list[tuple[float, int]] = field(default_factory=list)
     _pretrainings: list[float] = field(default_factory=list)  # seconds on the clock of each
     _decoded: set[tuple[str, str]] = field(default_factory=set)
     _sizes: dict[str, _Sizes] = field(default_factory=dict)
@@ -85,9 +88,9 @@ class Costs:
     def finish(self) -> None:
         """Add the starts of actors and the search to the sums, and keep what was measured."""
         self.features += ACTOR_START * self.at_once if self.features else 0.0
-        self.tune += ACTOR_START * self.at_once if self._chains else 0.0
+        self.tune += ACTOR_START * self.at_once if self.chains else 0.0
         self.clock += self._pretraining_clock()
-        self.clock += self.features / self.at_once + search_clock(self._chains, self.at_once)
+        self.clock += self.features / self.at_once + search_clock(self.chains, self.at_once)
         self.speeds.save()
 
     def _pretraining_clock(self) -> float:
@@ -130,7 +133,7 @@ class Costs:
         trials, final, memory = (0.0, self._frozen(cell), None) if cell.frozen else self._finetuning(cell)
         if final is None or trials is None:
             return Cost(None)
-        self._chains += [(trials + final, searches * folds_of_task), (final, (repeats - searches) * folds_of_task)]
+        self.chains += [(trials + final, searches * folds_of_task), (final, (repeats - searches) * folds_of_task)]
         seconds = folds_of_task * (searches * trials + repeats * final)
         self.tune += seconds
         return Cost(seconds, memory)

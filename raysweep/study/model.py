@@ -15,11 +15,21 @@ from raysweep.transfer.spec import TransferSpec
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$"  # names become folders
 
 
+class Prices(Model):
+    """Dollars for an hour of one node; `plan` multiplies, and nothing else reads them."""
+
+    cpu: float | None = Field(None, ge=0, description="of a node that tiles, and trains where there are no GPUs")
+    gpu: float | None = Field(None, ge=0, description="of a node with GPUs")
+
+
 class Compute(Model):
     """How much of the machine or cluster to use. Recorded, never part of a fingerprint."""
 
     cpus: int | None = Field(None, ge=1, description="CPUs to use here, or to ask of a cluster; default: all")
     gpus: int | None = Field(None, ge=1, description="GPUs to ask of a cluster that scales; default: those it has")
+    node_cpus: int = Field(16, ge=1, description="CPUs of a node that tiles, as in cluster.yaml; for `plan`")
+    node_gpus: int = Field(1, ge=1, description="GPUs of a node that trains, as in cluster.yaml; for `plan`")
+    prices: Prices | None = Field(None, description="what nodes cost an hour: `plan` says what the study costs")
     workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
     least_workers: int | None = Field(None, ge=1, description="a pretraining goes on with so few; default: all")
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")
@@ -48,9 +58,12 @@ class Compute(Model):
     fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
 
     def team(self) -> Team:
-        """Who trains in a pretraining, and how."""
+        """Who trains in a pretraining, and how. Where GPU nodes are asked for, the pool that tiled is given back: its
+        nodes that are idle still are not to decode for a training, which would keep them.
+        """
         saving = Saving(self.save_minutes, self.save_steps)
-        return Team(self.workers, self.threads, self.least_workers, self.loader, saving, self.compile,
+        loader = "worker" if self.loader == "auto" and self.gpus else self.loader
+        return Team(self.workers, self.threads, self.least_workers, loader, saving, self.compile,
                     tuple(self.trackers))  # fmt: skip
 
     @property

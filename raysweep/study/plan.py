@@ -13,6 +13,7 @@ from raysweep.study.graph import Graph, build_graph
 from raysweep.study.leakage import leakage_notes
 from raysweep.study.load import StudyFile
 from raysweep.study.measure import slide_patches
+from raysweep.study.node_hours import node_notes
 from raysweep.study.own_sets import waiting_sets
 from raysweep.study.patch_sets import PatchSetPlan, failed_slides, to_tile
 from raysweep.study.power import power_notes
@@ -30,7 +31,7 @@ _BYTES_PER_PX = 0.35  # a JPEG of H&E at quality 90, 4:2:0; measured on the demo
 @dataclass
 class _Totals:
     patches: int = 0
-    bytes: float = 0.0
+    pixels: float = 0.0
     trials: int = 0
     finals: int = 0
 
@@ -49,7 +50,7 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
             _, work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
             rows.append(["tile", f"patch set {name}", _state(plan.artefact), work, "", ""])
         return _HEADER, rows, [
-            f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
+            f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB",
             "tasks are made from these patch sets, so the rest can be told once they are there: `raysweep tile` of "
             "this study makes them",
         ]  # fmt: skip
@@ -80,10 +81,11 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
         *_further(graph),
         *["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
         * any(not c.artefact.done() for c in needed),
-        f"to tile: at most {totals.patches:,} patches, about {totals.bytes / 1e9:.2g} GB",
+        f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB",
         *pretraining_notes(graph),
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
         *_time(costs),
+        *node_notes(costs, totals.pixels),
         *power_notes(graph),
         *registered,
         *leakage_notes(graph.leakage),
@@ -157,7 +159,7 @@ def _patch_set(plan: PatchSetPlan, totals: _Totals, fetch_bytes: int) -> tuple[i
         return n, f"{n:,} patches{again}"
     n = slide_patches(plan.spec, plan.slides, fetch_bytes)
     totals.patches += n
-    totals.bytes += n * plan.spec.px**2 * _BYTES_PER_PX
+    totals.pixels += n * plan.spec.px**2
     without = f" ({len(plan.excluded)} more are left out for the tasks)" if plan.excluded else ""
     return n, f"{len(plan.slides)} slides{without}, at most {n:,} patches"
 

@@ -11,13 +11,18 @@ from raysweep.errors import RequestError
 from raysweep.progress import Progress, Stage
 from raysweep.stopping import Stopped
 from raysweep.storage import Artefact
-from raysweep.study.checkpoints import CheckpointPlan, Pretraining, make_checkpoint
+from raysweep.study.checkpoints import CheckpointPlan, Pretraining
 from raysweep.study.graph import Graph
 from raysweep.study.model import Compute
 
+Made = tuple[CheckpointPlan, Pretraining]
+
 
 class Attempt(Protocol):
-    """Does one piece of work and records its failure; `train`: whether it trains on Ray (None: needs no Ray)."""
+    """Does one piece of work, unless another run is at it, and records its failure.
+
+    train: whether it trains on Ray (None: needs no Ray).
+    """
 
     def __call__(
         self, label: str, artefact: Artefact, work: Callable[[], None], *, train: bool | None
@@ -25,59 +30,46 @@ class Attempt(Protocol):
 
 
 def pretrain_all(
-    plans: Sequence[CheckpointPlan], graph: Graph, progress: Progress, attempt: Attempt, want: Callable[[], None]
+    plans: Sequence[CheckpointPlan],
+    graph: Graph,
+    progress: Progress,
+    is_open: Callable[[CheckpointPlan, Pretraining], bool],
+    attempt: Attempt,
+    make: Callable[[CheckpointPlan, Pretraining, Progress, str], None],
+    want: Callable[[], None],
 ) -> None:
-    """Make those of the checkpoints that are not there; what fails is recorded, and the rest goes on.
+    """Make those of the checkpoints that are `is_open`; what fails is recorded, and the rest goes on.
 
     Pretrainings do not depend on each other but for their inits, so several at once give what one after another does.
-    attempt: what makes and records one. want: has the nodes for training, or raises what `attempt` would record.
+    is_open: is asked when what it starts from has ended. attempt: has `make` make one, which is shown by a name.
+    want: has the nodes for training, or raises what `attempt` would record.
     """
-    compute = graph.study.compute
-    for generation in _generations(plans, graph):
-        drawn = [(plan, made) for plan, made in generation if plan.spec.method is None]
-        trained = [(plan, made) for plan, made in generation if plan.spec.method is not None]
-        for plan, made in drawn:
-            attempt(_label(plan, made), made.artefact, _work(plan, made, graph, progress), train=None)
-        slots = min(len(trained), _slots(compute, want)) if len(trained) > 1 else 1
+    of: dict[int, list[Made]] = {}
+    for plan in plans:  # each after what it starts from, in whatever order a study names them
+        of.setdefault(_generation(plan, graph), []).extend((plan, made) for made in plan.pretrainings)
+
+    def one(each: Made, shown: Progress, stopping: threading.Event) -> Exception | None:
+        plan, made = each
+        name = f"{plan.name} ({plan.pretrainings.index(made)})" if len(plan.pretrainings) > 1 else plan.name
+        work = partial(_unless, stopping, partial(make, plan, made, shown, name))
+        return attempt(f"checkpoint {name}", made.artefact, work, train=None if plan.spec.method is None else True)
+
+    for number in sorted(of):
+        todo, stopping = [each for each in of[number] if is_open(*each)], threading.Event()
+        trained = [each for each in todo if each[0].spec.method is not None]
+        slots = min(len(trained), _slots(graph.study.compute, want)) if len(trained) > 1 else 1
+        for each in todo if slots < 2 else [each for each in todo if each[0].spec.method is None]:
+            one(each, progress, stopping)
         if slots < 2:
-            for plan, made in trained:
-                attempt(_label(plan, made), made.artefact, _work(plan, made, graph, progress), train=True)
             continue
         with progress.stage(f"pretrain, {slots} at once", len(trained), "checkpoints") as stage:
-            beside, stopping = _Beside(progress), threading.Event()
-            calls = [
-                partial(attempt, _label(plan, made), made.artefact,
-                        partial(_unless, stopping, _work(plan, made, graph, beside)), train=True)
-                for plan, made in trained
-            ]  # fmt: skip
+            calls = [partial(one, each, _Beside(progress), stopping) for each in trained]
             for error in _in_threads(calls, slots, stopping):
                 stage.advance(failed=int(error is not None))
 
 
-def _generations(plans: Sequence[CheckpointPlan], graph: Graph) -> Iterator[list[tuple[CheckpointPlan, Pretraining]]]:
-    """What is still to be made, each list after what it starts from, in whatever order a study names them."""
-    of: dict[int, list[tuple[CheckpointPlan, Pretraining]]] = {}
-    for plan in plans:
-        todo = [(plan, made) for made in plan.pretrainings if not made.artefact.done()]
-        of.setdefault(_generation(plan, graph), []).extend(todo)
-    yield from (of[number] for number in sorted(of))
-
-
 def _generation(plan: CheckpointPlan, graph: Graph) -> int:
     return 0 if plan.parent is None else 1 + _generation(graph.checkpoints[plan.parent], graph)
-
-
-def _label(plan: CheckpointPlan, made: Pretraining) -> str:
-    return f"checkpoint {_name(plan, made)}"
-
-
-def _name(plan: CheckpointPlan, made: Pretraining) -> str:
-    many = len(plan.pretrainings) > 1
-    return f"{plan.name} ({plan.pretrainings.index(made)})" if many else plan.name
-
-
-def _work(plan: CheckpointPlan, made: Pretraining, graph: Graph, progress: Progress) -> Callable[[], None]:
-    return partial(make_checkpoint, plan, made, graph.study, progress, name=_name(plan, made))
 
 
 def _slots(compute: Compute, want: Callable[[], None]) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysweep.errors import reason_of
+from raysweep.lease import Claims
 from raysweep.progress import Stage
 from raysweep.sweep.cell import Cell, Repeat
 from raysweep.sweep.lane import Lane, Work
@@ -32,6 +33,9 @@ class Board:
     after what was not. Towards the end, when there are no more searches than places, searches come first: they are
     chains, finals fill the gaps. The order decides when things happen, never what: a lane depends on its own journal
     alone (with `search: once`, on that of repeat 0 too).
+
+    Where several runs share a study, a repeat is claimed before its first work starts, with `search: once` a cell; what
+    another run is at is left to it.
     """
 
     def __init__(
@@ -43,10 +47,11 @@ class Board:
         *,
         stop: Callable[[int], bool] = lambda started: False,
         told: Callable[[Lane, str], None] = lambda lane, status: None,
+        claims: Claims | None = None,
     ) -> None:
         """`stop` is asked before every start, with the number of trials that were started; True: no further trial.
 
-        `told` hears of every trial that came to an end, and how.
+        `told` hears of every trial that came to an end, and how. `claims`: what other runs are at, if there are any.
         """
         self._finish, self._stage, self._places, self._stop, self._told = finish, stage, places, stop, told
         self._queue = LaneQueue(lanes)
@@ -58,10 +63,17 @@ class Board:
                 self._after.setdefault(id(lane.searched_by), []).append(lane)
         self._tasks: dict[str, _Task] = {}
         self._trials = 0  # that were started
+        self._claims = claims
+        self._claimed: dict[str, set[int]] = {}  # open repeats of this run's claims, by the folder that is claimed
+        self._groups: dict[str, list[int]] = {}  # all repeats that such a claim is for
+        for number, own in self._lanes.items() if claims is not None else ():
+            self._groups.setdefault(own[0].piece.root, []).append(number)
         self.failed: dict[str, str] = {}  # name of a repeat -> reason
+        self.others: set[str] = set()  # folders of the repeats that are left to other runs
         self.error: Exception | None = None  # what ended the search as a whole
         for repeat_lanes in list(self._lanes.values()):
-            self._settle(repeat_lanes[0])
+            if all(lane.done for lane in repeat_lanes) and self._claim(repeat_lanes[0]):
+                self._settle(repeat_lanes[0])
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher into a snapshot that nobody reads; a display's locks do not pickle."""
@@ -93,6 +105,9 @@ class Board:
             lane = self._choose()
             if lane is None:
                 return None
+            if not self._holds(lane):
+                self._claim(lane)
+                continue  # what is on record may have changed
             try:
                 work = lane.start()
             except Exception as error:
@@ -211,7 +226,47 @@ class Board:
         """Forget the lanes of a repeat, which it gives back. Those that have taken its search hold on to it."""
         lanes = self._lanes.pop(id(repeat), [])
         self._queue.remove(*lanes)
+        if lanes and self._claims is not None:
+            piece = lanes[0].piece
+            open_ones = self._claimed.get(piece.root, set())
+            open_ones.discard(id(repeat))
+            if not open_ones:
+                self._claimed.pop(piece.root, None)
+                self._claims.release(piece)
         return lanes
+
+    def let_go(self) -> None:
+        """Nobody works any more: what this run has not finished is free."""
+        if self._claims is not None:
+            for lanes in self._lanes.values():
+                self._claims.release(lanes[0].piece)
+        self._claimed.clear()
+
+    def _holds(self, lane: Lane) -> bool:
+        return self._claims is None or id(lane.repeat) in self._claimed.get(lane.piece.root, ())
+
+    def _claim(self, lane: Lane) -> bool:
+        """Claim a repeat, and those that share its search. False: another run is at it."""
+        if self._claims is None or self._holds(lane):
+            return True
+        piece = lane.piece
+        group = [self._lanes[number] for number in self._groups[piece.root] if number in self._lanes]
+        mine = self._claims.take(piece)
+        if mine:
+            self._claimed[piece.root] = {id(lanes[0].repeat) for lanes in group}
+        for lanes in group:
+            repeat = lanes[0].repeat
+            if not mine or repeat.artefact.done():
+                self.others |= set() if mine else {repeat.artefact.folder.root}
+                self._stage.resume(sum(lane.left for lane in lanes))
+                self._close(repeat)
+                continue
+            for one in lanes:
+                one.read()
+            self._queue.update(*lanes)
+        for lanes in group if mine else []:
+            self._settle(lanes[0])
+        return mine
 
 
 def repeat_name(cell: Cell, repeat: Repeat) -> str:

@@ -76,6 +76,11 @@ class Cell:
         return get_protocol(self.protocol).frozen
 
 
+def piece_of(cell: Cell, repeat: Repeat, transfer: TransferSpec) -> Storage:
+    """The folder that names what one run at a time works on: a repeat, or a whole cell whose repeats share a search."""
+    return repeat.artefact.home if transfer.search == "once" and not cell.frozen else repeat.artefact.folder
+
+
 def repeat_inputs(
     transfer: TransferSpec,
     *,

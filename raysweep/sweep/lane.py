@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from raysweep.sweep.cell import Cell, Repeat
+from raysweep.storage import Storage
+from raysweep.sweep.cell import Cell, Repeat, piece_of
 from raysweep.sweep.early import should_stop
 from raysweep.sweep.history import FinalRecord, History, TrialRecord
 from raysweep.sweep.journal import Event, Journal
@@ -69,15 +70,24 @@ class Lane:
         adaptation = cell.adaptation or get_protocol(cell.protocol).adaptation
         self._stream = (seed, "sampler", cell.protocol, cell.kind, adaptation, repeat.number)
         self._budget = 0 if cell.frozen else trials_of(cell.space, transfer.sampler, transfer.trials)
-        folder = repeat.artefact.folder
-        self._journal = Journal(folder.at("journal"), f"fold{fold}")
-        self.history = History(self._journal.read())
         self._running: set[str | int] = set()  # trial numbers, and "final"
         self.losses: Counter[str | int] = Counter()  # in this run
+        self.read()
+
+    def read(self) -> None:
+        """Take in what is on record by now: another run may have been at it."""
+        folder = self.repeat.artefact.folder
+        self._journal = Journal(folder.at("journal"), f"fold{self.fold}")
+        self.history = History(self._journal.read())
         final = self.history.final
         files = [final.predictions, *final.further.values()] if final and final.predictions else []
         if final and not all(folder.exists(*file.split("/")) for file in files):
             final.predictions = ""  # a file that went missing is made again
+
+    @property
+    def piece(self) -> Storage:
+        """What a run claims before it works on it."""
+        return piece_of(self.cell, self.repeat, self._transfer)
 
     @property
     def trials(self) -> int:

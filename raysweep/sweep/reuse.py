@@ -1,6 +1,6 @@
 """Searches that serve again: test sets concern finals alone, so a repeat with others takes over the search it had."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from raysweep.storage import fingerprint
@@ -19,12 +19,12 @@ class EarlierSearches:
     def __init__(self) -> None:
         self._beside: dict[str, list[str]] = {}  # folders of a cell, which has many repeats
 
-    def take_over(self, repeat: Repeat) -> None:
+    def take_over(self, repeat: Repeat, claim: Callable[[], bool] = lambda: True) -> None:
         """Begin journals that the repeat does not have yet with the trials of the same search, where there is one.
 
         `opened` in a journal says which search it is of. Trials keep their numbers, settings and values, the one that
         was under way is tried again, and what was said of the final is left behind. A kill in the middle leaves a
-        beginning of that search.
+        beginning of that search. `claim` is asked before anything is written: False where another run is at the repeat.
         """
         artefact = repeat.artefact
         home = artefact.home
@@ -43,8 +43,12 @@ class EarlierSearches:
                 events = Journal(folder, fold).read() if fold not in known else []
                 if events and events[0].get("search") == key and _told(events) > _told(best.get(fold, [])):
                     best[fold] = events
+        if not best or not claim():
+            return
+        begun = set(journal_names(own))
         for fold, events in best.items():
-            Journal(own, fold).begin([event for event in events if "final" not in event])
+            if fold not in begun:
+                Journal(own, fold).begin([event for event in events if "final" not in event])
 
 
 def _told(events: list[Event]) -> int:

@@ -16,9 +16,10 @@ import ray
 from ray import tune
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.lease import Claims
 from raysweep.progress import Progress
 from raysweep.sweep.board import Board
-from raysweep.sweep.cell import Cell, Repeat
+from raysweep.sweep.cell import Cell, Repeat, piece_of
 from raysweep.sweep.finish import finish_repeat
 from raysweep.sweep.gauges import Gauges
 from raysweep.sweep.lane import DrawSizes, Lane
@@ -61,6 +62,7 @@ class Found:
 
     failed: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    others: frozenset[str] = frozenset()  # folders of the repeats that other runs are at
 
 
 def search(
@@ -74,6 +76,7 @@ def search(
     trials_at_once: int | None = None,
     limits: Limits = Limits(),
     scratch: Path | None = None,
+    claims: Claims | None = None,
     progress: Progress,
 ) -> Found:
     """Search every repeat of all cells, run their finals and commit each as soon as it is finished. Ray is initialised.
@@ -92,12 +95,13 @@ def search(
             or one per GPU where there are any. More than there are GPUs share them.
         limits: how long it may go on.
         scratch: a local folder for Tune's own files; default: a temporary one.
+        claims: what other runs of the study are at; default: there are none.
         progress: where to show it.
 
     Why a repeat failed is in `failed.json` in its folder.
     Raises WorkError when the journals cannot be written, KeyboardInterrupt when interrupted.
     """
-    cards, lanes, broken = open_lanes(cells, transfer, seed, data)
+    cards, lanes, broken = open_lanes(cells, transfer, seed, data, claims)
     resources, places = _resources(threads, trials_at_once)
     repeats = {r.artefact.folder.root: (c, r) for c in cells for r in c.repeats}
     bench = Bench(repeats, transfer, seed, data, threads, gpu="gpu" in resources)
@@ -106,14 +110,17 @@ def search(
         finish_repeat(cell, repeat, lanes, cards[cell.task_folder.root], transfer, study=study)
 
     with progress.stage("search", sum(lane.left for lane in lanes), "trials") as stage, _scratch(scratch) as folder:
-        board = Board(lanes, finish, stage, places, stop=_stop(limits), told=Gauges().told)
+        board = Board(lanes, finish, stage, places, stop=_stop(limits), told=Gauges().told, claims=claims)
         del lanes  # the board lets go of those that are done
-        for cell, repeat, reason in broken:
-            board.fail(cell, repeat, reason)
-        while not board.done:
-            _fit(board, bench, resources, places, folder)
-            remove_unused()
-    return Found(sorted(board.failed), sorted(board.left))
+        try:
+            for cell, repeat, reason in broken:
+                board.fail(cell, repeat, reason)
+            while not board.done:
+                _fit(board, bench, resources, places, folder)
+                remove_unused()
+        finally:
+            board.let_go()
+    return Found(sorted(board.failed), sorted(board.left), frozenset(board.others))
 
 
 def _stop(limits: Limits) -> Callable[[int], bool]:
@@ -124,20 +131,22 @@ def _stop(limits: Limits) -> Callable[[int], bool]:
 
 
 def open_lanes(
-    cells: list[Cell], transfer: TransferSpec, seed: int, data: str
+    cells: list[Cell], transfer: TransferSpec, seed: int, data: str, claims: Claims | None = None
 ) -> tuple[dict[str, Card], list[Lane], list[tuple[Cell, Repeat, str]]]:
     """Cards by task folder, the lanes of all repeats to be done, and the repeats that cannot be started and why.
 
     Repeat 0 of every cell comes first, then repeat 1: what is there at any time is as balanced as it can be.
     """
-    opener = _Opener(transfer, seed, data)
+    opener = _Opener(transfer, seed, data, claims)
     lanes: list[Lane] = []
     broken = []
+    others = claims.others() if claims is not None else {}
     for cell, repeat in sorted(((c, r) for c in cells for r in c.repeats), key=lambda pair: pair[1].number):
         if repeat.artefact.done():
             continue
         try:
-            repeat.artefact.folder.remove(FAILED)
+            if piece_of(cell, repeat, transfer).root not in others:
+                repeat.artefact.folder.remove(FAILED)
             lanes += opener.lanes(cell, repeat)
         except Exception as error:
             broken.append((cell, repeat, reason_of(error)))
@@ -147,8 +156,8 @@ def open_lanes(
 class _Opener:
     """Makes lanes; tasks and the sizes of draws are looked up once for all checkpoints and protocols."""
 
-    def __init__(self, transfer: TransferSpec, seed: int, data: str) -> None:
-        self._transfer, self._seed, self._data = transfer, seed, data
+    def __init__(self, transfer: TransferSpec, seed: int, data: str, claims: Claims | None) -> None:
+        self._transfer, self._seed, self._data, self._claims = transfer, seed, data, claims
         self.tasks: dict[str, tuple[Task, list[Fold]]] = {}  # by task folder
         self._sizes: dict[tuple, DrawSizes] = {}
         self._draws: dict[tuple, Draws] = {}  # of one repeat: they are opened repeat by repeat
@@ -161,7 +170,7 @@ class _Opener:
         if root not in self.tasks:
             task = Task.load(cell.task_folder, self._data)
             self.tasks[root] = task, folds(task, self._seed)
-        self._earlier.take_over(repeat)
+        self._take_over(cell, repeat)
         if self._transfer.search == "each" or cell.frozen:
             return [self._lane(cell, repeat, fold) for fold in self.tasks[root][1]]
         if cell.repeats[0].number:
@@ -172,6 +181,13 @@ class _Opener:
             return self._first[id(cell)]
         pairs = zip(self.tasks[root][1], self._first[id(cell)], strict=True)
         return [self._lane(cell, repeat, fold, first) for fold, first in pairs]
+
+    def _take_over(self, cell: Cell, repeat: Repeat) -> None:
+        if self._claims is None:
+            return self._earlier.take_over(repeat)
+        piece, claims = piece_of(cell, repeat, self._transfer), self._claims
+        self._earlier.take_over(repeat, lambda: claims.take(piece))
+        claims.release(piece)
 
     def _lane(self, cell: Cell, repeat: Repeat, fold: Fold, searched_by: Lane | None = None) -> Lane:
         root, transfer = cell.task_folder.root, self._transfer

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from raysweep.cli import app
 from raysweep.errors import RequestError
 from raysweep.places.files import dockerfile, kubernetes_file, local_file, slurm_script
+from tests.places.slurm import write_slurm
 
 _STUDY = """  # a first line with blanks
 name: glands   # µm
@@ -150,24 +151,6 @@ def test_the_commands_write_to_standard_output(tmp_path: Path) -> None:
         assert done.output.startswith(begin)
 
 
-_SRUN = """#!/usr/bin/env python3
-# What srun does, on one machine: its own options away, the command as often as there are tasks, signals passed on.
-import signal, subprocess, sys
-words, tasks = sys.argv[1:], 1
-while words[0].startswith("--"):
-    if words[0].startswith("--ntasks="):
-        tasks = int(words[0].split("=")[1])
-    words.pop(0)
-children = [subprocess.Popen(words) for _ in range(tasks)]
-signal.signal(signal.SIGTERM, lambda *_: [child.terminate() for child in children])
-sys.exit(max(abs(child.wait()) for child in children))
-"""
-_SCONTROL = """#!/usr/bin/env bash
-case "$1" in
-    show) for i in 1 2; do echo node$i; done;;
-    requeue) echo "$2" >> requeued;;
-esac
-"""
 _RAYSWEEP = """#!{python}
 import json, os, signal, sys, time
 import ray
@@ -181,9 +164,7 @@ time.sleep(60)
 
 @pytest.mark.slow
 def test_the_slurm_script_starts_ray_and_saves_in_time(tmp_path: Path) -> None:
-    for name, text in (("srun", _SRUN), ("scontrol", _SCONTROL), ("raysweep", _RAYSWEEP.format(python=sys.executable))):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
+    write_slurm(tmp_path, raysweep=_RAYSWEEP.format(python=sys.executable))
     (tmp_path / "job").write_text(slurm_script("s.yaml", nodes=2, cpus=1))
     number = str(os.getpid() + 10**7)
     path = f"{tmp_path}:{Path(sys.executable).parent}:/usr/bin:/bin"

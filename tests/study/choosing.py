@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from raysweep.lease import sharing
 from raysweep.progress import Progress
 from raysweep.storage import MANIFEST, Artefact, Storage
-from raysweep.study import run
+from raysweep.study import stages
 from raysweep.study.choices import ChoicePlan, check_choices, plan_choices
 from raysweep.study.model import Study
+from raysweep.study.stages import Stages
 from raysweep.sweep.cell import Cell
 from raysweep.transfer import protocols
 from raysweep.transfer.job import Chosen, Evaluation, Job, Run
@@ -67,7 +69,7 @@ class Choosing:
             name: SimpleNamespace(name=name, grid=of.get(name, ("", None))[0], choose=of.get(name, ("", None))[1],
                                   choose_by=choose_by if name in of else None,
                                   row=of.get(name, (name, None))[0] or name,
-                                  spec=SimpleNamespace(leave_out=leave_out))
+                                  spec=SimpleNamespace(leave_out=leave_out), artefacts=[], pretrainings=[])
             for name in checkpoints
         }  # fmt: skip
         card = SimpleNamespace(kind="classification")
@@ -88,18 +90,18 @@ class Choosing:
         """The stage `tune`; `kill`: the driver dies in the middle of that event of a journal. Returns its rounds."""
         self.rounds = []
 
-        def search(cells: list[Cell], *_: object) -> list[str]:
+        def search(cells: list[Cell], *_: object) -> SimpleNamespace:
             repeats = [(c, r) for c in cells for r in c.repeats if not r.artefact.done()]
             self.rounds.append([f"{c.checkpoint} {c.task} {c.protocol} {r.number}{'' if r.final else ' search'}"
                                 for c, r in repeats])  # fmt: skip
             simulate(cells, self.study.transfer, at_once=2, events=kill)
-            return []
+            return SimpleNamespace(left=[], others=frozenset())
 
-        self._patch.setattr(run, "search_cells", search)
-        self._patch.setattr(run, "make_thumbnails", lambda *_, **__: None)  # toys have no images
-        self._patch.setattr(run._Work, "_want", lambda work, train: None)
-        work = run._Work(self.graph, None, Progress(quiet=True), ExitStack(), some_stages=False)
-        work.tune()
+        self._patch.setattr(stages, "search_cells", search)
+        self._patch.setattr(stages, "make_thumbnails", lambda *_, **__: None)  # toys have no images
+        self._patch.setattr(Stages, "_want", lambda work, train: None)
+        with sharing(self.graph.home) as claims:
+            Stages(self.graph, None, Progress(quiet=True), ExitStack(), claims, some_stages=False).tune()
         return self.rounds
 
     def tested(self, protocol: str = "toy") -> list[str]:

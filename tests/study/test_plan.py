@@ -1,6 +1,7 @@
 """What `plan` foretells, of a study on GlaS's kind of pictures."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_a_second_plan_in_a_new_process_measures_nothing(study: Path, home: Path
                            capture_output=True, text=True, check=True)  # fmt: skip
     assert found.stdout.strip() == "[]", "nothing was measured, so nothing heavy was imported"
     assert (home / "cache/speeds.json").read_bytes() == kept
+
+
+def test_nodes_and_dollars_are_told_where_they_are_asked_for(
+    study: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSWEEP_HOME", str(home))
+    assert not any("node-hours" in note for note in plan_rows(load_study(study))[2])
+    asked = ["compute.cpus=32", "compute.gpus=2", "compute.prices={cpu: 0.75, gpu: 1.5}"]
+    notes = plan_rows(load_study(study, asked))[2]
+    hours = next(note for note in notes if " node-hours: " in note)
+    assert re.match(
+        r"about \S+ node-hours: tile \S+ \(2 cpu nodes\), pretrain \S+ \(2 gpu nodes\), tune \S+ \(2 gpu", hours
+    )
+    assert any(re.match(r"about 0\.\d\d dollars by compute.prices: tile 0\.\d\d, pretrain ", note) for note in notes)
 
 
 def test_more_work_takes_longer(study: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from raysweep.errors import RequestError
+from raysweep.lease import sharing
 from raysweep.pretrain import trackers
 from raysweep.progress import Progress
 from raysweep.report.share import share_report
@@ -229,6 +230,17 @@ def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) ->
             run_study(load_study(mini[0]), progress=_QUIET)
     finally:
         home.remove("lease.json")
+
+
+def test_a_run_with_other_keys_waits_for_those_that_share_the_study(mini: tuple[Path, Outcome]) -> None:
+    with sharing(Storage.open(mini[0].parent / "runs/mini")):
+        with pytest.raises(
+            RequestError, match=rf"process {os.getpid()} on .* runs this study with another transfer; wait"
+        ):
+            run_study(load_study(mini[0], ["transfer.trials=3"]), progress=_QUIET)
+        outcome = run_study(load_study(mini[0], ["compute.threads=1"]), progress=_QUIET)
+    assert outcome.report is not None
+    assert outcome.others == []
 
 
 @pytest.mark.parametrize(

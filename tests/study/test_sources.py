@@ -12,7 +12,7 @@ from raysweep.patches.write import contents
 from raysweep.pretrain.source import SourceInput
 from raysweep.progress import Progress
 from raysweep.storage import Storage
-from raysweep.study import run
+from raysweep.study import run, stages
 from raysweep.study.clean import unused
 from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
@@ -61,7 +61,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[SourceInput]]:
         assert all(source.folder.exists("manifest.json") for source in found[checkpoint.name])
         pretraining.artefact.commit(config={"backbone": checkpoint.spec.backbone}, counts={}, timings={})
 
-    monkeypatch.setattr(run, "make_checkpoint", make)
+    monkeypatch.setattr(stages, "make_checkpoint", make)
     return found
 
 
@@ -118,7 +118,7 @@ def test_an_image_that_fails_is_told_and_tried_again(
     images = tmp_path / "data/demo-glands/images"
     first, second = sorted(images.iterdir())[:2]
     second.write_bytes(b"no picture")  # the index leaves it out
-    real = run.make_source
+    real = stages.make_source
 
     def late(source, **how) -> None:  # the file goes between indexing and writing
         if first.exists():
@@ -127,7 +127,7 @@ def test_an_image_that_fails_is_told_and_tried_again(
 
     keys = [f"data={tmp_path / 'data'}", "checkpoints.tissue={init: glands}"]
     with monkeypatch.context() as patch:
-        patch.setattr(run, "make_source", late)
+        patch.setattr(stages, "make_source", late)
         failed = _pretrain(study, *keys)
     assert len(failed) == 2
     assert failed[0].startswith(f"image images/{first.name} of source demo-glands: FileNotFoundError")

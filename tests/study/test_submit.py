@@ -1,24 +1,33 @@
-"""A study as a job: what is sent, what is refused, and a job on a real Ray with its dashboard."""
+"""A study as a job: what is sent, what is refused, how it is followed, and jobs on a real Ray with its dashboard."""
 
+import os
+import re
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import yaml
 
 from raysweep.errors import RequestError, WorkError
+from raysweep.storage import shipped
+from raysweep.study import job
+from raysweep.study.job import Job
 from raysweep.study.load import load_study
-from raysweep.study.submit import pack_study, submit_study
+from raysweep.study.pack import pack_study
+from raysweep.study.submit import submit_study
+from tests.study.mini import results, write_mini
 
-_RAY = """
-import sys, ray
-context = ray.init("local", num_cpus=2, include_dashboard=True, dashboard_port=0, log_to_driver=False,
-                   object_store_memory=100 * 2**20)
-print(context.dashboard_url, flush=True)
-sys.stdin.read()
-"""
+_BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -41,27 +50,38 @@ def study(tmp_path: Path) -> Path:
 def test_what_a_study_is_made_of_is_sent_and_nothing_else(study: Path, tmp_path: Path) -> None:
     patches = "patches={a: {slides: tables/slides.csv, um: 32, px: 32}, b: {slides: 's3://b/s.csv', um: 32, px: 32}}"
     sent = tmp_path / "sent"
-    assert pack_study(load_study(study, [patches]), str(study), sent) == "own.yaml"
+    package = pack_study(load_study(study, [patches]), str(study), ["seed=1"], sent)
+    assert package.command == "raysweep run own.yaml seed=1"
     assert {path.relative_to(sent).as_posix() for path in sent.rglob("*") if path.is_file()} == {
         "own.yaml", "base.yaml", "datasets/own.yaml", "datasets/splits.csv", "search_spaces/finetune.yaml",
         "tables/slides.csv",
     }  # fmt: skip
     assert load_study(sent / "own.yaml").study == load_study(study).study
+    again = pack_study(load_study(study, [patches]), str(study), ["seed=1"], tmp_path / "again")
+    (study.parent / "datasets/own.yaml").write_text("name: other")
+    other = pack_study(load_study(study, [patches]), str(study), ["seed=1"], tmp_path / "other")
+    assert again.digest == package.digest != other.digest
 
 
 def test_a_study_that_ships_needs_nothing_sent(tmp_path: Path) -> None:
     file = load_study("glas", ["data=/data"])
-    assert pack_study(file, "glas", tmp_path / "sent") == "glas"
+    assert pack_study(file, "glas", ["data=/my data"], tmp_path / "sent").command == "raysweep run glas 'data=/my data'"
     assert not (tmp_path / "sent").exists()
 
 
-def test_what_a_job_could_not_read_is_refused(study: Path, tmp_path: Path) -> None:
+def test_what_a_job_could_not_read_or_everybody_could_is_refused(study: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"^storage runs: a job has a folder of its own, which goes when it ends"):
         submit_study(str(study), ["storage=runs"])
     (tmp_path / "slides.csv").write_text("path\na.svs\n")
-    outside = load_study(study, ["patches={a: {slides: ../slides.csv, um: 32, px: 32}}"])
-    with pytest.raises(RequestError, match=r"slides.csv: stands outside the study's folder"):
-        pack_study(outside, str(study), tmp_path / "sent")
+    (study.parent / "own.pth").write_bytes(b"weights")
+    for change, sentence in (
+        ("patches={a: {slides: ../slides.csv, um: 32, px: 32}}", r"slides.csv: stands outside the study's folder"),
+        ("checkpoints.random.init=own.pth", r"^checkpoints.random.init: own.pth stands on this machine, and weights"),
+        ("storage=s3://me:secret@bucket/runs", r"^storage: the address holds a password, which everybody sees"),
+    ):
+        with pytest.raises(RequestError, match=sentence) as refused:
+            pack_study(load_study(study, [change]), str(study), [change], tmp_path / "sent")
+        assert "secret" not in str(refused.value)
     with pytest.raises(RequestError, match=r"^--cluster my.yaml: no such file"):
         submit_study(str(study), cluster="my.yaml")
 
@@ -70,33 +90,222 @@ def test_a_dashboard_that_is_not_there_is_told(study: Path) -> None:
     said: list[str] = []
     with pytest.raises(WorkError, match=r"^http://127.0.0.1:9: no Ray dashboard that takes jobs answers"):
         submit_study(str(study), address="http://127.0.0.1:9", say=said.append)
-    assert said[0].startswith("$ ray job submit --address http://127.0.0.1:9 --submission-id own-2")
+    assert said[0].startswith("$ ray job submit --address http://127.0.0.1:9 --working-dir ")
     assert said[0].endswith("-- raysweep run own.yaml")
 
 
-@pytest.fixture
-def dashboard() -> Iterator[str]:
-    """The address of the dashboard of a Ray of its own, which ends with the test."""
+@dataclass
+class _Dashboard:
+    """A client of one job, whose connection is lost after so many pieces of its log, each time it is made."""
+
+    pieces: list[str]
+    lost_after: list[int]
+    code: int | None = 0
+    status: str = "SUCCEEDED"
+    asked: list[str] = field(default_factory=list)
+
+    async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
+        self.asked.append(number)
+        until = self.lost_after.pop(0) if self.lost_after else None
+        for piece in self.pieces[:until]:
+            yield piece
+        if until is not None:
+            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+
+    def get_job_info(self, number: str) -> SimpleNamespace:
+        status = SimpleNamespace(value=self.status, is_terminal=lambda: True)
+        return SimpleNamespace(status=status, driver_exit_code=self.code, message="Out of memory.\nSorry.")
+
+
+def test_a_log_goes_on_after_its_connection_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
+    client, said = _Dashboard(["a\nb", "b\n", "c\n\nd\n", "e"], [2, 1, 0, 3]), list[str]()
+    assert Job(client, "x-1", "http://h").follow(said.append) == 0
+    assert said == ["a", "bb", "c", "", "d", "e"]
+    assert client.asked == ["x-1"] * 5
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code", "told"),
+    [
+        ("SUCCEEDED", None, 0, []),
+        ("FAILED", 2, 2, []),
+        ("FAILED", 3, 3, []),
+        ("FAILED", 1, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
+        ("FAILED", -9, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
+        ("FAILED", None, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
+        ("STOPPED", None, 143, ["job x-1: stopped (Out of memory. Sorry.)"]),
+    ],
+)
+def test_the_exit_code_is_that_of_the_run(status: str, code: int | None, exit_code: int, told: list[str]) -> None:
+    said: list[str] = []
+    assert Job(_Dashboard([], [], code, status), "x-1", "http://h").follow(said.append) == exit_code
+    assert said == told
+
+
+def test_a_dashboard_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(job, "_SILENT_SECONDS", 0.05)
+    with pytest.raises(WorkError, match=r"^http://h does not answer any more \(.*; job x-1 goes on if its cluster do"):
+        Job(_Dashboard([], [0] * 10**6), "x-1", "http://h").follow(print)
+
+
+def end_all(process: subprocess.Popen) -> None:
+    """Kill a process and all that it has started."""
+    with suppress(psutil.NoSuchProcess):
+        mine = psutil.Process(process.pid)
+        for one in [*mine.children(recursive=True), mine]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    process.wait()
+
+
+@dataclass
+class _Head:
+    """A Ray of its own with a dashboard that asks for a token."""
+
+    env: dict[str, str]
+    folder: Path
+
+    def start(self, *words: object, **changes: str) -> subprocess.Popen:
+        """A command of a user of this cluster, who stands in the folder."""
+        command = [str(_BIN / str(words[0])), *map(str, words[1:])]
+        if words[0] == "raysweep":
+            command = [sys.executable, "-m", "raysweep.cli", *command[1:]]
+        return subprocess.Popen(command, cwd=self.folder, env={**self.env, **changes}, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)  # fmt: skip
+
+    def run(self, *words: object, **changes: str) -> tuple[int, str]:
+        """Exit code and output."""
+        process = self.start(*words, **changes)
+        said = process.communicate(timeout=400)[0]
+        return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Head]:
     pytest.importorskip("aiohttp_cors", reason="the dashboard needs pip install 'ray[default]'")
-    head = subprocess.Popen([sys.executable, "-c", _RAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert head.stdin
-    assert head.stdout
-    try:
-        yield f"http://{head.stdout.readline().strip()}"
-    finally:
-        head.stdin.close()
-        head.wait(60)
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "token").write_text("5e" * 32)
+    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as short:
+        env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token"), "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_TMPDIR": short, "PATH": f"{_BIN}:{os.environ['PATH']}"}  # fmt: skip
+        port, dashboard, client = _free_ports(3)
+        log = (folder / "head.log").open("w")
+        words = [
+            "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}", "--num-cpus=2",
+            "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", f"--temp-dir={short}/ray",
+            "--dashboard-agent-listen-port=0", f"--ray-client-server-port={client}", "--min-worker-port=0",
+            "--max-worker-port=0", "--disable-usage-stats",
+        ]  # fmt: skip
+        process = subprocess.Popen([str(_BIN / "ray"), *words], env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            started = _Head(env | {"RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}"}, folder)
+            until = time.monotonic() + 120
+            while started.run("ray", "job", "list")[0]:
+                assert process.poll() is None, (folder / "head.log").read_text()
+                assert time.monotonic() < until, (folder / "head.log").read_text()
+            yield started
+        finally:
+            end_all(process)
+
+
+def _free_ports(n: int) -> list[int]:
+    """Beyond those that Ray gives to workers."""
+    found: list[int] = []
+    for port in range(21000 + os.getpid() % 5000, 32000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == n:
+            return found
+    raise AssertionError("too few ports are free")
 
 
 @pytest.mark.long
-def test_a_job_is_followed_to_its_report_and_its_exit_code(study: Path, tmp_path: Path, dashboard: str) -> None:
-    said: list[str] = []
-    how = {"address": dashboard, "out": tmp_path / "report", "say": said.append}
-    assert submit_study(str(study), **how) == 0, said
-    assert any("Ray cluster" in line or "checkpoint" in line for line in said), said
-    assert (tmp_path / "report/index.html").is_file()
-    assert said[-1] == f"report: {tmp_path / 'report/index.html'}"
-    assert list((tmp_path / "runs/own/checkpoints/random").glob("*/manifest.json"))
-    said.clear()
-    assert submit_study(str(study), ["compute.gpus=1", "checkpoints.random.init=missing.pth"], **how) == 2, said
-    assert any(line.startswith("raysweep: checkpoints.random") for line in said), said
+@pytest.mark.timeout(900)
+def test_a_study_is_submitted_left_alone_followed_again_and_gone_on_with(head: _Head) -> None:
+    card = yaml.safe_load((shipped("datasets") / "demo-tissue.yaml").read_text())
+    home = head.folder / "study"
+    home.mkdir()
+    path = write_mini(
+        home, tasks=["own-tissue"], transfer={"protocols": ["linear"], "fractions": [0.5], "repeats": 2},
+        compare={"baseline": "random", "primary": {"protocol": "linear"}},
+    )  # fmt: skip
+    (home / "datasets").mkdir()
+    (home / "datasets/own-tissue.yaml").write_text(yaml.safe_dump(card | {"name": "own-tissue"}))
+    submit = ["raysweep", "submit", path, "--out", "report"]
+
+    follower = head.start(*submit)
+    assert follower.stdout
+    seen = []
+    for line in follower.stdout:
+        seen.append(line)
+        if "tile tissue: started" in line:
+            break
+    follower.send_signal(signal.SIGINT)
+    seen.append(follower.communicate(timeout=30)[0])
+    said = "".join(seen)
+    assert follower.returncode == 130, said
+    number = re.search(r"^job (mini-[0-9-]+)$", said, re.MULTILINE)
+    assert number, said
+    assert f"job {number[1]} goes on, and the same command follows it again" in said
+    code, said = head.run(*submit, "seed=1")
+    assert code == 2, said
+    assert f"job {number[1]} is at this study, which has changed since" in said
+
+    code, said = head.run(*submit)
+    assert code == 3, said  # of the mini study one slide has no file
+    assert f"job {number[1]} is at this study already" in said
+    assert "search: " in said
+    assert said.endswith("report: report/index.html\n")
+    assert (head.folder / "report/index.html").stat().st_size > 5000
+    first = results(home)
+    assert len(first) == 4
+
+    code, said = head.run(*submit)
+    assert code == 3, said
+    assert re.search(r"^job mini-[0-9-]+$", said, re.MULTILINE)[0] != f"job {number[1]}"
+    assert "tile tissue" not in said
+    assert results(home) == first
+
+    plain = ["ray", "job", "submit", "--submission-id", "plain", "--no-wait", "--working-dir", home]
+    assert head.run(*plain, "--", "raysweep", "run", "mini.yaml")[0] == 0
+    assert "report: " in head.run("ray", "job", "logs", "plain", "--follow")[1]
+    assert "exit code 3" in head.run("ray", "job", "status", "plain")[1]
+
+
+@pytest.mark.long
+def test_what_goes_wrong_in_a_job_is_its_exit_code(head: _Head, study: Path) -> None:
+    code, said = head.run("raysweep", "submit", study)
+    assert code == 0, said
+    code, said = head.run("raysweep", "submit", study, "checkpoints.random.init=missing.pth")
+    assert code == 2, said
+    assert "\nraysweep: checkpoints.random" in said
+    code, said = head.run("raysweep", "submit", study, "patches={a: {slides: tables/slides.csv, um: 32, px: 32}}")
+    assert code == 1, said
+    assert re.search(r"^raysweep: .*a\.svs", said, re.MULTILINE)
+    assert " INFO " not in said.partition("Running entrypoint")[0].replace("INFO job_manager", "")
+    (head.folder / "other").write_text("00" * 32)
+    code, said = head.run("raysweep", "submit", study, RAY_AUTH_TOKEN_PATH=str(head.folder / "other"))
+    assert code == 1, said
+    assert said.count("raysweep:") == 1
+    assert "it asks for a token: set RAY_AUTH_MODE=token" in said
+    code, said = head.run("raysweep", "submit", study, RAY_AUTH_MODE="disabled")
+    assert code == 1, said
+    assert "it asks for a token" in said
+
+
+@pytest.mark.long
+def test_a_job_that_is_stopped_says_so(head: _Head) -> None:
+    home = head.folder / "stopped"
+    home.mkdir()
+    follower = head.start("raysweep", "submit", write_mini(home, name="stopped"))
+    assert follower.stdout
+    said = next(line for line in follower.stdout if line.startswith("job stopped-"))
+    assert any("tile tissue: started" in line for line in follower.stdout)
+    assert head.run("ray", "job", "stop", said.split()[1])[0] == 0
+    rest = follower.communicate(timeout=60)[0]
+    assert follower.returncode == 143, rest
+    assert "stopped; run the same command again to go on" in rest

@@ -27,15 +27,17 @@ GONE = "FileNotFoundError: 3.png"
 class Driven:
     """A board with somebody at work: keys are given out in order, and what is said is up to the test."""
 
-    def __init__(self, folder: Path, places: int = 1, checkpoints: str = "abc", transfer=TRANSFER, folds=1) -> None:
+    def __init__(
+        self, folder: Path, places: int = 1, checkpoints: str = "abc", transfer=TRANSFER, folds=1, claims=None
+    ) -> None:
         self.cells = toy_cells(folder, transfer, checkpoints=checkpoints, folds=folds)
-        _, self.lanes, broken = run.open_lanes(self.cells, transfer, 0, "/nowhere")
+        _, self.lanes, broken = run.open_lanes(self.cells, transfer, 0, "/nowhere", claims)
         assert not broken
         self.finished: list[str] = []
         self.notes: list[str] = []
         with Progress(quiet=True).stage("search", None, "trials") as stage:
             stage.note = self.notes.append  # type: ignore[method-assign]
-            self.board = Board(self.lanes, self._finish, stage, places)
+            self.board = Board(self.lanes, self._finish, stage, places, claims=claims)
         self.working: dict[str, tuple[str, Lane]] = {}  # what started and has not ended
         self._keys = iter(map(str, range(1000)))
 

@@ -1,0 +1,263 @@
+"""Whatever is killed, stopped or put to sleep in a study: the end is that of an undisturbed one.
+
+Other places have tests of their own: the driver by SIGKILL in each stage (`test_kill`); Train workers, nodes and
+drivers of a pretraining and a full disk (`pretrain/test_faults`); workers that tile (`slides/test_killed_workers`);
+drivers and actors of a search (`sweep/test_run`). Each case here prints a line of a table.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from raysweep.storage import Storage
+from raysweep.sweep.journal import Journal
+from tests.study.mini import results, write_mini
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+_NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "num_cpus": 2}
+_TRANSFER = {
+    "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]}, "fractions": [0.5],
+    "repeats": 2, "trials": 3, "steps": 6, "evaluations": 2, "batch": 8,
+}  # fmt: skip
+_SLEEP = 60.0
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The results of a run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("calm")
+    run = _Run(folder)
+    assert run.end() == 3, run.said()  # of the mini study one slide has no file
+    return results(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that computes nothing, and nodes that are processes of this machine."""
+    before = os.environ.get("RAY_TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets
+        os.environ["RAY_TMPDIR"] = folder
+        made = Cluster(initialize_head=True, head_node_args=_NODE | {"num_cpus": 0})
+        made.add_node(**_NODE)
+        yield made
+        made.shutdown()
+        if before is None:
+            del os.environ["RAY_TMPDIR"]
+        else:
+            os.environ["RAY_TMPDIR"] = before
+
+
+class _Run:
+    """`raysweep run` of the mini study in a folder, as a shell starts it."""
+
+    def __init__(self, folder: Path, address: str | None = None) -> None:
+        self.home = folder / "runs/mini"
+        study = folder / "mini.yaml"
+        if not study.exists():
+            write_mini(folder, transfer=_TRANSFER)
+        env = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "RAY_TMPDIR")}
+        env |= {"RAY_ADDRESS": address} if address else {}
+        self.log = folder / f"log-{time.monotonic_ns()}"
+        with open(self.log, "wb") as out:
+            self.process = subprocess.Popen([sys.executable, "-m", "raysweep.cli", "run", str(study)], stdout=out,
+                                            stderr=out, start_new_session=True, env=env)  # fmt: skip
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def until(self, stage: str) -> bool:
+        """Wait for a stage to be in the middle of its work; False: it was over before."""
+        ready, end = _moments(self.home)[stage], time.monotonic() + 400
+        while not ready():
+            if self.process.poll() is not None:
+                return False
+            assert time.monotonic() < end, self.said()
+            time.sleep(0.02)
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> float:
+        """How long it takes to end."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(60)
+        return time.monotonic() - began
+
+    def end(self) -> int:
+        return self.process.wait(800)
+
+
+def _moments(home: Path) -> dict[str, Callable[[], bool]]:
+    def some(pattern: str, least: int = 1) -> Callable[[], bool]:
+        return lambda: len(list(home.glob(pattern))) >= least
+
+    return {
+        "tiling": some("spool/*/*"),
+        "pretraining": some("checkpoints/supervised/*/metrics.jsonl"),
+        "features": some("features/*/*/*/*"),
+        "searching": lambda: _told(home) >= 3,
+        "finals": some("cells/*/*/*/*/*/*/predictions/*.parquet", 3),
+        "reporting": some("results.parquet"),
+    }
+
+
+def _told(home: Path) -> int:
+    """Trials that have ended."""
+    files = home.glob("cells/*/*/*/*/*/*/journal/*.jsonl")
+    return sum(e["event"] == "told" for f in files for e in Journal(Storage.open(f.parent), f.stem).read())
+
+
+def _descendants(process: psutil.Process, name: str) -> list[psutil.Process]:
+    found = []
+    for child in process.children(recursive=True):
+        try:
+            if name in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:  # it ended this moment
+            continue
+    return found
+
+
+def _killed(parent: psutil.Process, name: str, run: _Run) -> psutil.Process:
+    """One of the processes of that name below `parent`, killed as soon as there is one."""
+    end = time.monotonic() + 200
+    while not (found := _descendants(parent, name)):
+        assert run.process.poll() is None, run.said()
+        assert time.monotonic() < end, run.said()
+        time.sleep(0.02)
+    found[0].kill()
+    return found[0]
+
+
+def _told_line(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def test_a_driver_is_stopped_by_sigterm_in_every_stage(tmp_path: Path, calm: list[dict]) -> None:
+    stopped = {}
+    for stage in ("tiling", "pretraining", "features", "searching", "finals", "reporting"):
+        run = _Run(tmp_path)
+        if not run.until(stage):
+            continue  # a quick machine was beyond it before it could be looked at
+        seconds = run.signal(signal.SIGTERM)
+        if run.process.returncode == 3:
+            continue  # it had just ended
+        assert run.process.returncode == 143, run.said()
+        assert run.said().endswith("raysweep: stopped; run the same command again to go on\n"), run.said()
+        assert "Traceback" not in run.said()
+        assert not list((run.home / "sharing").rglob("*.json"))
+        stopped[stage] = seconds
+        _told_line("SIGTERM to the driver", stage, f"ended after {seconds:.1f} s; goes on")
+    assert len(stopped) >= 4
+    assert max(stopped.values()) <= 10
+    run = _Run(tmp_path)
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+
+
+def test_processes_of_a_study_are_killed_under_it(tmp_path: Path, calm: list[dict]) -> None:
+    """One run sees a worker die in each stage, and ends by itself."""
+    run = _Run(tmp_path)
+    driver = psutil.Process(run.process.pid)
+    for name, place in (("_read_cuts", "tiling"), ("RayTrainWorker", "pretraining"), ("TransferTrial", "searching")):
+        _killed(driver, f"ray::{name}" if name != "TransferTrial" else "ray::ResourceTrainable", run)
+        _told_line(f"kill -9 of a worker ({name})", place, "its work is done again")
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+
+
+@pytest.mark.parametrize("stage", ["tiling", "searching"])
+def test_a_node_dies_with_all_that_runs_on_it(stage: str, tmp_path: Path, calm: list[dict], cluster: Cluster) -> None:
+    run = _Run(tmp_path, cluster.address)
+    assert run.until(stage), run.said()
+    node = next(iter(cluster.worker_nodes))
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    for process in [raylet, *raylet.children(recursive=True)]:
+        process.kill()
+    cluster.remove_node(node, allow_graceful=False)
+    cluster.add_node(**_NODE)
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+    _told_line("kill -9 of a raylet with its node", stage, "goes on on another node")
+
+
+@pytest.mark.parametrize("stage", ["pretraining", "searching"])
+def test_a_machine_sleeps_for_a_minute(stage: str, tmp_path: Path, calm: list[dict]) -> None:
+    run = _Run(tmp_path)
+    assert run.until(stage), run.said()
+    os.killpg(run.process.pid, signal.SIGSTOP)
+    time.sleep(_SLEEP)
+    os.killpg(run.process.pid, signal.SIGCONT)
+    code = run.end()
+    said = f"ended with {code}"
+    if code != 3:  # what it lost meanwhile it says in one sentence
+        assert code == 1, run.said()
+        assert run.said().splitlines()[-1].startswith("raysweep: "), run.said()
+        said += f" ({run.said().splitlines()[-1]}); goes on"
+        run = _Run(tmp_path)
+        assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+    _told_line("SIGSTOP of driver and Ray for 60 s, SIGCONT", stage, said)
+
+
+def test_two_drivers_share_a_study_and_one_of_them_dies(tmp_path: Path, calm: list[dict]) -> None:
+    first = _Run(tmp_path)
+    assert first.until("pretraining"), first.said()
+    other = _Run(tmp_path)
+    assert first.until("searching"), first.said()
+    first.signal(signal.SIGKILL)
+    assert other.end() == 3, other.said()
+    assert results(tmp_path) == calm
+    _told_line("kill -9 of one of two drivers", "searching", "the other ends the study")
+
+
+def test_two_drivers_make_nothing_twice(tmp_path: Path, calm: list[dict]) -> None:
+    runs = [_Run(tmp_path), _Run(tmp_path)]
+    assert [run.end() for run in runs] == [3, 3], [run.said() for run in runs]
+    assert results(tmp_path) == calm
+    said = "".join(run.said() for run in runs)
+    assert said.count("pretrain supervised: started") == 1
+    assert said.count("tile tissue: started") == 1
+    files = list(tmp_path.glob("runs/mini/cells/*/*/*/*/*/*/journal/*.jsonl"))
+    asked = [[e for e in Journal(Storage.open(f.parent), f.stem).read() if e["event"] == "asked"] for f in files]
+    assert all(len({str(e) for e in events}) == len(events) for events in asked)
+    _told_line("two drivers at once", "all", "each piece of work is one's")
+
+
+def test_the_head_dies(tmp_path: Path, calm: list[dict]) -> None:
+    """Without fault tolerance of the GCS: the run ends with one sentence, and another one goes on."""
+    with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        before: Any = os.environ.get("RAY_TMPDIR")
+        os.environ["RAY_TMPDIR"] = folder
+        try:
+            made = Cluster(initialize_head=True, head_node_args=_NODE | {"num_cpus": 2})
+            run = _Run(tmp_path, made.address)
+            assert run.until("searching"), run.said()
+            gcs = psutil.Process(made.head_node.all_processes["gcs_server"][0].process.pid)
+            gcs.kill()
+            began = time.monotonic()
+            code = run.end()
+            seconds = time.monotonic() - began
+            made.shutdown()
+        finally:
+            if before is None:
+                del os.environ["RAY_TMPDIR"]
+            else:
+                os.environ["RAY_TMPDIR"] = before
+    last = run.said().splitlines()[-1]
+    assert code == 1, run.said()
+    assert last.startswith("raysweep: "), run.said()
+    run = _Run(tmp_path)
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+    _told_line("kill -9 of the GCS", "searching", f"ends after {seconds:.0f} s with 1; goes on elsewhere")
