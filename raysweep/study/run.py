@@ -12,6 +12,7 @@ from raysweep.lease import lease
 from raysweep.pretrain.trackers import check_trackers
 from raysweep.progress import Progress
 from raysweep.report.registration import record
+from raysweep.secrets import redacted
 from raysweep.slides.outcomes import NoPatchSet
 from raysweep.storage import MANIFEST, Artefact, Storage
 from raysweep.study.cells import note_failure, search_cells
@@ -89,7 +90,7 @@ def run_study(
         if only is not None:
             _check_only(graph, only)
         stack.enter_context(lease(home))
-        home.write_json(file.study, "study.json")
+        home.write_json(redacted(file.study.model_dump(mode="json")), "study.json")
         graph.identities.save()
         _drop_notes(graph.artefacts())
         work = _Work(graph, only, progress, stack, some_stages=tuple(stages) != STAGES)
@@ -277,7 +278,7 @@ class _Work:
                     note_failure(artefact, reason_of(error))
                 except WorkError:  # a full disk: nothing else can be done either
                     raise error from None
-            self.progress.say(f"{label}: failed ({reason_of(error)})")
+            self.progress.failed(label, reason_of(error))
             return error
         return None
 

@@ -28,7 +28,8 @@ def find_root(card: Card, data: Path, index: Storage | None = None) -> Path:
             raise RequestError(
                 f"card {card.name}: root: {card.root} is a patch set that a study makes; name the card in that study"
             )
-        return Path(index.root).parents[2].joinpath("patches", *card.root.removeprefix(OWN_SET).split("/"))
+        own = inside(card.root.removeprefix(OWN_SET), f"card {card.name}: root")
+        return Path(index.root).parents[2] / "patches" / own
     if card.root == ".":
         return data
     path = inside(card.root, f"card {card.name}: root")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from raysweep.errors import RequestError
+from raysweep.bounds import bounded
+from raysweep.errors import RequestError, WorkError
 from raysweep.tasks.card import Card
 from raysweep.tasks.disk import nfc, top_of
 from raysweep.tasks.sample import LeftOut, Sample
@@ -121,10 +122,11 @@ def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]
             names = [nfc((name or "").strip()) for name in reader.fieldnames or []]
             names = [asked.get(name, name) for name in names]
             reader.fieldnames = names
-            rows = [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
+            found = bounded(reader, len(names))
+            rows = [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in found]
     except FileNotFoundError as error:
         raise RequestError(f"card {card.name}: there is no {path}; {top_of(path.parent)}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, WorkError) as error:
         raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
     for column in columns:
         if column not in names:

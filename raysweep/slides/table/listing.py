@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
+from raysweep.bounds import MOST_CELLS
 from raysweep.errors import RequestError
 from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.spec import PatchSetSpec
@@ -98,6 +99,8 @@ def _rows(lines: Any, where: str, unclosed: bool, made: bool) -> list[Row]:
         cells = [cell.strip() for cell in cells]
         if not any(cells):
             continue
+        if len(rows) * len(header) > MOST_CELLS:
+            raise RequestError(f"{where}: has more than {MOST_CELLS:,} cells; leave out columns that nothing reads")
         if unclosed and any("\n" in cell for cell in cells):
             raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
         if any(cells[len(header) :]):

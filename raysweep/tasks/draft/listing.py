@@ -12,7 +12,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from raysweep.errors import RequestError
+from raysweep.bounds import bounded
+from raysweep.errors import RequestError, WorkError
+from raysweep.patches.codec import FORMATS
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 
@@ -64,8 +66,9 @@ class Listing:
             with open(self.root / table, encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, skipinitialspace=True, restval="")
                 reader.fieldnames = [nfc((name or "").strip()) for name in reader.fieldnames or []]
-                return [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in reader]
-        except (OSError, UnicodeDecodeError, csv.Error):
+                rows = bounded(reader, len(reader.fieldnames))
+                return [{k: nfc((v or "").strip()) for k, v in row.items() if isinstance(k, str)} for row in rows]
+        except (OSError, UnicodeDecodeError, csv.Error, WorkError):
             return []
 
     def sizes(self, pictures: Sequence[str]) -> np.ndarray:
@@ -73,7 +76,7 @@ class Listing:
         found = []
         for path in sampled(pictures):
             try:
-                with Image.open(self.root / path) as picture:
+                with Image.open(self.root / path, formats=FORMATS) as picture:
                     found.append(picture.size)
             except Exception:  # whatever a broken file leads Pillow to: `prepare` says what is wrong with it
                 continue
