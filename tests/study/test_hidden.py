@@ -1,6 +1,7 @@
 """Passwords, keys and tokens: planted wherever a study may have them, and looked for in all that it leaves."""
 
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,12 @@ from ray._private.worker import global_worker
 
 from raysweep.cli import main
 from raysweep.storage import Storage, shipped
+from raysweep.study.speeds import Speeds
+from raysweep.tasks.obtain import fetch
 from tests.bucket import Bucket, serve_bucket
 from tests.drawn import copy_slides, copy_tissue
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 _TOKEN, _ENVIRONMENT = (
     "token-8f31c0",
     {"HF_TOKEN": "hf_77aa21", "AWS_SECRET_ACCESS_KEY": "aws/55e0+1", "WANDB_API_KEY": "wb-19c4d2"},
@@ -65,6 +68,7 @@ def test_no_secret_is_kept_or_printed(
     slides = bucket.address(f"set/{table.name}")
     card = yaml.safe_load((shipped("datasets") / "demo-tissue.yaml").read_text())
     (tmp_path / "datasets").mkdir()
+    monkeypatch.setattr(fetch, "_TRIES", 1)
     files = [{"url": f"https://127.0.0.1:9/demo.zip?token={_TOKEN}", "unpack": "."}]
     (tmp_path / "datasets/demo-tissue.yaml").write_text(yaml.safe_dump({**card, "download": {"files": files}}))
     study = {
@@ -86,10 +90,12 @@ def test_no_secret_is_kept_or_printed(
     assert "gone-*.svs" in said
     del study["patches"]["gone"]
     path.write_text(yaml.safe_dump(study))
+    monkeypatch.setattr(Speeds, "_network", lambda *_: None)  # plans measure no network
     for words in (["run"], ["--log", "json", "run"], ["plan"], ["status"]):
         code, more = _run(monkeypatch, capsys, *words, str(path))
         assert code == 0, more
         said += more
+    logging.captureWarnings(False)
     monkeypatch.chdir(tmp_path)
     wrong = [("datasets", "prepare", "demo-tissue", "--data", str(tmp_path / "elsewhere"), "--download"),
              ("datasets", "show", "demo-tissue"), ("run", str(path), f"storage=s3://KEY:{_STORAGE}/x@slides/runs"),
@@ -97,7 +103,6 @@ def test_no_secret_is_kept_or_printed(
              ("submit", str(path), f"storage=s3://KEY:{_STORAGE}@slides"),
              ("cluster", "slurm", str(path), f"storage=s3://b/x?secret_key={_STORAGE}")]  # fmt: skip
     for command in wrong:
-        monkeypatch.setattr("raysweep.tasks.obtain.fetch._TRIES", 1)
         code, more = _run(monkeypatch, capsys, *command)
         assert (code == 0) == (command[1] == "show"), (command, more)
         said += more

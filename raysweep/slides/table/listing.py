@@ -94,7 +94,8 @@ def _rows(lines: Any, where: str, unclosed: bool, made: bool) -> list[Row]:
     double = [name for name, n in Counter(header).items() if n > 1 and name]
     if double:
         raise RequestError(f"{where}: has two columns `{double[0]}`; keep one")
-    rows, wide = [], []
+    rows: list[Row] = []
+    wide: list[tuple[int, int]] = []
     for cells in lines:
         cells = [cell.strip() for cell in cells]
         if not any(cells):
