@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from raysweep.commands import new_progress
+
 datasets = typer.Typer(no_args_is_help=True, help="The dataset cards: list them, show one, prepare its files.")
 checkpoints = typer.Typer(no_args_is_help=True, help="The published models that a checkpoint can start from.")
 
@@ -62,10 +64,9 @@ def datasets_prepare(
     ] = False,
 ) -> None:
     """Check a set against its card: what cannot be used, is passed by or is there twice. Record an accepted licence."""
-    from raysweep.progress import Progress
     from raysweep.study.cards import prepare_card
 
-    text, failed = prepare_card(name, data, accept_licence, download=download, progress=Progress())
+    text, failed = prepare_card(name, data, accept_licence, download=download, progress=new_progress())
     out.print(text, markup=False)
     if failed:
         raise typer.Exit(3)

@@ -1,7 +1,9 @@
 """The `raysweep` command: parse, call one function, print."""
 
 import gc
+import logging
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +14,15 @@ import raysweep
 from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
 from raysweep.cluster_commands import submit
-from raysweep.commands import Commands, StoppedError
+from raysweep.commands import Commands, StoppedError, new_progress
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
+from raysweep.json_log import WarningEvents, log_event
 from raysweep.model_commands import export, predict
 from raysweep.new_commands import datasets_new, new
 from raysweep.output import patient_output
 from raysweep.report_commands import verify
+from raysweep.secrets import without_secrets
 from raysweep.stopping import STOPPED, exit_code, stoppable
 from raysweep.storage import shown
 from raysweep.study_commands import studies
@@ -42,7 +46,13 @@ app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(cluster, name="cluster")
 
 out = Console(highlight=False, soft_wrap=True)
-_state = {"debug": False}
+_state = {"debug": False, "json": False}
+
+
+class LogForm(StrEnum):
+    plain = "plain"
+    json = "json"
+
 
 Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint or task")]
 
@@ -51,10 +61,18 @@ Watch = Annotated[bool, typer.Option("--watch", help="show the search that anoth
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
+    log: Annotated[
+        LogForm, typer.Option("--log", help="how progress is told on standard error; json: one object for each event")
+    ] = LogForm.plain,
     version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
 ) -> None:
-    _state["debug"] = debug
+    _state.update(debug=debug, json=log == LogForm.json)
+    context.obj = dict(_state)
+    if _state["json"]:
+        logging.basicConfig(level=logging.WARNING, handlers=[WarningEvents()])
+        logging.captureWarnings(True)
     if version:
         out.print(f"raysweep {raysweep.__version__}")
         raise typer.Exit
@@ -67,7 +85,7 @@ def demo(
     """The whole chain on slides and tasks that it draws itself: minutes on two cores, no GPU, no download."""
     from raysweep.demo.run import run_demo
 
-    _finish(run_demo(folder, progress=_progress()))
+    _finish(run_demo(folder, progress=new_progress()))
     out.print("yours: raysweep new FOLDER --with imagenet uni2-h my.pth", markup=False)
 
 
@@ -126,7 +144,7 @@ def tile(
         raise RequestError("tile: --only is for a study; slides are one patch set")
     from raysweep.study.tile import tile_slides
 
-    header, rows, failed = tile_slides(sources, um=um, px=px, out=folder, workers=workers, progress=_progress())
+    header, rows, failed = tile_slides(sources, um=um, px=px, out=folder, workers=workers, progress=new_progress())
     _table(shown(folder or ""), header, rows)
     if all(row[header.index("status")] != "done" for row in rows):
         raise WorkError("no slide could be tiled: there is no patch set")
@@ -236,7 +254,7 @@ def _run(study: str, overrides: list[str] | None, stages: list[str] | None, only
     from raysweep.study.load import load_study
     from raysweep.study.run import STAGES, run_study
 
-    return run_study(load_study(study, overrides or []), stages=stages or STAGES, only=only, progress=_progress())
+    return run_study(load_study(study, overrides or []), stages=stages or STAGES, only=only, progress=new_progress())
 
 
 def _ships(name: str) -> bool:
@@ -258,8 +276,11 @@ def _finish(outcome: Any) -> None:
             out.print(line, markup=False)
     for line in outcome.lines():
         out.print(line, markup=False)
-    if outcome.report is not None:
-        out.print(f"report: {outcome.report.path('index.html')}", markup=False)
+    page = outcome.report.path("index.html") if outcome.report is not None else None
+    if page is not None:
+        out.print(f"report: {page}", markup=False)
+    if _state["json"]:
+        log_event("finished", failures=len(outcome.failures), left=len(outcome.left), report=page)
     if outcome.failures or outcome.left or outcome.others:
         raise typer.Exit(3)
 
@@ -270,14 +291,11 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
     print_table(out, title, header, rows)
 
 
-def _progress() -> Any:
-    from raysweep.progress import Progress
-
-    return Progress(debug=_state["debug"])
-
-
 def _say(what: object, code: int) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"raysweep: {what}", markup=False)
+    if _state["json"]:
+        log_event("error", text=str(what), exit_code=code)
+        return code
+    Console(stderr=True, highlight=False, soft_wrap=True).print(without_secrets(f"raysweep: {what}"), markup=False)
     return code
 
 

@@ -1,17 +1,34 @@
-"""The commands for clusters: `raysweep submit`, and `raysweep cluster local`, `slurm`, `kubernetes`, `dockerfile`."""
+"""The commands for clusters: `raysweep submit`, and `cluster local`, `slurm`, `kubernetes`, `dockerfile`, `grafana`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from raysweep.errors import RequestError
+from raysweep.secrets import has_secret
+
 app = typer.Typer(
     no_args_is_help=True,
-    help="Files for the places where Ray runs, to standard output: machines of your own, SLURM, Kubernetes. AWS and "
-    "Google Cloud have cluster.yaml.",
+    help="Files for the places where Ray runs, to standard output: machines of your own, SLURM, Kubernetes, Grafana. "
+    "AWS and Google Cloud have cluster.yaml.",
 )
+
+
+def _public(keys: list[str] | None) -> list[str] | None:
+    """Overrides that become a job's metadata, or part of a file: anybody who sees those would have their secrets."""
+    for item in keys or []:
+        if has_secret(item):
+            raise RequestError(
+                f"{item.partition('=')[0]}: holds a password or a key, which everybody who sees the job would see; "
+                "give it to the nodes as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or by their role"
+            )
+    return keys
+
+
 _Keys = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as storage=/shared/runs")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as storage=/shared/runs", callback=_public),
 ]
 
 
@@ -63,6 +80,14 @@ def dockerfile() -> None:
     from raysweep.places.files import dockerfile as text
 
     _write(text())
+
+
+@app.command("grafana")
+def grafana() -> None:
+    """A dashboard of every stage, for Ray's Grafana: > SESSION/metrics/grafana/dashboards/raysweep.json."""
+    from raysweep.places.grafana import grafana_dashboard
+
+    _write(grafana_dashboard())
 
 
 def submit(

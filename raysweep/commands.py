@@ -1,7 +1,8 @@
-"""A group of commands in which an interruption reaches the caller."""
+"""What commands have in common: an interruption reaches the caller, and progress is told as they are asked to."""
 
 from typing import Any
 
+import click
 import typer
 from typer.core import TyperGroup
 
@@ -18,3 +19,11 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (KeyboardInterrupt, typer.Abort) as error:
             raise StoppedError from error
+
+
+def new_progress() -> Any:
+    """Where a command shows its progress: as `--log` and `--debug`, options of `raysweep` itself, say."""
+    from raysweep.progress import Progress
+
+    context = click.get_current_context(silent=True)
+    return Progress(**(context.find_root().obj or {} if context else {}))

@@ -1,5 +1,7 @@
 """The two ways in which raysweep refuses: the request was wrong, or the work could not be done."""
 
+from raysweep.secrets import without_secrets
+
 
 class RequestError(Exception):
     """The request was wrong: one sentence naming the file or key, what is wrong and what to do. Exit code 2."""
@@ -11,7 +13,7 @@ class WorkError(Exception):
 
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, for the `reason` column of a table of failures."""
-    text = " ".join(str(error).split())
+    text = without_secrets(" ".join(str(error).split()))
     if isinstance(error, RequestError | WorkError):
         return text[:300]
     name = type(error).__name__

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from raysweep.commands import new_progress
+
 _Fold = Annotated[
     int | None, typer.Option(help="a cell whose task has folds: the fold whose model to take; default: the first")
 ]
@@ -43,11 +45,10 @@ def predict(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one for each CPU")] = None,
 ) -> None:
     """Score every patch of a set by a trained model, on a GPU where there is one."""
-    from raysweep.progress import Progress
     from raysweep.study.predict import predict as score
 
     found = score(model, patches, table, geojson=geojson, any_scale=any_scale, fold=fold, threads=threads,
-                  progress=Progress())  # fmt: skip
+                  progress=new_progress())  # fmt: skip
     _say(f"{table}: {found.patches:,} patches")
     if found.geojson:
         more = f" and {len(found.geojson) - 1:,} more" if len(found.geojson) > 1 else ""

@@ -1,8 +1,8 @@
-"""One line of progress per stage: a live display on a terminal, plain lines elsewhere."""
+"""One line of progress per stage: a live display on a terminal, plain lines elsewhere, or events as JSON."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.cells import cell_len
@@ -12,6 +12,10 @@ from rich.progress import BarColumn, ProgressColumn, Task
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
+
+from raysweep.json_log import log_event
+from raysweep.secrets import without_secrets
+from raysweep.stage_metrics import StageMetrics
 
 _PLAIN_SECONDS = 10.0  # between plain lines
 _BAR_WIDTH = 24
@@ -70,6 +74,11 @@ class Stage:
                 parts.append(f"{_rate(value / seconds)} {name}/s")
         return [*parts, f"after {span(seconds)}"]
 
+    def numbers(self) -> dict[str, int | float | str | None]:
+        """The same for machines: done, total (null: unknown), unit, seconds since it began, and the counts by name."""
+        told = {"done": self.done, "total": self.total, "unit": self.unit, "seconds": round(self._seconds(), 3)}
+        return {**told, **self.counts}
+
     def line(self, width: int | None = None) -> Text:
         """All of this in one line: the name, how far it is, the time left, and the details that `width` has room for.
 
@@ -109,38 +118,87 @@ class _Line(ProgressColumn):
 
 
 class Progress:
-    """Where stages show themselves. `quiet` shows nothing; `debug` lets unexpected errors through as tracebacks."""
+    """Where stages show themselves: on a terminal, in a log of plain lines, or as events of JSON; all as Ray metrics.
 
-    def __init__(self, console: Console | None = None, *, quiet: bool = False, debug: bool = False) -> None:
+    `quiet` shows nothing; `debug` lets unexpected errors through as tracebacks; `json` writes `log_event`s.
+    """
+
+    def __init__(
+        self, console: Console | None = None, *, quiet: bool = False, debug: bool = False, json: bool = False
+    ) -> None:
         self.console = console or Console(file=sys.stderr, highlight=False)
-        self.quiet = quiet
-        self.debug = debug
+        self.quiet, self.debug, self.json = quiet, debug, json
+        self._metrics = StageMetrics()
 
     def say(self, text: str) -> None:
         """One line, outside any stage."""
-        if not self.quiet:
+        self._tell("said", text)
+
+    def failed(self, name: str, reason: str) -> None:
+        """Something of a study came to nothing; the rest goes on."""
+        self._metrics.failed(name)
+        self._tell("failed", f"{name}: failed ({reason})")
+
+    def _tell(self, what: str, text: str) -> None:
+        if self.quiet:
+            return
+        if self.json:
+            log_event(what, text=text)
+        else:
             _line(self.console, text)
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
         """Show a stage until the block ends; `total` None means unknown."""
-        if self.quiet:
-            yield Stage(name, total, unit, lambda stage, note=None: None)
-        elif self.console.is_terminal:
-            yield from self._live(name, total, unit)
-        else:
-            yield from self._plain(name, total, unit)
+        render = self._quiet if self.quiet else self._json if self.json else self._plain
+        if render == self._plain and self.console.is_terminal:
+            render = self._live
+        with contextmanager(render)(name, total, unit) as stage:
+            self._measure(stage, now=True)
+            yield stage
+            self._measure(stage, now=True)
+
+    def _measure(self, stage: Stage, *, now: bool = False) -> None:
+        self._metrics.show(stage.name, stage.done, stage.total, stage.counts.get("failed", 0), now=now)
+
+    def _stage(self, name: str, total: int | None, unit: str, show: Callable[[Stage, str | None], None]) -> Stage:
+        """A stage that is shown in one way, and measured in any."""
+
+        def shown(stage: Stage, note: str | None = None) -> None:
+            show(stage, note)
+            self._measure(stage)
+
+        return Stage(name, total, unit, shown)
+
+    def _quiet(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
+        yield self._stage(name, total, unit, lambda stage, note: None)
+
+    def _json(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
+        last = time.monotonic()
+
+        def show(stage: Stage, note: str | None) -> None:
+            nonlocal last
+            if note:
+                log_event("note", name, text=note)
+            if time.monotonic() - last >= _PLAIN_SECONDS:
+                last = time.monotonic()
+                log_event("progress", name, **stage.numbers())
+
+        stage = self._stage(name, total, unit, show)
+        log_event("started", name, total=total, unit=unit)
+        yield stage
+        log_event("ended", name, **stage.numbers())
 
     def _live(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
         bar = [BarColumn(_BAR_WIDTH)] if self.console.width >= _WIDE else []
         with Bars(_Line(), *bar, console=self.console, refresh_per_second=4) as bars:
 
-            def show(stage: Stage, note: str | None = None) -> None:
+            def show(stage: Stage, note: str | None) -> None:
                 if note:
                     _line(bars.console, note)
                 bars.update(row, completed=stage.done)
 
-            stage = Stage(name, total, unit, show)
+            stage = self._stage(name, total, unit, show)
             taken = _BAR_WIDTH + 1 if bar else 0
             row = bars.add_task(name, total=total, stage=stage, console=self.console, taken=taken)
             yield stage
@@ -148,7 +206,7 @@ class Progress:
     def _plain(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
         last = time.monotonic()
 
-        def show(stage: Stage, note: str | None = None) -> None:
+        def show(stage: Stage, note: str | None) -> None:
             nonlocal last
             if note:
                 _line(self.console, note)
@@ -156,7 +214,7 @@ class Progress:
                 last = time.monotonic()
                 _line(self.console, stage.line().plain)
 
-        stage = Stage(name, total, unit, show)
+        stage = self._stage(name, total, unit, show)
         _line(self.console, f"{name}: started" + (f", {total} {unit}" if total is not None else ""))
         yield stage
         _line(self.console, stage.line().plain)
@@ -164,7 +222,7 @@ class Progress:
 
 def _line(console: Console, text: str) -> None:
     """Print text as it is: names and reasons may hold brackets, and a log wants one line for one thing."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(without_secrets(text), markup=False, soft_wrap=True)
 
 
 def print_table(out: Console, title: str, header: list[str], rows: list[list[str]]) -> None:

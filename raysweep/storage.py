@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from raysweep.commit import commit
 from raysweep.errors import RequestError, WorkError
+from raysweep.secrets import redacted, without_secrets
 from raysweep.versions import versions
 
 MANIFEST = "manifest.json"
@@ -54,7 +55,11 @@ class Storage:
         return Storage(self.fs, self.path(*parts))
 
     def path(self, *parts: str) -> str:
-        """The filesystem's own name of something below this folder."""
+        """The filesystem's own name of something below this folder. Raises WorkError for what is not below it: names
+        come from files of a bucket, too."""
+        for part in parts:
+            if ".." in part and ".." in part.split("/"):
+                raise WorkError(f"{self.root}: {part} is not below it; whoever names that has no business there")
         return "/".join([self.root, *parts])
 
     def exists(self, *parts: str) -> bool:
@@ -200,7 +205,8 @@ class Artefact:
     def commit(self, *, config: Any, counts: Mapping[str, Any], timings: Mapping[str, float]) -> None:
         """Write the manifest, which makes the directory complete. Last act of a stage."""
         self.folder.write_json(
-            {"fingerprint": self.fingerprint, "inputs": self.inputs, "config": config, "counts": dict(counts),
+            {"fingerprint": self.fingerprint, "inputs": _public(self.inputs), "config": _public(config),
+             "counts": dict(counts),
              "timings": dict(timings), "versions": {**versions(), **commit()},
              "created": datetime.now(UTC).isoformat(timespec="seconds")},
             MANIFEST,
@@ -260,8 +266,8 @@ def shown(path: str | Path) -> str:
     """A path or address as people may see it: without the password and the options of an address."""
     if not is_address(path):
         return str(path)
-    parts = urlsplit(str(path), allow_fragments=False)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}"
+    parts = urlsplit(without_secrets(str(path)), allow_fragments=False)
+    return f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}"
 
 
 def file_identity(path: str | Path | tuple[pafs.FileSystem, str]) -> dict[str, Any]:
@@ -294,6 +300,11 @@ def shipped(folder: str) -> Path:
     package = Path(__file__).parent
     inside = package / folder
     return inside if inside.is_dir() else package.parent / folder
+
+
+def _public(value: Any) -> Any:
+    """What may be written down of a configuration: its addresses without passwords."""
+    return redacted(json.loads(json.dumps(value, default=_plain)))
 
 
 def _plain(value: Any) -> Any:

@@ -6,11 +6,14 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from raysweep.errors import RequestError
+from raysweep.bounds import MOST_CELLS, check_room
+from raysweep.errors import RequestError, WorkError
 
 LINE = "#"  # the key of a row's line number
+TIMES = 10  # bytes of memory for one of a file, at most
 _NAMED = 5  # rows of which one sentence tells
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -29,12 +32,21 @@ class TextTable:
         return [name for name, n in Counter(self.header).items() if n > 1 and name]
 
 
+def read_table(path: Path, where: str) -> TextTable:
+    """The table of a file. Raises OSError where it cannot be read, and RequestError as `parse_table`."""
+    try:
+        check_room(TIMES * path.stat().st_size, where)
+    except WorkError as error:
+        raise RequestError(str(error)) from error
+    return parse_table(path.read_bytes(), where)
+
+
 def parse_table(data: bytes, where: str) -> TextTable:
     """Comma, semicolon or tab, as spreadsheets write them, in UTF-8 or, with its byte order mark, UTF-16.
 
     Spaces around cells and lines without a cell do not matter. Cells that a short row lacks are empty.
-    Raises RequestError, which begins with `where`, for text in another coding, a quote that is not closed, and a row
-    with more cells than there are columns.
+    Raises RequestError, which begins with `where`, for text in another coding, a quote that is not closed, a row with
+    more cells than there are columns, and more than 20 million cells.
     """
     try:
         text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
@@ -60,10 +72,12 @@ def _separator(text: str) -> str:
 def _rows(lines: Any, header: list[str], where: str, *, unclosed: bool) -> Iterator[dict[str, str]]:
     names = [name for name in header if name]
     wide = []
-    for cells in lines:
+    for number, cells in enumerate(lines):
         cells = [cell.strip() for cell in cells]
         if not any(cells):
             continue
+        if number * len(header) > MOST_CELLS:  # a few kB can name so many columns that each short line becomes long
+            raise RequestError(f"{where}: has more than {MOST_CELLS:,} cells; leave out columns that nothing reads")
         if unclosed and any("\n" in cell for cell in cells):
             raise RequestError(f"{where}, line {lines.line_num}: a quote is not closed before; close or remove it")
         if any(cells[len(header) :]):

@@ -13,6 +13,8 @@ import yaml
 
 from raysweep.errors import RequestError
 
+_MOST = 2**24  # characters of a file, and of what it means with its aliases written out
+_NODE = 100  # characters that each value counts for, beside its own
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -37,6 +39,12 @@ class _Loader(yaml.SafeLoader):
         super().__init__(stream)
         self._flat: set[int] = set()  # ids of nodes, which live as long as this
 
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _written_out(node, {})
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
@@ -58,6 +66,21 @@ class _Loader(yaml.SafeLoader):
                     pairs.setdefault(key.value, (key, value))
         pairs |= {key.value: (key, value) for key, value in node.value if key.tag != _MERGE}
         node.value = list(pairs.values())
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How long a node is with its aliases written out, in characters: a few lines of them can mean billions."""
+    if id(node) in known:
+        if known[id(node)] < 0:
+            raise _error("the keys hold an alias inside of what it stands for", node)
+        return known[id(node)]
+    known[id(node)] = -1
+    inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    own = len(inner) if isinstance(inner, str) else sum(_written_out(part, known) for part in inner)
+    if own > _MOST:
+        raise _error(f"the keys are more than {_MOST:,} characters with their aliases written out", node)
+    known[id(node)] = own + _NODE
+    return own + _NODE
 
 
 def _sources(value: yaml.Node) -> list[yaml.MappingNode]:
@@ -117,7 +140,11 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 def load_yaml(path: Path) -> Any:
     """What a file holds. Raises RequestError naming the file, and the line of what is wrong with it."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            data = file.read(_MOST + 1)
+        if len(data) > _MOST:
+            raise RequestError(f"{path}: has more than {_MOST:,} bytes, which no file of ours needs")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:

@@ -1,3 +1,5 @@
+import json
+import logging
 import sys
 from pathlib import Path
 
@@ -136,3 +138,32 @@ def test_doctor_says_what_is_wrong(
     assert "OpenSlide" in capsys.readouterr().out
     assert _run(monkeypatch, "doctor", "--storage", "/proc/nowhere") == 1
     assert "WRONG" in capsys.readouterr().out
+
+
+def test_with_log_json_a_refusal_is_an_event(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        assert _run(monkeypatch, "--log", "json", "run", "gone.yaml") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        event = json.loads(line)
+        assert (event["what"], event["exit_code"], event["stage"]) == ("error", 2, None)
+        assert event["text"].startswith("gone.yaml: no such study file")
+        assert _run(monkeypatch, "run", "gone.yaml") == 2
+        assert capsys.readouterr().err.startswith("raysweep: gone.yaml: no such study file")
+        assert _run(monkeypatch, "--log", "yaml", "run", "gone.yaml") == 2
+    finally:
+        logging.captureWarnings(False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["submit", "a.yaml"], ["cluster", "slurm", "a.yaml"], ["cluster", "kubernetes", "a.yaml", "--image", "i"]],
+)
+def test_an_override_with_a_password_becomes_no_part_of_a_job(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, *arguments, "storage=s3://KEY:hush@bucket/runs") == 2
+    said = capsys.readouterr()
+    assert "storage: holds a password or a key, which everybody who sees the job would see; give it" in said.err
+    assert "hush" not in said.out + said.err

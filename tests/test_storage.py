@@ -221,3 +221,28 @@ def test_nobody_is_shown_a_password() -> None:
 def test_shipped_folders_are_found() -> None:
     assert list(shipped("datasets").glob("*.yaml"))
     assert list(shipped("search_spaces").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["..", "../b", "a/../../b", "a/.."])
+def test_what_is_not_below_a_folder_is_not_reached(tmp_path, name):
+    """Names that come from a bucket's own files, such as `current` or a journal."""
+    (tmp_path / "b").write_bytes(b"{}")
+    folder = Storage.open(tmp_path / "a")
+    for reach in (
+        folder.at,
+        folder.exists,
+        folder.read_json,
+        folder.remove,
+        lambda part: folder.write_bytes(b"", part),
+    ):
+        with pytest.raises(WorkError, match="is not below it"):
+            reach(name)
+    assert folder.path("a..b", "c/d..") == f"{tmp_path}/a/a..b/c/d.."
+
+
+def test_a_manifest_keeps_no_password(tmp_path):
+    artefact = Artefact(Storage.open(tmp_path), {"init": "s3://KEY:hush@bucket/a.pth", "n": (1, 2)})
+    artefact.commit(config={"slides": ["gs://b/x?access_token=hush"]}, counts={}, timings={})
+    assert "hush" not in (tmp_path / artefact.fingerprint[:8] / "manifest.json").read_text()
+    assert artefact.done()
+    assert artefact.manifest()["config"] == {"slides": ["gs://b/x?access_token=…"]}

@@ -2,13 +2,15 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysweep import text_table
 from raysweep.errors import RequestError
-from raysweep.text_table import LINE, parse_table
+from raysweep.text_table import LINE, parse_table, read_table
 
 _PLAIN = "name,label\n1.png,a\n2.png,b\n"
 _ROWS = [{"name": "1.png", "label": "a"}, {"name": "2.png", "label": "b"}]
@@ -61,6 +63,19 @@ def test_short_rows_end_in_empty_cells_and_lines_are_counted() -> None:
 def test_what_is_no_table_is_one_sentence(data: bytes, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         parse_table(data, "t.csv")
+
+
+def test_a_table_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes(b"a" + b"," * 99 + b"\n" + b"1\n" * 10)
+    assert len(read_table(table, "t.csv").rows) == 10
+    monkeypatch.setattr(text_table, "MOST_CELLS", 899)
+    with pytest.raises(RequestError, match=r"^t\.csv: has more than 899 cells; leave out columns that nothing reads"):
+        read_table(table, "t.csv")
+    with open(table, "wb") as file:
+        file.truncate(2**50)
+    with pytest.raises(RequestError, match=r"^t\.csv: to read it takes about [\d.]+ GiB of memory, more than half"):
+        read_table(table, "t.csv")
 
 
 _cell = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).map(str.strip)

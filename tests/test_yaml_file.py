@@ -138,3 +138,32 @@ def test_keys_know_their_lines(tmp_path: Path) -> None:
     assert key_lines(path) == {"base": 2, "lr": 4, "deep": 6}
     path.write_text("[1, 2]\n")
     assert key_lines(path) == {}
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_aliases_that_mean_billions_of_values_are_refused(merged: bool) -> None:
+    level = "<<: [{}]" if merged else "x: [{}]"
+    lines = ["a0: &a0 {k: lol}"]
+    lines += [f"a{i}: &a{i} {{{level.format(', '.join([f'*a{i - 1}'] * 10))}}}" for i in range(1, 10)]
+    with pytest.raises(
+        RequestError, match=r"^study\.yaml, line \d+: the keys are more than 16,777,216 characters with their aliases"
+    ):
+        parse_yaml("\n".join(lines), "study.yaml")
+
+
+def test_aliases_that_are_used_as_people_do_are_fine() -> None:
+    text = "a: &a {lr: 0.1, deep: &d [1, 2]}\nb: [*a, *a, *d]\n"
+    assert parse_yaml(text, "x")["b"] == [{"lr": 0.1, "deep": [1, 2]}] * 2 + [[1, 2]]
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: {c: *a}}", "&a {<<: *a}"])
+def test_what_holds_itself_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="the keys hold an alias inside of what it stands for"):
+        parse_yaml(text, "study.yaml")
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "a.yaml", "wb") as file:
+        file.truncate(2**34)
+    with pytest.raises(RequestError, match=r"a\.yaml: has more than 16,777,216 bytes, which no file of ours needs"):
+        load_yaml(tmp_path / "a.yaml")

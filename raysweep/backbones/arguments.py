@@ -6,6 +6,7 @@ from typing import Any
 
 from raysweep.errors import RequestError
 
+_FILES = frozenset({"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"})
 _NAMES_LAYERS = ("_layer", "_fn")  # how arguments end that take a class or a function
 
 
@@ -13,8 +14,11 @@ def resolve_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with each layer's name replaced by the layer: that of `timm.layers`, else of `torch.nn`.
 
     A name that only timm's own look-up of norms and activations knows (`layernorm`, `gelu_tanh`) stays as it is.
-    Nothing else is looked up, imported or run. Raises RequestError, with the nearest names, for an unknown layer.
+    Nothing else is looked up, imported or run. Raises RequestError, with the nearest names, for an unknown layer, and
+    for an argument that would have timm read weights.
     """
+    for key in _FILES & arguments.keys():
+        raise RequestError(f"model_args.{key}: weights come by init alone; leave it out")
     return {
         key: _layer(key, value) if isinstance(value, str) and key.endswith(_NAMES_LAYERS) else value
         for key, value in arguments.items()

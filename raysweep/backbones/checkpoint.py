@@ -122,7 +122,7 @@ def _seen_from(folder: Storage, reference: Reference, file: str) -> Reference:
 
 def file_of(folder: Storage, reference: Reference) -> str | None:
     """Path on this machine of the file that a checkpoint in a folder refers to; None: the hub has it."""
-    return posixpath.normpath(folder.path(reference.file)) if reference.file else None
+    return posixpath.normpath(posixpath.join(folder.root, reference.file)) if reference.file else None
 
 
 def _referenced(folder: Storage, info: CheckpointInfo) -> "dict[str, Tensor]":

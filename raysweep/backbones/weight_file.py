@@ -2,11 +2,13 @@
 
 import fnmatch
 import pickle
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysweep.backbones.torch_file import load_tensors
 from raysweep.errors import RequestError, WorkError
 
 if TYPE_CHECKING:
@@ -74,20 +76,20 @@ def read_content(path: Path) -> dict[str, Any]:
 
     Raises RequestError for a file of something else, WorkError for one that cannot be read.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.suffix.lower() == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_tensors(path)
     except pickle.UnpicklingError as error:
         raise RequestError(
             f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
             " .safetensors where you trust it"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError) as error:
+    except (SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, LookupError,
+            AttributeError) as error:  # fmt: skip
         text = " ".join(str(error).split())[:150]
         raise WorkError(f"init {path}: cannot be read as a file of weights ({text})") from error
     if not isinstance(content, dict):

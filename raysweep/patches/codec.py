@@ -11,6 +11,8 @@ from PIL import Image
 from raysweep.errors import WorkError
 
 MAX_PIXELS = 2**26  # 8192 x 8192, the largest patch; a small file that claims more is refused before it is decoded
+# What Pillow may open: of its others one runs another program (EPS), and some are hardly looked after.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -25,7 +27,7 @@ def decode(data: bytes) -> np.ndarray:
             _check_size(width, height)
             if colours in ("YCbCr", "RGB", "Gray"):  # others (CMYK) need Pillow's conversion
                 return decode_jpeg(data)
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
             return as_rgb(image)
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:

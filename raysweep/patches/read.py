@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysweep.errors import RequestError
+from raysweep.errors import RequestError, WorkError
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.write import INDEX, ROW_GROUP, count_usable
 from raysweep.storage import MANIFEST, Storage
@@ -92,9 +92,15 @@ class PatchSet:
     def read(self, group: RowGroup, columns: list[str]) -> pa.Table:
         """The named columns of a row group, in that order; rows in file order.
 
-        `image.bytes` reads the pictures without their names, as a column `image`.
+        `image.bytes` reads the pictures without their names, as a column `image`. Raises WorkError for a row group that
+        is larger than any of ours: equal rows take no space in a file, and all of it in memory.
         """
-        rows = self._file(group.shard).read_row_group(group.index, columns=columns)
+        file = self._file(group.shard)
+        n = file.metadata.row_group(group.index).num_rows
+        if n > ROW_GROUP:
+            where = self.folder.path("shards", group.shard)
+            raise WorkError(f"{where}: row group {group.index} claims {n:,} rows, not {ROW_GROUP}; make the set anew")
+        rows = file.read_row_group(group.index, columns=columns)
         return rows.select(list(dict.fromkeys(name.split(".")[0] for name in columns)))
 
     def _file(self, shard: str) -> pq.ParquetFile:

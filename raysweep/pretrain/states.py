@@ -3,13 +3,16 @@
 import copy
 import io
 import logging
+import pickle
 import re
+import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from raysweep.backbones.torch_file import load_tensors
 from raysweep.errors import WorkError
 from raysweep.storage import Storage
 
@@ -30,8 +33,9 @@ class States:
         for step in sorted(_steps(self._folder), reverse=True):
             try:
                 data = io.BytesIO(self._folder.read_bytes(_name(step)))
-                return torch.load(data, map_location="cpu", weights_only=True)
-            except (OSError, RuntimeError, EOFError, ValueError) as error:  # written in parts by something else than us
+                return load_tensors(data)
+            except (OSError, RuntimeError, EOFError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+                # written in parts, or by something else than us
                 _LOG.warning("state of step %d cannot be read (%s); an older one is used", step, error)
         return None
 

@@ -14,6 +14,7 @@ from raysweep.report.findings import Findings
 from raysweep.report.rules import rules
 from raysweep.report.spec import CompareSpec
 from raysweep.report.tables import Table, metric_words
+from raysweep.secrets import redacted
 from raysweep.storage import MANIFEST, Storage
 
 _STUDY = "study.json"
@@ -47,7 +48,7 @@ def read_recipe(
     RESULT_SCHEMA. changed: whether the comparison was changed after results were there. rule_words: how a rule judged
     that is not the default."""
     study = folder.read_json(_STUDY) if folder.exists(_STUDY) else {}
-    shown = yaml.safe_dump(_without_folders(study), sort_keys=False, allow_unicode=True) if study else ""
+    shown = yaml.safe_dump(_without_folders(redacted(study)), sort_keys=False, allow_unicode=True) if study else ""
     seeds = sorted({str(s) for s in results["pretraining_seed"].to_pylist() if s is not None}, key=int)
     repeats = len(set(results["repeat"].to_pylist()))
     made_with = _made_with(results)

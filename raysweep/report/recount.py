@@ -67,7 +67,7 @@ class Recount:
             try:
                 table = repeat.folder.read_table(*name.split("/"))
                 counts = [_count(table, row["metric"], cell.kind) for row in own]
-            except (OSError, KeyError, ValueError, RequestError, pa.ArrowException) as error:
+            except (OSError, KeyError, ValueError, RequestError, WorkError, pa.ArrowException) as error:
                 self._damaged.append(_damage(f"{repeat.path}/{name}", error))
                 continue
             self.n_files += 1
@@ -118,5 +118,5 @@ def _count(table: pa.Table, metric: str, kind: str) -> dict[str, Any]:
 def _damage(file: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{file}: is missing"
-    reason = str(error) if isinstance(error, RequestError) else type(error).__name__
+    reason = str(error) if isinstance(error, RequestError | WorkError) else type(error).__name__
     return f"{file}: cannot be read ({reason})"

@@ -82,7 +82,7 @@ def read_told(home: Storage) -> Told:
         )
 
     def there(way: str) -> Storage:
-        return Storage(home.fs, posixpath.normpath(home.path(way)))
+        return Storage(home.fs, posixpath.normpath(f"{home.root}/{way}"))  # those of several studies are beside it
 
     try:
         value = home.read_json("report", FILE)

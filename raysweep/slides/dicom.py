@@ -72,7 +72,7 @@ def _series(fs: pafs.FileSystem, path: str) -> str | None:
         return None
     try:
         return _find(head)
-    except (struct.error, IndexError, UnicodeDecodeError):  # cut off: a reader will say more
+    except (struct.error, IndexError, UnicodeDecodeError, RecursionError):  # damaged: a reader will say more
         return None
 
 

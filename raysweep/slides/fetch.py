@@ -91,6 +91,8 @@ def fetched_together(sources: Sequence[str], *, folder: Path | None = None, limi
         )
     cache = folder or Path(tempfile.gettempdir()) / f"raysweep-slides-{os.getuid()}"
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if cache.lstat().st_uid != os.getuid():  # whoever made it could put other slides there
+        raise WorkError(f"{cache}: is another user's, and slides are copied there; set TMPDIR to a folder of your own")
     locks = _hold(cache, copies, limit_bytes)
     try:
         yield [
@@ -119,6 +121,9 @@ def _look(source: str, fs: pafs.FileSystem, inside: str) -> _Copy:
     files = sorted((i for i in infos if i.type == pafs.FileType.File), key=lambda i: i.path)
     if not files:
         raise WorkError(f"no such file: {shown(source)}")
+    outside = [i.path for i in files if ".." in i.path[len(top) :].split("/")]
+    if outside:  # keys of objects are any text
+        raise WorkError(f"{shown(source)}: one of its objects is called {outside[0]}, which is outside of its folder")
     return _Copy(source, fs, top, files)
 
 

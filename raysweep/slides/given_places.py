@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from raysweep.errors import WorkError
+from raysweep.hdf5_file import find_dataset
 from raysweep.slides.grid import Grid
 
 _MOST = 20_000_000  # places of a slide; a file that claims more is damaged
@@ -68,8 +69,8 @@ def read_coordinates(path: Path, grid: Grid, downsamples: Sequence[tuple[float, 
     try:
         # HDF5 cannot lock files on read-only and network disks, and this file is only read.
         with h5py.File(path, "r", locking=False) as file:
-            found = file.get("coords")
-            if not isinstance(found, h5py.Dataset):
+            found = find_dataset(file, "coords")
+            if found is None:
                 raise WorkError(f"{_name(path)} has no data set coords")
             if found.ndim != 2 or found.shape[1] != 2 or found.dtype.kind not in "iuf" or len(found) > _MOST:
                 raise WorkError(f"{_name(path)} does not hold pairs of numbers: {found.shape} of {found.dtype}")

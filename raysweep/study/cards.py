@@ -7,6 +7,7 @@ import yaml
 
 from raysweep.local_path import local_path
 from raysweep.progress import Progress
+from raysweep.secrets import redacted
 from raysweep.study.tasks import card_folders
 from raysweep.tasks.card import Card
 from raysweep.tasks.cards import list_cards, load_card
@@ -46,7 +47,8 @@ def _where(card: Card) -> str:
 def card_text(name: str) -> str:
     """A card as YAML, without what it leaves at its default."""
     card = load_card(name, card_folders(Path.cwd()))
-    return yaml.safe_dump(card.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
+    shown = redacted(card.model_dump(mode="json", exclude_defaults=True))
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
 def prepare_card(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.storage import Storage
+from raysweep.storage import Storage, shown
 from raysweep.versions import versions
 
 _LEAST_FREE_GB = 10
@@ -36,7 +36,7 @@ def checks(storage: str) -> Iterator[Check]:
     for what, look in (("torch and torchvision", _torch), ("OpenSlide", _openslide), ("JPEG codec", _jpeg)):
         yield _guarded(what, look)
     yield _guarded("Ray", _ray)
-    yield _guarded(f"storage {storage}", lambda: _storage(storage))
+    yield _guarded(f"storage {shown(storage)}", lambda: _storage(storage))
 
 
 def _guarded(what: str, look: Callable[[], Check]) -> Check:
@@ -97,10 +97,10 @@ def _storage(storage: str) -> Check:
     try:
         folder.check_writable()
     except RequestError as error:
-        return Check(False, f"storage {storage}", "cannot be written", str(error))
+        return Check(False, f"storage {shown(storage)}", "cannot be written", str(error))
     if not folder.is_local:
-        return Check(True, f"storage {storage}", "can be written")
+        return Check(True, f"storage {shown(storage)}", "can be written")
     free = shutil.disk_usage(folder.root if Path(folder.root).exists() else tempfile.gettempdir()).free / 1e9
     enough = free >= _LEAST_FREE_GB
     advice = "" if enough else f"patch sets need room: free some, at least {_LEAST_FREE_GB} GB"
-    return Check(enough, f"storage {storage}", f"can be written; {free:.0f} GB free", advice)
+    return Check(enough, f"storage {shown(storage)}", f"can be written; {free:.0f} GB free", advice)

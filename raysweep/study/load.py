@@ -17,6 +17,7 @@ from raysweep.local_path import local_path
 from raysweep.model import problem
 from raysweep.storage import is_address, shipped
 from raysweep.study.model import Study
+from raysweep.study.references import check_references
 from raysweep.yaml_file import load_yaml, parse_yaml
 
 _CALLED_NOW = {"finals": "repeats", "parallel_per_cell": "parallel_per_repeat", "region_mpx": "cut_mpx",
@@ -170,12 +171,15 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
         assert isinstance(config, DictConfig)
         for item in overrides:
             override(config, item)
+        check_references(OmegaConf.to_container(config), path.name)
         for key in map(str, config):
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
         if config.get("data"):
             config.data = local_path(str(config.data), "data").expanduser().absolute().as_posix()
         return OmegaConf.to_container(config, resolve=True)
+    except RecursionError as error:
+        raise RequestError(f"{path.name}: its keys are nested too deep") from error
     except OmegaConfBaseException as error:
         raise RequestError(f"{path.name}: {' '.join(str(error).split())[:200]}") from error
 

@@ -106,12 +106,13 @@ class _Beside(Progress):
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
-        def show(stage: Stage, note: str | None = None) -> None:
+        def show(stage: Stage, note: str | None) -> None:
             if note:
                 self.say(note)
 
-        stage = Stage(name, total, unit, show)
+        stage = self._stage(name, total, unit, show)
         yield stage
+        self._measure(stage, now=True)
         self.say(stage.line().plain)
 
 

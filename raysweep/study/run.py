@@ -8,6 +8,7 @@ from raysweep.errors import RequestError
 from raysweep.lease import Claims, sharing, who
 from raysweep.pretrain.trackers import check_trackers
 from raysweep.progress import Progress
+from raysweep.secrets import redacted
 from raysweep.storage import Storage
 from raysweep.study.failures import failures
 from raysweep.study.graph import Graph, build_graph, study_folder
@@ -93,7 +94,7 @@ def run_study(
 
 def _write_down(study: Study, home: Storage, claims: Claims) -> None:
     """Keep the study as it is run. Raises RequestError where others run it with other keys: nothing would be shared."""
-    now = study.model_dump(mode="json")
+    now = redacted(study.model_dump(mode="json"))
     fellows = claims.fellows()
     if fellows and home.exists(_FILE):
         before = home.read_json(_FILE)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from raysweep.errors import RequestError
 from raysweep.local_path import local_path
+from raysweep.storage import shown
 from raysweep.study.tasks import card_folders
 from raysweep.tasks.cards import load_card
 from raysweep.tasks.contact_sheet import write_contact_sheet
@@ -30,7 +31,8 @@ def show_card(name: str, data: Path | None, pictures: Path | None) -> tuple[list
             raise RequestError(
                 f"--pictures: card {name} was not prepared here; say where its files are as --data FOLDER"
             )
-        where_from = f"; to be had from {card.download.page or card.download.files[0].url}" if card.download else ""
+        address = (card.download.page or card.download.files[0].url or "") if card.download else ""
+        where_from = f"; to be had from {shown(address)}" if address else ""
         return [*lines, f"its files were not prepared here: --data FOLDER looks at them{where_from}"], []
     if pictures is not None and not licence_accepted(card):
         raise RequestError(

@@ -285,7 +285,7 @@ class Stages:
                     note_failure(artefact, reason_of(error))
                 except WorkError:  # a full disk: nothing else can be done either
                     raise error from None
-            self.progress.say(f"{label}: failed ({reason_of(error)})")
+            self.progress.failed(label, reason_of(error))
             return error
         finally:
             self._claims.release(artefact.folder)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
+from raysweep.errors import WorkError
 from raysweep.sweep.journal import Event
 from raysweep.sweep.objective import Evaluation
 
@@ -65,6 +67,8 @@ class FinalRecord(Attempted):
 class History:
     """State of a search as its events leave it; the same events give the same state.
 
+    Raises WorkError for events that are none, such as those of a file in a bucket that somebody else has written.
+
     Events: `opened` (fold, folds, trials, select and the sizes of the draw), `asked` (trial with params, or final),
     `reported` (trial, an evaluation, seconds of the attempt so far), `told` (trial, status, value, step, reason,
     seconds), `lost` (trial or final whose attempt came to nothing through no fault of its setting), `final` (it is
@@ -78,7 +82,13 @@ class History:
         self.final: FinalRecord | None = None  # None until it was asked for
         self.n_told = 0
         for event in events:
-            self.apply(event)
+            try:
+                self.apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise WorkError(
+                    f"a journal holds an event that raysweep does not write ({event!r:.80}); remove the folder of its "
+                    "repeat to redo it"
+                ) from error
 
     def apply(self, event: Event) -> None:
         kind = event["event"]
@@ -122,9 +132,16 @@ class History:
         final = self.final = self.final or FinalRecord()
         if kind == "final":
             final.params, final.evaluations = event["params"], event["evaluations"]
-            final.predictions, final.reason = event["predictions"], event["reason"]
-            final.further = event.get("further", {})
+            final.predictions, final.reason = _below(event["predictions"]), event["reason"]
+            final.further = {name: _below(file) for name, file in event.get("further", {}).items()}
             final.chosen_by, final.edge = event.get("chosen_by", ""), event.get("edge", "")
             final.attempt_seconds = event["seconds"]
         else:
             final.begin()
+
+
+def _below(file: str) -> str:
+    """The name of a file below the repeat's folder. Raises ValueError for one elsewhere."""
+    if file.startswith("/") or ".." in PurePosixPath(file).parts:
+        raise ValueError(f"{file} is outside of the repeat's folder")
+    return file

@@ -4,12 +4,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from raysweep.errors import WorkError
 from raysweep.storage import Storage
 from raysweep.sweep.cell import Cell, Repeat, piece_of
 from raysweep.sweep.early import should_stop
 from raysweep.sweep.history import FinalRecord, History, TrialRecord
 from raysweep.sweep.journal import Event, Journal
 from raysweep.sweep.objective import Evaluation, best_evaluation, gain
+from raysweep.sweep.on_record import misfit
 from raysweep.sweep.reuse import search_key
 from raysweep.sweep.sampler import propose, trials_of
 from raysweep.transfer.protocol import get_protocol
@@ -79,10 +81,22 @@ class Lane:
         folder = self.repeat.artefact.folder
         self._journal = Journal(folder.at("journal"), f"fold{self.fold}")
         self.history = History(self._journal.read())
+        self._check_settings()
         final = self.history.final
         files = [final.predictions, *final.further.values()] if final and final.predictions else []
         if final and not all(folder.exists(*file.split("/")) for file in files):
             final.predictions = ""  # a file that went missing is made again
+
+    def _check_settings(self) -> None:
+        """Raise WorkError for a trial on record that no search of this space has tried: it may have been written by
+        anybody, and would be trained."""
+        for trial in () if self.cell.frozen else self.history.trials.values():
+            wrong = misfit(self.cell.space, trial.params)
+            if wrong:
+                raise WorkError(
+                    f"{self.repeat.artefact.folder.path('journal')}: trial {trial.number}: {wrong}; remove the "
+                    "repeat's folder to redo it"
+                )
 
     @property
     def piece(self) -> Storage:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.lease import Claims
@@ -248,7 +249,7 @@ def _fit(board: Board, bench: Bench, resources: dict[str, float], places: int, f
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    with _quiet(places):
+    with _quiet(places), _keys_kept():
         try:
             tuner.fit()
         except Exception:
@@ -293,3 +294,16 @@ def _quiet(places: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _keys_kept() -> Iterator[None]:
+    """Keep this process's keys of AWS out of Ray's records: Tune makes them part of each actor's runtime environment,
+    which Ray logs and its dashboard shows. Nodes need keys, or a role, of their own to tile and to train as well.
+    """
+    given = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in given if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = given

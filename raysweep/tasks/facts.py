@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from raysweep.patches.codec import FORMATS
 from raysweep.tasks.splits import folds
 from raysweep.tasks.task import Task
 
@@ -63,5 +64,5 @@ def _sizes(task: Task) -> str:
 def _size(task: Task, image: str) -> tuple[int, int]:
     if task.reader.containers:
         return task.reader.size(image)
-    with Image.open(task.root / image) as picture:
+    with Image.open(task.root / image, formats=FORMATS) as picture:
         return picture.size

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from raysweep.errors import WorkError
+from raysweep.patches.codec import FORMATS
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".tif", ".tiff", ".bmp"}) | (
     {".webp"} if features.check("webp") else set()
@@ -20,7 +21,7 @@ _TURNS = {  # by EXIF orientation; CIPA DC-008, 4.6.5 A
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}  # Pillow's name -> people's
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000"}  # Pillow's name -> people's
 _CHANNELS = ("red", "green", "blue")
 _SMALLER_COPY = 1  # bit of the TIFF tag 254, NewSubfileType: a page that shows another page at a lower resolution
 
@@ -90,9 +91,9 @@ def load_mask(path: Path, channel: str | None = None) -> np.ndarray:
 
 def _open(path: Path) -> Image.Image:
     try:
-        picture = Image.open(path)
+        picture = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise WorkError("not a picture in a format that Pillow knows") from error
+        raise WorkError("not a picture in a format that is read") from error
     pages = _pages(picture)
     if pages > 1:
         picture.close()

@@ -31,7 +31,8 @@ def find_root(card: Card, data: Path, index: Storage | None = None) -> Path:
                 f"card {card.name}: root: {card.root} is a patch set that a study makes; name the card in that study"
             )
         study = Storage(index.fs, index.root.rsplit("/", 3)[0])
-        return own_set_folder(study.at("patches", *card.root.removeprefix(OWN_SET).split("/")))
+        own = inside(card.root.removeprefix(OWN_SET), f"card {card.name}: root")
+        return own_set_folder(study.at("patches", *own.split("/")))
     if card.root == ".":
         return data
     path = inside(card.root, f"card {card.name}: root")

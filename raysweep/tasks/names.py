@@ -10,7 +10,7 @@ from raysweep.errors import RequestError
 from raysweep.tasks.card import Card
 from raysweep.tasks.disk import nfc, top_of
 from raysweep.tasks.sample import LeftOut, Sample
-from raysweep.text_table import parse_table
+from raysweep.text_table import read_table
 
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
@@ -110,17 +110,16 @@ def inside(path: str, where: str) -> str:
 
 
 def read_rows(path: Path, card: Card, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a table, in Unicode's form NFC, with `#` as `parse_table` has it; `columns` are named as in the card.
+    """Rows of a table, in Unicode's form NFC, with `#` as `read_table` has it; `columns` are named as in the card.
 
     Raises RequestError as it does, and for a missing file, row or column, or a column that is there twice.
     """
     try:
-        data = path.read_bytes()
+        found = read_table(path, f"card {card.name}: {path}")
     except FileNotFoundError as error:
         raise RequestError(f"card {card.name}: there is no {path}; {top_of(path.parent)}") from error
     except OSError as error:
         raise RequestError(f"card {card.name}: {path} cannot be read ({error})") from error
-    found = parse_table(data, f"card {card.name}: {path}")
     asked = {nfc(column): column for column in columns}
     called = {name: asked.get(nfc(name), nfc(name)) for name in found.header}
     names = [called[name] for name in found.header]

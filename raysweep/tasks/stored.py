@@ -8,7 +8,7 @@ from typing import NamedTuple
 import simplejpeg
 from PIL import Image
 
-from raysweep.patches.codec import MAX_PIXELS, decode
+from raysweep.patches.codec import FORMATS, MAX_PIXELS, decode
 from raysweep.tasks.files import orientation_of
 from raysweep.tasks.reader import Reader
 
@@ -63,7 +63,7 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
         return (width, height) if colours in ("YCbCr", "RGB", "Gray") and _upright(data) else None
     if data.startswith(_PNG) and len(data) > 25 and data[24] == 8 and data[25] in _PNG_COLOURS:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             plain = not image.has_transparency_data and getattr(image, "n_frames", 1) == 1
             size = image.size
         return size if plain and _upright(data) else None
@@ -73,7 +73,7 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
 def _upright(data: bytes) -> bool:
     if data.startswith(_PNG) and not any(chunk in data for chunk in (b"eXIf", b"iTXt", b"zTXt", b"tEXt")):
         return True  # nothing in it could say otherwise
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if data.startswith(_PNG):
             image.load()  # what it says of its turn may stand behind its pixels
         return orientation_of(image) == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysweep.errors import RequestError, WorkError
+from raysweep.secrets import redacted
 from raysweep.storage import Storage, fingerprint
 from raysweep.tasks.card import OBJECT_METRICS, Card
 from raysweep.tasks.columns import Columns
@@ -110,7 +111,8 @@ class Task:
         options = layout_of(self.card)[1]  # in them, what a YAML file has as a number is a name where one is meant
         layout = {"type": self.card.layout["type"], **options.model_dump(mode="json", exclude_unset=True)}
         card = self.card.model_copy(update={"layout": layout})
-        folder.write_json({"card": card, "excluded": self.excluded, "format": self.format}, _TASK)
+        kept = {"card": redacted(card.model_dump(mode="json")), "excluded": self.excluded, "format": self.format}
+        folder.write_json(kept, _TASK)
 
     @classmethod
     def load(cls, folder: Storage, data: Path | str | None) -> "Task":

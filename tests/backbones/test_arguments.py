@@ -114,3 +114,12 @@ def test_a_joined_pool_learns():
 def test_pools_that_cannot_be(name, pool, arguments, says):
     with pytest.raises(RequestError, match=says):
         create_backbone(name, seed=0, arguments=arguments, pool=pool)
+
+
+@pytest.mark.parametrize(
+    "key", ["cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"]
+)
+def test_a_model_of_somebody_else_reads_no_file(key, tmp_path):
+    """What a checkpoint's own file says of its backbone does not come by a study."""
+    with pytest.raises(RequestError, match=rf"model_args\.{key}: weights come by init alone"):
+        create_backbone("test_vit", seed=0, arguments={key: str(tmp_path / "a.pth")})

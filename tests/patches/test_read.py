@@ -5,12 +5,12 @@ import pickle
 import pyarrow as pa
 import pytest
 
-from raysweep.errors import RequestError
+from raysweep.errors import RequestError, WorkError
 from raysweep.patches import read
 from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet, RowGroup
-from raysweep.patches.write import contents, read_shard, write_patch_set, write_shard
-from raysweep.storage import Artefact, Storage
+from raysweep.patches.write import INDEX, contents, read_shard, write_patch_set, write_shard
+from raysweep.storage import MANIFEST, Artefact, Storage
 
 from .rows import patch_rows
 
@@ -150,3 +150,15 @@ def test_few_shards_stay_open_and_few_footers_are_kept(artefact, monkeypatch):
     assert parsed == [True] * 4
     patches.close()
     assert patches.read(first, ["key"]).equals(expected[0])
+
+
+def test_a_row_group_that_claims_more_rows_than_ours_is_not_read(artefact, tmp_path):
+    """A thousand equal pictures are one in a file, and a thousand in memory."""
+    folder = Storage.open(tmp_path / "set")
+    for name in (MANIFEST, INDEX):
+        folder.write_bytes(artefact.folder.read_bytes(name), name)
+    (shard, *_) = artefact.folder.names("shards")
+    row = artefact.folder.read_table("shards", shard).slice(0, 1)
+    folder.write_table(pa.concat_tables([row] * 1000), "shards", shard)
+    with pytest.raises(WorkError, match=r"row group 0 claims 1,000 rows, not 128; make the set anew"):
+        PatchSet(folder).read(RowGroup(shard, 0, 128, 128, 0), ["image.bytes"])

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import pytest
 import torch
@@ -78,3 +79,18 @@ def test_how_many(tmp_path, keep):
         states.save(step, {"step": step})
     states.close()
     assert len(folder.names()) == keep
+
+
+def test_a_state_that_would_run_something_is_not_loaded(tmp_path):
+    class Runs:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    folder = Storage.open(tmp_path / "states")
+    states = States(folder)
+    states.save(1, {"step": 1})
+    states.close()
+    torch.save({"step": Runs()}, tmp_path / "states/step-000000002.pt")
+    last = States(folder).last()
+    assert last == {"step": 1}
+    assert not (tmp_path / "made").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import openslide
+import pyarrow.fs as pafs
 import pytest
 
 from raysweep.errors import WorkError
@@ -17,6 +18,7 @@ from raysweep.slides import fetch as stage
 from raysweep.slides.fetch import fetched, fetched_together
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.table.entries import SlideEntry
+from raysweep.storage import locate
 from tests.bucket import Bucket, Gate, serve_bucket
 
 from .dicoms import dicom
@@ -385,3 +387,26 @@ def test_a_real_slide_opens_from_its_copy(bucket, tmp_path, test_data):
         box = (500, 700), 0, (256, 256)
         assert copy.dimensions == original.dimensions
         assert copy.read_region(*box).tobytes() == original.read_region(*box).tobytes()
+
+
+def test_an_object_is_never_written_outside_of_its_slide(bucket, tmp_path):
+    """A key is any text; the files of a slide are named by theirs."""
+    bucket.put("keys/s.mrxs", b"")
+    bucket.put("keys/s/Slidedat.ini", b"")
+    fs, inside = locate(bucket.address("keys/s.mrxs"))
+
+    class Odd(pafs.FileSystemHandler):
+        def get_file_info_selector(self, selector):
+            return [
+                *fs.get_file_info(selector),
+                pafs.FileInfo(f"{selector.base_dir}/../../../out", pafs.FileType.File, size=1),
+            ]
+
+        def get_file_info(self, paths):
+            return fs.get_file_info(paths)
+
+    Odd.__abstractmethods__ = frozenset()
+    with pytest.raises(
+        WorkError, match=r"keys/s\.mrxs: one of its objects is called .*/out, which is outside of its folder"
+    ):
+        stage._look(bucket.address("keys/s.mrxs"), pafs.PyFileSystem(Odd()), inside)

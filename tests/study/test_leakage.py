@@ -228,7 +228,7 @@ def test_a_checkpoint_of_another_study_tells_by_its_own_list(study: Study) -> No
     folder = Storage.open(study.folder / "runs/other/checkpoints/old/0a1b2c3d")
     write_checkpoint(folder, backbone="resnet10t", method="supervised", sources=["mine", "s1", "TCGA"])
     folder.write_json({"fingerprint": "0", "config": {"backbone": "resnet10t"}}, "manifest.json")
-    folder.at("..").write_bytes(b"0a1b2c3d\n", "current")
+    Storage(folder.fs, folder.root.rpartition("/")[0]).write_bytes(b"0a1b2c3d\n", "current")
     start = {"init": "study:other/old"}
     seen = study.word(start)
     assert (seen.word, seen.reason) == (UNKNOWN, "there is no sources.parquet beside the weights that it starts from")

@@ -1,9 +1,12 @@
 """Pictures and masks of every form that people store."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, PngImagePlugin, features
 
 from raysweep.errors import WorkError
 from raysweep.tasks.files import IMAGE_SUFFIXES, UnfitError, load_image, load_mask, raw_size
@@ -155,3 +158,32 @@ def test_a_channel_of_a_coloured_mask(tmp_path):
     assert (load_mask(path, "blue") == 9).all()
     with pytest.raises(UnfitError, match="colour picture"):
         load_mask(path)
+
+
+def test_no_file_of_another_program_is_opened(tmp_path):
+    """Pillow would give PostScript to Ghostscript, whatever the file is called."""
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    for load in (load_image, load_mask, raw_size):
+        with pytest.raises(WorkError, match="not a picture in a format that is read"):
+            load(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "RGB"])
+def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_unpacked(tmp_path, mode):
+    path = save(tmp_path, Image.new(mode, (64, 64)))
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 60_000, 60_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
+    path.write_bytes(data)
+    for load in (load_image, load_mask):
+        with pytest.raises((WorkError, Image.DecompressionBombError), match="3600000000 pixels"):
+            load(path)
+
+
+def test_text_of_a_picture_that_unpacks_to_far_more_than_it_is(tmp_path):
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("note", "x" * 2**28, zip=True)
+    path = save(tmp_path, Image.new("RGB", (8, 8)), pnginfo=notes)
+    assert path.stat().st_size < 10**6
+    with pytest.raises((OSError, ValueError, WorkError)):
+        load_image(path)

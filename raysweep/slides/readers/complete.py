@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 
 from raysweep.errors import WorkError
+from raysweep.slides.readers.open_tiff import all_pages, open_tiff
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of ends as an exception here
 
@@ -26,7 +27,7 @@ def check_complete(path: Path) -> None:
         _check_mrxs(path)
     elif is_tiff(path):
         try:
-            with tifffile.TiffFile(path) as tiff:
+            with open_tiff(path) as tiff:
                 check_tiff(tiff, path)
         except WorkError:
             raise
@@ -71,7 +72,7 @@ def check_tiff(tiff: tifffile.TiffFile, path: Path) -> None:
     if path.suffix.lower() == ".ndpi" and not tiff.is_ndpi:
         return  # by that name tifffile takes its offsets for Hamamatsu's, which have 64 bits
     length, levels = tiff.filehandle.size, 0
-    pages: list[Any] = list(tiff.pages)
+    pages = all_pages(tiff.pages)
     for page in pages:
         check_page(page, f"level {levels}" if page.is_tiled else f"page {page.index}", length)
         levels += page.is_tiled
@@ -94,6 +95,9 @@ def _check_mrxs(path: Path) -> None:
         names = [data[f"FILE_{i}"] for i in range(int(data["FILE_COUNT"]))] + [ini["HIERARCHICAL"]["INDEXFILE"]]
     except (OSError, NoIni, KeyError, ValueError):  # OpenSlide will say more
         return
+    outside = [name for name in names if name in ("", ".", "..") or "/" in name or "\\" in name]
+    if outside:
+        raise WorkError(f"damaged: {folder.name}/Slidedat.ini names a file outside of its folder, {outside[0]!r}")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise WorkError(

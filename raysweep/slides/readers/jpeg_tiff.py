@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from raysweep.errors import WorkError
 from raysweep.patches.codec import decode_jpeg
 from raysweep.slides.readers.jpeg_stream import JpegTiles
+from raysweep.slides.readers.open_tiff import open_tiff
 from raysweep.slides.readers.reader import NotMine
 from raysweep.slides.readers.tiff_image import find_image
 from raysweep.slides.tissue.find import NotBrightfield
@@ -43,7 +43,7 @@ class JpegTiffReader:
     def __init__(self, path: Path) -> None:
         """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
         try:
-            with tifffile.TiffFile(path) as tiff:
+            with open_tiff(path) as tiff:
                 image = find_image(path, tiff)
                 self.mpp_xy, self.mpp_source, self.orientation = image.mpp_xy, image.mpp_source, image.orientation
                 pages = image.levels

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image, ImageOps
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.patches.codec import FORMATS
+from raysweep.slides.readers.claimed import claimed_pixels
+from raysweep.slides.readers.open_tiff import all_pages, open_tiff
 from raysweep.slides.readers.turned import TURNS, orientation_of
 
 _CHANNELS = {"red": 0, "green": 1, "blue": 2}
@@ -135,7 +137,7 @@ class _Whole:
     """An image that is decoded at once."""
 
     def __init__(self, path: Path, channel: int) -> None:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.format in ("JPEG", "MPO"):
                 raise _lossy(path)
             if image.width * image.height > _MOST_PIXELS:
@@ -166,7 +168,7 @@ class _Tiff:
 
     def __init__(self, path: Path, channel: int) -> None:
         self._path = path
-        self._file = tifffile.TiffFile(path)
+        self._file = open_tiff(path)
         try:
             self._look(channel)
         except BaseException:
@@ -174,7 +176,7 @@ class _Tiff:
             raise
 
     def _look(self, channel: int) -> None:
-        pages = [page.aspage() for page in self._file.pages]
+        pages = all_pages(self._file.pages)
         page = self._page = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         if int(page.compression) in _LOSSY:
             raise _lossy(self._path)
@@ -235,6 +237,8 @@ class _Tiff:
         data = file.read(n_bytes)
         if len(data) < n_bytes:
             raise WorkError(f"mask {self._path}: is cut off: piece {index} of {len(page.dataoffsets)} is incomplete")
+        if claimed_pixels(data, int(page.compression)) > _MOST_PIXELS:
+            raise WorkError(f"mask {self._path}: piece {index} claims to be far larger than it is")
         pixels: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
         return np.ascontiguousarray(pixels[0, :, :, sample]).astype(self._dtype, copy=False)
 

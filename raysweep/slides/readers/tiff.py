@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.slides.readers.claimed import claimed_pixels
 from raysweep.slides.readers.complete import is_tiff
 from raysweep.slides.readers.jpeg_tiff import pastes
+from raysweep.slides.readers.open_tiff import open_tiff
 from raysweep.slides.readers.reader import NotMine
 from raysweep.slides.readers.samples import Samples
 from raysweep.slides.readers.tiff_image import find_image
@@ -34,7 +35,9 @@ class TiffReader:
         self._cache: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._cached = 0
         try:
-            self._file = tifffile.TiffFile(path)
+            self._file = open_tiff(path)
+        except WorkError:
+            raise
         except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
             raise NotMine(f"not a TIFF that can be read ({error})") from error
         try:
@@ -113,6 +116,8 @@ class TiffReader:
         try:
             if len(data) < n_bytes:
                 raise WorkError("the file ends in the middle of it")
+            if claimed_pixels(data, int(page.compression)) > _MOST_PIECE_PIXELS:
+                raise WorkError("it claims to be far larger than the tile")
             decoded: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
             return np.asarray(decoded[0])
         except Exception as error:  # decoders raise anything

@@ -14,6 +14,7 @@ from raysweep.errors import WorkError
 from raysweep.slides.readers.by_openslide import OpenSlideReader
 from raysweep.slides.readers.complete import check_page, check_tiff
 from raysweep.slides.readers.ome import OmeImage, length_um, ome_images
+from raysweep.slides.readers.open_tiff import all_pages
 from raysweep.slides.readers.reader import NotMine
 from raysweep.slides.readers.turned import orientation_of
 from raysweep.slides.tissue.find import NotBrightfield
@@ -59,7 +60,7 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     vendor = openslide.OpenSlide.detect_format(str(path))
     if vendor not in (None, "generic-tiff", "aperio"):
         raise NotMine(f"{vendor} slides are OpenSlide's")
-    pages: list[Any] = [page.aspage() for page in tiff.pages]
+    pages = all_pages(tiff.pages)
     if not pages:
         raise NotMine("a TIFF without pages")
     if vendor == "aperio":
@@ -132,7 +133,7 @@ def _smaller(picture: Any, pages: Sequence[Any], size: tuple[int, int]) -> list[
 
     Aperio's do not say so, but are the only ones in tiles.
     """
-    found = list(picture.pages) if picture.subifds else []
+    found = all_pages(picture.pages) if picture.subifds else []
     aperio = picture.is_svs
     found += [
         page

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
-from raysweep.errors import RequestError
+from raysweep.bounds import check_room
+from raysweep.errors import RequestError, WorkError
 from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.made_columns import Row, with_columns
 from raysweep.slides.table.path_pattern import PathPattern
 from raysweep.storage import is_address, join, locate, shown
-from raysweep.text_table import parse_table
+from raysweep.text_table import TIMES, parse_table
 
 # What a folder is searched for, beside DICOM, of which each file stands for all of its slide.
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
@@ -61,10 +62,13 @@ def _read_table(table: str, where: str, spec: PatchSetSpec) -> list[Row]:
     fs, inside = locate(table)
     try:
         with fs.open_input_file(inside) as file:
+            check_room(TIMES * file.size(), where)
             data = file.read()
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
         raise RequestError(f"{where}: cannot be read ({reason}); check the path") from error
+    except WorkError as error:
+        raise RequestError(str(error)) from error
     found = parse_table(data, where)
     if "path" not in found.header and "path" not in spec.columns:
         raise RequestError(

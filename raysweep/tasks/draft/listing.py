@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from raysweep.errors import RequestError
+from raysweep.patches.codec import FORMATS
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
-from raysweep.text_table import LINE, parse_table
+from raysweep.text_table import LINE, read_table
 
 _SAMPLED = 200  # files that are opened to see what they are like
 _WORDS = {
@@ -61,7 +62,7 @@ class Listing:
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a table, in Unicode's form NFC; none where it is no table of columns."""
         try:
-            found = parse_table((self.root / table).read_bytes(), table)
+            found = read_table(self.root / table, table)
         except (OSError, RequestError):
             return []
         return [{nfc(k): nfc(v) for k, v in row.items() if k != LINE} for row in found.rows]
@@ -71,7 +72,7 @@ class Listing:
         found = []
         for path in sampled(pictures):
             try:
-                with Image.open(self.root / path) as picture:
+                with Image.open(self.root / path, formats=FORMATS) as picture:
                     found.append(picture.size)
             except Exception:  # whatever a broken file leads Pillow to: `prepare` says what is wrong with it
                 continue

@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from raysweep.errors import RequestError, WorkError
+from raysweep.hdf5_file import check_size, find_dataset
 from raysweep.model import Model
 from raysweep.patches.codec import MAX_PIXELS
 from raysweep.tasks.card import Card
@@ -24,6 +25,7 @@ from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, group
 from raysweep.text_table import LINE
 
 _STEM = "camelyonpatch_level_2_split_{split}"
+_MOST_LABELS = 2**30  # bytes: what claims more is no file of labels
 _CHUNKS = 64 * 2**20  # bytes of decompressed chunks that a file keeps: rows are neighbours when a set is indexed
 
 
@@ -106,10 +108,11 @@ def _dataset(path: Path, options: Options, what: str) -> h5py.Dataset:
     """The open dataset of images, masks or labels. Raises WorkError where it is none, or nothing of the kind."""
     key = getattr(options, f"{what}_key")
     file = h5py.File(path, "r", rdcc_nbytes=_CHUNKS)
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
+    found = find_dataset(file, key)
+    if found is None:
         raise WorkError(f"it has no dataset {key}; it has {', '.join(file) or 'nothing'}")
     if what == "label":
+        check_size(found, _MOST_LABELS)
         return found
     whole = found.dtype == np.uint8 if what == "image" else found.dtype.kind in "biu"
     channels = ((), (1,), (3,)) if what == "image" else ((), (1,))

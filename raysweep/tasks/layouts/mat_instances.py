@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-import scipy.io
 from pydantic import Field, model_validator
 
 from raysweep.errors import WorkError
+from raysweep.mat_file import mat_arrays, mat_names
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import image_mask_pairs, layout
 from raysweep.tasks.reader import Reader
@@ -62,18 +61,11 @@ class _MatReader(Reader):
 
 
 def _load(path: Path, name: str) -> np.ndarray:
-    try:
-        held = scipy.io.loadmat(path, variable_names=[name])
-        if name in held:
-            return np.asarray(held[name])
-        known = [found for found, *_ in scipy.io.whosmat(path)]
-    except NotImplementedError:  # version 7.3 is HDF5, with the axes in MATLAB's order
-        with h5py.File(path, "r") as file:
-            known = [key for key in file if not key.startswith("#")]
-            if name in known:
-                found = file[name]
-                return np.asarray(found).T if isinstance(found, h5py.Dataset) else np.zeros(0, dtype=object)
-    raise WorkError(f"it has no {name}, only {', '.join(known) or 'nothing'}; name the variable in layout")
+    held = mat_arrays(path, [name])
+    if name not in held:
+        known = ", ".join(mat_names(path)) or "nothing"
+        raise WorkError(f"it has no {name}, only {known}; name the variable in layout")
+    return held[name]
 
 
 @layout("mat_instances", Options, {"segmentation"}, reader=_MatReader)

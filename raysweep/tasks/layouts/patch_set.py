@@ -12,7 +12,7 @@ from pydantic import Field
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
-from raysweep.patches.codec import decode
+from raysweep.patches.codec import FORMATS, decode
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.read import PatchSet, RowGroup
 from raysweep.patches.write import ROW_GROUP
@@ -20,7 +20,7 @@ from raysweep.storage import Storage
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import class_index, split_name
+from raysweep.tasks.names import class_index, inside, split_name
 from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import Sample
 from raysweep.tasks.where import ABOUT_GROUPS, Groups, groups_of
@@ -57,11 +57,11 @@ class _PatchReader(Reader):
         return Image.fromarray(decode(self.data(name)))
 
     def size(self, name: str) -> tuple[int, int]:
-        with Image.open(io.BytesIO(self.data(name))) as picture:
+        with Image.open(io.BytesIO(self.data(name)), formats=FORMATS) as picture:
             return picture.size
 
     def mask(self, sample: Sample) -> np.ndarray:
-        with Image.open(io.BytesIO(self._cell(str(sample.mask), "mask"))) as picture:
+        with Image.open(io.BytesIO(self._cell(str(sample.mask), "mask")), formats=FORMATS) as picture:
             return np.asarray(picture)
 
     def _cell(self, name: str, column: str) -> bytes:
@@ -95,7 +95,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
     where = f"card {card.name}: layout"
     if card.unit == "site":
         raise RequestError(f"{where}: a patch set says nothing of sites; set unit: patient, slide or image")
-    folder = Storage.open(root / options.folder)
+    inner = options.folder if options.folder == "." else inside(options.folder, f"{where}.folder")
+    folder = Storage.open(root / inner)
     patches = PatchSet(folder)
     if card.mpp and patches.mpp and abs(card.mpp / patches.mpp - 1) > 1e-3:
         raise RequestError(f"card {card.name}: mpp: the patches have {patches.mpp:g} um per pixel, not {card.mpp:g}")

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 from skimage.draw import polygon
 
+from raysweep.bounds import check_room
 from raysweep.errors import WorkError
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import image_mask_pairs, layout
@@ -53,6 +54,9 @@ class Options(image_mask_pairs.Options):
         if isinstance(data, dict) and not data.get("names") and isinstance(data.get("masks", {}), dict):
             return {**data, "masks": {"instances": True, **data.get("masks", {})}}
         return data
+
+
+_ELEMENT = 300  # bytes that Python needs, at most, for each < of an XML
 
 
 @dataclass
@@ -135,12 +139,14 @@ def _regions(path: Path) -> list[_Region]:
     def refuse(*_: Any) -> None:
         raise WorkError("it declares a document type or entities, which annotations have no use for")
 
+    text = path.read_bytes()
+    check_room(len(text) + _ELEMENT * text.count(b"<"), path.name)
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda tag: stack.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(text, True)
     except expat.ExpatError as error:
         raise WorkError(f"it is no XML ({error})") from error
     if not regions:

@@ -13,6 +13,7 @@ from typing import Any
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress, Stage
+from raysweep.secrets import redacted
 from raysweep.tasks.card import Card
 from raysweep.tasks.find import find_samples
 from raysweep.tasks.obtain.fetch import fetch, problem
@@ -76,15 +77,20 @@ class _Record:
             self.known = {}
 
     def has(self, file: RemoteFile, root: Path) -> bool:
-        same = self.known.get(file.name) == file.model_dump(mode="json")
+        same = self.known.get(file.name) == _told(file)
         return same and (file.unpack is not None or (root / file.name).is_file())
 
     def add(self, file: RemoteFile) -> None:
         with self._lock:
-            self.known[file.name] = file.model_dump(mode="json")
+            self.known[file.name] = _told(file)
             temporary = self._path.with_name(f"{self._path.name}.new")
             temporary.write_text(json.dumps(self.known, indent=1))
             os.replace(temporary, self._path)
+
+
+def _told(file: RemoteFile) -> dict[str, Any]:
+    """What a card says of a file; of its address, no token."""
+    return dict(redacted(file.model_dump(mode="json")))
 
 
 def _whole(card: Card, root: Path) -> bool:

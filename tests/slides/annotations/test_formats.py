@@ -1,6 +1,7 @@
 """Annotation files: every format, and files that are wrong."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -262,3 +263,52 @@ def test_matlab_files_that_are_no_points(tmp_path, value):
     path.write_bytes(b"no MATLAB file")
     with pytest.raises(WorkError, match=r"a\.mat: is no MATLAB file that can be read"):
         read_annotations(path)
+
+
+def _nested(depth: int, inner: str) -> str:
+    return '{"type": "GeometryCollection", "geometries": [' * depth + inner + "]}" * depth
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 10**6,
+        "[" * 10**5 + "]" * 10**5,
+        _nested(2000, '{"type": "Point", "coordinates": [1, 2]}'),
+        '{"type": "Polygon", "coordinates": [[[1e308, 1e308], [-1e308, 1e308], [0, -1e308], [1e308, 1e308]]]}',
+        '{"type": "Polygon", "coordinates": [[["\ud800", 1]]]}'.encode("utf-8", "surrogatepass").decode("latin-1"),
+    ],
+    ids=["open", "deep", "collections", "far", "odd"],
+)
+def test_what_is_made_to_do_harm_ends_as_a_sentence_or_as_shapes(tmp_path, text):
+    path = tmp_path / "a.geojson"
+    path.write_text(text, encoding="latin-1")
+    said = f"annotations {path}: "
+    try:
+        read_annotations(path)
+    except WorkError as error:
+        said = str(error)
+    assert said.startswith(f"annotations {path}: ")
+    assert len(said) < 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.geojson", '{"type": "FeatureCollection", "features": [' + ",".join(["[]"] * 10**5) + "]}"),
+        ("a.xml", "<ASAP_Annotations>" + "<a/>" * 10**5 + "</ASAP_Annotations>"),
+    ],
+)
+def test_files_that_grow_in_memory_are_refused_before_they_do(tmp_path, monkeypatch, name, text):
+    """As on a machine of 8 MB: the text itself would fit."""
+    (tmp_path / name).write_text(text)
+    assert (tmp_path / name).stat().st_size < 5 * 10**5
+    monkeypatch.setattr(os, "sysconf", lambda what: {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 8 * 10**6}[what])
+    with pytest.raises(WorkError, match=r"to read it takes about 0\.0 GiB of memory, more than half of this machine's"):
+        read_annotations(tmp_path / name)
+
+
+def test_a_cell_without_end_is_no_table(tmp_path):
+    (tmp_path / "a.csv").write_text('x,y,class\n1,2,"' + "a" * 10**6)
+    with pytest.raises(WorkError, match=r"is no CSV table \(field larger than field limit"):
+        read_annotations(tmp_path / "a.csv")

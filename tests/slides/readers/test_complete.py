@@ -157,3 +157,14 @@ def test_an_mrxs_without_some_of_its_files(mrxs, gone, message, reader):
         (mrxs.parent / "a" / name).unlink()
     with pytest.raises(WorkError, match=f"^{message}"):
         Slide(mrxs, 0.5, reader)
+
+
+@pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/passwd", "..", "a\\..\\b"])
+def test_an_mrxs_names_files_of_its_own_folder_alone(tmp_path, name):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s.mrxs").touch()
+    (tmp_path / "s/Slidedat.ini").write_text(
+        f"[HIERARCHICAL]\nINDEXFILE = Index.dat\n[DATAFILE]\nFILE_COUNT = 1\nFILE_0 = {name}\n"
+    )
+    with pytest.raises(WorkError, match=r"^damaged: s/Slidedat\.ini names a file outside of its folder, "):
+        check_complete(tmp_path / "s.mrxs")

@@ -1,5 +1,8 @@
 """TIFFs as people have them: any compression, byte order, first page, orientation and depth."""
 
+import resource
+
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -274,3 +277,26 @@ def test_damaged_pieces_say_where(tmp_path):
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(WorkError, match=r"^truncated|^not a slide or picture"):
         Slide(path)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma"])
+def test_a_tile_that_unpacks_to_far_more_than_it_is(tmp_path, compression):
+    """A few kB of a tile of 64 x 64 pixels, which would be half a GB."""
+    path = write_ome(tmp_path / "a.tif", compression=compression)
+    bomb = getattr(imagecodecs, f"{compression}_encode")(bytes(2**29))
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        page = tiff.pages[0]
+        offsets, counts = list(page.dataoffsets), list(page.databytecounts)
+        offsets[0], counts[0] = path.stat().st_size, len(bomb)
+        page.tags["TileOffsets"].overwrite(offsets)
+        page.tags["TileByteCounts"].overwrite(counts)
+    with open(path, "ab") as file:
+        file.write(bomb)
+    assert path.stat().st_size < 10**6
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with Slide(path) as slide:
+        try:
+            slide.read(0, 0, 0, 64, 64)
+        except WorkError as error:
+            assert "pixels cannot be read at level 0, x 0, y 0" in str(error)  # noqa: PT017 - it may also be cut
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # kB: 256 MB

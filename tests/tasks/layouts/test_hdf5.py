@@ -199,3 +199,18 @@ def test_the_meta_table_names_subgroups(data, make_card):
         (data / f"toy/camelyonpatch_level_2_split_{word}_meta.csv").write_text("center,wsi\n" + rows)
     task = index_task(pcam(make_card, groups={"site": "center"}), data)
     assert [s.groups for s in task.samples] == [(("site", f"c{i % 3}"),) for n in SIZES.values() for i in range(n)]
+
+
+def test_values_of_other_files_are_refused(data, make_card):
+    (data / "secret.txt").write_bytes(bytes(6 * 12 * 12 * 3))
+    with h5py.File(data / "toy/camelyonpatch_level_2_split_train_x.h5", "w") as file:
+        file.create_dataset("x", (6, 12, 12, 3), np.uint8, external=[(str(data / "secret.txt"), 0, 6 * 12 * 12 * 3)])
+    with pytest.raises(RequestError, match=r"layout\.images: .* cannot be used: the values of x are in another file"):
+        index_task(pcam(make_card), data)
+
+
+def test_labels_that_would_fill_the_memory_are_refused(data, make_card):
+    with h5py.File(data / "toy/camelyonpatch_level_2_split_train_y.h5", "w") as file:
+        file.create_dataset("y", (10**12,), np.uint8, chunks=(10**6,))
+    with pytest.raises(RequestError, match=r"layout\.labels: .* cannot be used: y claims 931 GiB, more than 1"):
+        index_task(pcam(make_card), data)

@@ -125,3 +125,10 @@ def test_columns_of_the_slide_table_are_subgroups(root, make_card):
     assert samples[3].groups == (), "of a slide that the table lacks nothing is known"
     with pytest.raises(RequestError, match=r"layout.groups.device: slides.parquet has no column 'scanner'; it has sl"):
         index_task(card_of(make_card, root, groups={"device": "scanner"}), Path(root).parent)
+
+
+@pytest.mark.parametrize("folder", ["../other", "/etc", "a/../../b"])
+def test_a_set_outside_of_the_root_is_refused(tmp_path, make_card, folder):
+    (tmp_path / "toy").mkdir()
+    with pytest.raises(RequestError, match=r"layout\.folder: the path .* must stay below the task's root"):
+        index_task(make_card(layout={"type": "patch_set", "folder": folder}), tmp_path)

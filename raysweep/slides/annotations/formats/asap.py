@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from raysweep.bounds import check_room
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import annotation_format
 from raysweep.slides.annotations.shapes import Shape, line, points, polygons
@@ -12,13 +13,16 @@ from raysweep.slides.annotations.shapes import Shape, line, points, polygons
 _AREAS = ("Polygon", "Rectangle", "Spline")  # a spline is taken as the polygon through its points
 _POINTS = ("Dot", "PointSet")
 _LINES = ("Measurement",)
+_ELEMENT, _ATTRIBUTE = 150, 150  # bytes that Python needs, at most, for each < and = of an XML
 
 
 @annotation_format(".xml")
 def read(path: Path) -> list[Shape]:
     """One shape for each annotation, and for each point of a PointSet; the class is its group (`PartOfGroup`)."""
+    text = path.read_bytes()
+    check_room(len(text) + _ELEMENT * text.count(b"<") + _ATTRIBUTE * text.count(b"="), f"annotations {path}")
     try:
-        root = ElementTree.parse(path, ElementTree.XMLParser(target=_Plain())).getroot()
+        root = ElementTree.fromstring(text, ElementTree.XMLParser(target=_Plain()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise WorkError(f"annotations {path}: is no plain XML ({error})") from error
     if root.tag != "ASAP_Annotations":

@@ -6,14 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from raysweep.bounds import check_room
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import annotation_format
 from raysweep.slides.annotations.shapes import Shape, line, points, polygons
 
-_ERRORS = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what a file of another form brings about
+_ERRORS = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)  # what a file of another form brings about
 _GEOMETRIES = (
     "Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection",
 )  # fmt: skip
+_OBJECT, _LIST, _VALUE = 300, 80, 40  # bytes that Python needs, at most, for each { [ and comma of a JSON
 _UNCLASSIFIED = "Unclassified"  # what QuPath shows for an object without a class
 
 
@@ -38,8 +47,11 @@ def read(path: Path) -> list[Shape]:
 
 def _features(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Each feature with the words that say where it is."""
+    text = path.read_bytes()
+    objects, lists, values = (text.count(mark) for mark in b"{[,")
+    check_room(len(text) + _OBJECT * objects + _LIST * lists + _VALUE * values, f"annotations {path}")
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise WorkError(f"annotations {path}: is no JSON ({error})") from error
     kind = data.get("type") if isinstance(data, dict) else None

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from raysweep.errors import WorkError
+from raysweep.mat_file import mat_arrays
 from raysweep.slides.annotations.formats import annotation_format
 from raysweep.slides.annotations.shapes import Shape, points
 
@@ -14,16 +14,15 @@ from raysweep.slides.annotations.shapes import Shape, points
 def read(path: Path) -> list[Shape]:
     """One point for each row of every variable, in level-0 pixels; the class is the name of the variable."""
     try:
-        held = scipy.io.loadmat(path)
+        held = mat_arrays(path)
     except OSError:
         raise
-    except Exception as error:  # what is no MATLAB file, or one of version 7.3, raises anything
+    except WorkError as error:
+        raise WorkError(f"annotations {path}: {error}") from error
+    except Exception as error:  # what is no MATLAB file, or a damaged one, raises anything
         raise WorkError(f"annotations {path}: is no MATLAB file that can be read ({error})") from error
     shapes = []
-    for name, value in held.items():
-        if name.startswith("__"):
-            continue
-        table = np.asarray(value)
+    for name, table in held.items():
         if table.size == 0:
             continue
         if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind not in "uif" or not np.isfinite(table).all():

@@ -7,7 +7,7 @@ import numpy as np
 from raysweep.errors import RequestError, WorkError
 from raysweep.slides.annotations.formats import annotation_format
 from raysweep.slides.annotations.shapes import Shape, points
-from raysweep.text_table import LINE, parse_table
+from raysweep.text_table import LINE, read_table
 
 _COLUMNS = ("x", "y", "class")
 
@@ -16,7 +16,7 @@ _COLUMNS = ("x", "y", "class")
 def read(path: Path) -> list[Shape]:
     """One point for each row, in level-0 pixels; other columns are passed by. A table of the header alone has none."""
     try:
-        found = parse_table(path.read_bytes(), f"annotations {path}")
+        found = read_table(path, f"annotations {path}")
     except RequestError as error:  # of one slide, whose failure it is
         raise WorkError(str(error)) from error
     missing = [name for name in _COLUMNS if name not in found.header]
