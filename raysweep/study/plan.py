@@ -50,7 +50,8 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
             _, work = _patch_set(plan, totals, file.study.compute.fetch_bytes)
             rows.append(["tile", f"patch set {name}", _state(plan.artefact), work, "", ""])
         return _HEADER, rows, [
-            f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB",
+            *[f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB"]
+        * bool(totals.patches),
             "tasks are made from these patch sets, so the rest can be told once they are there: `raysweep tile` of "
             "this study makes them",
         ]  # fmt: skip
@@ -81,10 +82,11 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
         *_further(graph),
         *["choices are not made yet: trials and finals are those of the checkpoints that may be chosen, at most"]
         * any(not c.artefact.done() for c in needed),
-        f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB",
+        *[f"to tile: at most {totals.patches:,} patches, about {totals.pixels * _BYTES_PER_PX / 1e9:.2g} GB"]
+        * bool(totals.patches),
         *pretraining_notes(graph),
         f"to search: {totals.trials:,} trials (fewer steps where they are stopped early) and {totals.finals:,} finals",
-        *_time(costs),
+        *_time(costs, tiles=bool(totals.patches)),
         *node_notes(costs, totals.pixels),
         *power_notes(graph),
         *registered,
@@ -98,14 +100,16 @@ def _cost(cost: Cost) -> tuple[str, str]:
     return ("?" if cost.seconds is None else span(cost.seconds) if cost.seconds else ""), memory
 
 
-def _time(costs: Costs) -> list[str]:
-    """The sums, and what they rest on."""
+def _time(costs: Costs, *, tiles: bool) -> list[str]:
+    """The sums, and what they rest on. tiles: there are slides to be tiled, too."""
     parts = {"pretraining": costs.pretrain, "features": costs.features, "search": costs.tune}
     said = ", ".join(f"{name} {seconds / 3600:.2g}" for name, seconds in parts.items() if seconds)
     hours = sum(parts.values()) / 3600
     threads, found = costs.compute.threads, machine()
     device = found["gpu"] or f"{threads} thread{'s' * (threads > 1)} of {found['processor']}"
-    notes = [f"about {hours:.2g} device-hours{f' ({said})' * bool(said)}, tiling apart; a device is {device}"]
+    notes = [
+        f"about {hours:.2g} device-hours{f' ({said})' * bool(said)}{', tiling apart' * tiles}; a device is {device}"
+    ]
     if costs.clock:
         notes.append(f"about {span(costs.clock)} on this machine, which works on {costs.at_once:g} trials at a time")
     if costs.speeds.reckoned:
