@@ -18,9 +18,10 @@ from tests.study.mini import results, write_mini
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-_TRANSFER = {
-    "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]}, "fractions": [0.5],
-    "repeats": 4, "trials": 2, "steps": 4, "evaluations": 2, "batch": 8,
+_SMALL = {
+    "tasks": ["demo-tissue"],
+    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 3, "trials": 2, "steps": 4,
+                 "evaluations": 2, "batch": 8},
 }  # fmt: skip
 _RAYSWEEP = f"""#!/bin/sh
 exec {sys.executable} -m raysweep.cli "$@"
@@ -31,7 +32,7 @@ exec {sys.executable} -m raysweep.cli "$@"
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that one undisturbed run has finished."""
     folder = tmp_path_factory.mktemp("calm")
-    done = subprocess.run([sys.executable, "-m", "raysweep.cli", "run", write_mini(folder, transfer=_TRANSFER)],
+    done = subprocess.run([sys.executable, "-m", "raysweep.cli", "run", write_mini(folder, **_SMALL)],
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 3, done.stderr
     return folder
@@ -66,7 +67,7 @@ class _Job:
 def _prepared(folder: Path, name: str, **options: int) -> Path:
     """A study with a script for it, and SLURM's programs; gives the study's own folder of artefacts."""
     write_slurm(folder, raysweep=_RAYSWEEP)
-    study = write_mini(folder, transfer=_TRANSFER)
+    study = write_mini(folder, **_SMALL)
     (folder / f"job-{name}").write_text(slurm_script(str(study), cpus=1, **options))
     return folder / "runs/mini"
 

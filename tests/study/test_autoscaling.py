@@ -20,6 +20,7 @@ from raysweep.study.model import Compute
 from tests.study.test_submit import end_all
 
 _ROOT = Path(__file__).parents[2]
+_PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"  # its own type lacks a file
 _HEAD = "f" * 51 + "00000"  # what the provider takes for the head's own number, of 56 digits
 _HOUR = 60.0  # seconds
 _STAGES = """
@@ -74,8 +75,10 @@ def address(tmp_path: Path) -> Iterator[str]:
     }
     config = {
         "cluster_name": "make-believe", "max_workers": 4, "upscaling_speed": 1.0, "idle_timeout_minutes": idle_minutes,
-        "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True,
-                     "launch_multiple": True, "head_node_id": _HEAD, "gcs_address": f"127.0.0.1:{port}"},
+        "provider": {
+            "type": "external", "module": _PROVIDER, "disable_node_updaters": True, "launch_multiple": True,
+            "disable_launch_config_check": True, "head_node_id": _HEAD, "gcs_address": f"127.0.0.1:{port}",
+        },
         "available_node_types": types, "head_node_type": "ray.head.default", "auth": {}, "docker": {},
         "initialization_commands": [], "setup_commands": [], "head_setup_commands": [], "worker_setup_commands": [],
         "head_start_ray_commands": [], "worker_start_ray_commands": [], "file_mounts": {}, "cluster_synced_files": [],
