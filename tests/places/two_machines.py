@@ -60,6 +60,8 @@ def main(folder: Path) -> dict[str, Any]:
     submit = ["raysweep", "submit", study, "--cluster", "my.yaml"]
     job = _run(*submit)
     told["job_seconds"], told["job_code"], told["said"] = job.seconds, job.code, job.out
+    if job.code != 3:
+        return told
     told["nodes"] = re.findall(r"Ray cluster \S+: (.*)", job.out)
     told["report"] = (home / "mini-report/index.html").is_file()
     told["same"] = results(folder) == _results_of(folder / "alone")
