@@ -37,6 +37,7 @@ class Graph:
     fits: Fits
     identities: Identities  # of the slides' files, remembered
     leakage: Leakage  # as far as it is known before pretraining
+    contents: tuple[str, ...]  # of patch sets and sources, when what is made from them was laid out
 
     @property
     def study(self) -> Study:
@@ -52,6 +53,10 @@ class Graph:
         """What is compared, its baseline named."""
         baseline = self.study.compare.baseline or self.rows[0]
         return self.study.compare.model_copy(update={"baseline": baseline})
+
+    def changed(self) -> bool:
+        """Whether patch sets or sources hold something else by now, made by this run or by another one."""
+        return self.contents != _contents(self.patch_sets, self.sources)
 
     def artefacts(self) -> list[Artefact]:
         """All of them, each once."""
@@ -92,6 +97,7 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
         sources = plan_sources(file, home, patch_sets, tasks)
     else:
         patch_sets, tasks, sources = earlier.patch_sets, earlier.tasks, earlier.sources
+    contents = _contents(patch_sets, sources)
     seen = {name: plan for name, plan in patch_sets.items() if name not in tasks}  # else the task is meant
     checkpoints = plan_checkpoints(study, home, seen, sources, tasks, file.folder)
     rows = dict.fromkeys(plan.row for plan in checkpoints.values())
@@ -106,8 +112,12 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
     choices = plan_choices(study, home, checkpoints, tasks, cells)
     return Graph(
-        file, home, patch_sets, sources, checkpoints, tasks, features, cells, choices, fits, identities, leakage
+        file, home, patch_sets, sources, checkpoints, tasks, features, cells, choices, fits, identities, leakage, contents
     )
+
+
+def _contents(patch_sets: dict[str, PatchSetPlan], sources: dict[str, SourcePlan]) -> tuple[str, ...]:
+    return tuple(plan.contents for plan in (*patch_sets.values(), *sources.values()))
 
 
 def study_folder(study: Study) -> Storage:

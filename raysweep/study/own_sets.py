@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.lease import Claims
+from raysweep.lease import sharing
 from raysweep.progress import Progress
 from raysweep.slides.identity import Identities
 from raysweep.storage import Storage
@@ -56,10 +56,10 @@ def check_made(plans: dict[str, PatchSetPlan]) -> None:
         )
 
 
-def make_own_sets(file: StudyFile, home: Storage, claims: Claims, progress: Progress, stack: ExitStack) -> None:
+def make_own_sets(file: StudyFile, home: Storage, progress: Progress, stack: ExitStack) -> None:
     """Tile those that are not there, or whose slides failed; Ray stays up for what follows, until `stack` is closed.
 
-    One process at a time tiles for a study; `claims` says whose turn it is.
+    One process at a time tiles for a study.
 
     Raises WorkError when one could not be tiled, and RequestError as `plan_own_sets`.
     """
@@ -72,7 +72,8 @@ def make_own_sets(file: StudyFile, home: Storage, claims: Claims, progress: Prog
     study, compute = file.study, file.study.compute
     paths = sorted({slide.path.rsplit("/", 1)[0] for plan in todo for slide in plan.slides})
     nodes = Nodes(compute, home, paths, progress, stack)
-    with claims.turn(home.at("patches"), lambda who: progress.say(f"waiting for {who}, which tiles")):
+    waits = lambda who: progress.say(f"waiting for {who}, which tiles")  # noqa: E731
+    with sharing(home) as claims, claims.turn(home.at("patches"), waits):
         identities.save()
         for plan in todo:
             if not to_tile(plan.artefact):

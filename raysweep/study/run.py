@@ -74,14 +74,14 @@ def run_study(
     home = study_folder(file.study)
     home.check_writable()
     with ExitStack() as stack:
-        claims = stack.enter_context(sharing(home))
         if "tile" in stages:
-            make_own_sets(file, home, claims, progress, stack)
+            make_own_sets(file, home, progress, stack)
         graph = build_graph(file)
         if "pretrain" in stages and any(plan.spec.method for plan in graph.checkpoints.values()):
             check_trackers(file.study.compute.trackers)
         if only is not None:
             _check_only(graph, only)
+        claims = stack.enter_context(sharing(home))
         work = Stages(graph, only, progress, stack, claims, some_stages=tuple(stages) != STAGES)
         with claims.turn(home.at("tasks"), lambda other: progress.say(f"waiting for {other}")):
             _write_down(file.study, home, claims)

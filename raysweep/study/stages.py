@@ -70,10 +70,11 @@ class Stages:
         todo = any(to_tile(p.artefact, p.spec.export) for p in self._narrowed(self.graph.patch_sets))
         with self._turn("patches", "which tiles") if todo else nullcontext():
             self._tile()
+        if self.graph.changed():
+            self._look_again()
 
     def _tile(self) -> None:
         graph = self.graph
-        seen = [plan.contents for plan in graph.patch_sets.values()]
         lacking = []
         for plan in self._narrowed(graph.patch_sets):
             if to_tile(plan.artefact, plan.spec.export):
@@ -84,8 +85,6 @@ class Stages:
             _point(plan.artefact.home, [plan.artefact])
         if lacking:  # what is made from the rest of the slides would be made again
             raise WorkError("; ".join(map(str, lacking)))
-        if seen != [plan.contents for plan in graph.patch_sets.values()]:
-            self._look_again()
 
     def _look_again(self) -> None:
         """What is made from patch sets depends on which slides and images failed, which is known now."""
@@ -147,10 +146,11 @@ class Stages:
         todo = any(to_write(source) for name, source in self.graph.sources.items() if name in names)
         with self._turn("patches", "which writes patch sets") if todo else nullcontext():
             self._write()
+        if self.graph.changed():
+            self._look_again()
 
     def _write(self) -> None:
         graph = self.graph
-        seen = [source.contents for source in graph.sources.values()]
         wanted = {name for plan in self._narrowed(graph.checkpoints) for name in plan.labelled_sets}
         for name, source in graph.sources.items():
             if name not in wanted:
@@ -160,8 +160,6 @@ class Stages:
                                progress=self.progress)  # fmt: skip
                 self._attempt(f"source {name}", source.artefact, work)
             _point(source.artefact.home, [source.artefact])
-        if seen != [source.contents for source in graph.sources.values()]:
-            self._look_again()
 
     def _check_inputs(self, plan: CheckpointPlan, made: Pretraining) -> None:
         """With only some stages asked for, what this one reads must be there already."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from raysweep.errors import reason_of
+from raysweep.errors import WorkError, reason_of
 from raysweep.lease import Claims
 from raysweep.progress import Stage
 from raysweep.sweep.cell import Cell, Repeat
@@ -106,7 +106,11 @@ class Board:
             if lane is None:
                 return None
             if not self._holds(lane):
-                self._claim(lane)
+                try:
+                    self._claim(lane)
+                except WorkError as error:  # nothing can be written
+                    self.error = error
+                    raise
                 continue  # what is on record may have changed
             try:
                 work = lane.start()

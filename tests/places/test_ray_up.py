@@ -24,7 +24,7 @@ def folder() -> Iterator[Path]:
             pytest.skip(f"two machines inside this one: there is no {program} here")
     if (
         os.geteuid()
-        or subprocess.run([*_ALONE, "ip", "link", "add", "a", "type", "veth"], capture_output=True).returncode
+        or subprocess.run([*_ALONE, "ip", "link", "add", "cable", "type", "veth"], capture_output=True).returncode
     ):
         pytest.skip("two machines inside this one: only root may have namespaces and networks of its own")
     with tempfile.TemporaryDirectory(prefix="rs-", dir="/tmp", ignore_cleanup_errors=True) as name:

@@ -18,9 +18,10 @@ from tests.study.mini import results, write_mini
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-_TRANSFER = {
-    "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]}, "fractions": [0.5],
-    "repeats": 4, "trials": 2, "steps": 4, "evaluations": 2, "batch": 8,
+_SMALL = {
+    "tasks": ["demo-tissue"],
+    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 3, "trials": 2, "steps": 4,
+                 "evaluations": 2, "batch": 8},
 }  # fmt: skip
 _RAYSWEEP = f"""#!/bin/sh
 exec {sys.executable} -m raysweep.cli "$@"
@@ -31,7 +32,7 @@ exec {sys.executable} -m raysweep.cli "$@"
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that one undisturbed run has finished."""
     folder = tmp_path_factory.mktemp("calm")
-    done = subprocess.run([sys.executable, "-m", "raysweep.cli", "run", write_mini(folder, transfer=_TRANSFER)],
+    done = subprocess.run([sys.executable, "-m", "raysweep.cli", "run", write_mini(folder, **_SMALL)],
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 3, done.stderr
     return folder
@@ -43,7 +44,7 @@ class _Job:
     def __init__(self, folder: Path, number: int, name: str) -> None:
         self.number, self.log, self.began = number, folder / f"{name}-{number}.log", time.monotonic()
         env = {"PATH": f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(folder),
-               "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "1",
+               "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "2",
                "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "RAYSWEEP_HOME": os.environ["RAYSWEEP_HOME"],
                "OMP_NUM_THREADS": "1"}  # fmt: skip
         with open(self.log, "w") as log:
@@ -66,8 +67,8 @@ class _Job:
 def _prepared(folder: Path, name: str, **options: int) -> Path:
     """A study with a script for it, and SLURM's programs; gives the study's own folder of artefacts."""
     write_slurm(folder, raysweep=_RAYSWEEP)
-    study = write_mini(folder, transfer=_TRANSFER)
-    (folder / f"job-{name}").write_text(slurm_script(str(study), cpus=1, **options))
+    study = write_mini(folder, **_SMALL)
+    (folder / f"job-{name}").write_text(slurm_script(str(study), cpus=2, **options))
     return folder / "runs/mini"
 
 
@@ -106,7 +107,7 @@ def test_a_job_of_two_nodes_saves_queues_again_and_goes_on(calm: Path, tmp_path:
     said = first.end()
     print(f"from SIGTERM to the end of the job with its Rays: {time.monotonic() - began:.1f} s")
     assert first.process.returncode == 143, said
-    assert "2 nodes, 2 CPUs" in said
+    assert "2 nodes, 4 CPUs" in said
     assert "stopped; run the same command again to go on" in said
     assert (tmp_path / "requeued").read_text() == f"{first.number}\n"
     again = _Job(tmp_path, first.number, "nodes")

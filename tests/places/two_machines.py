@@ -43,7 +43,9 @@ def main(folder: Path) -> dict[str, Any]:
     assert not others, f"this is no space of process numbers of its own: {others}"
     home = _own_home(folder)
     _machine(folder)
-    study = write_mini(folder)
+    small = {"protocols": ["linear"], "fractions": [0.5], "repeats": 2}
+    primary = {"baseline": "random", "primary": {"protocol": "linear"}}
+    study = write_mini(folder, tasks=["demo-tissue"], transfer=small, compare=primary)
     told: dict[str, Any] = {}
     local = _run("raysweep", "run", study, f"storage={folder}/alone")
     told["alone_seconds"], told["alone_code"] = local.seconds, local.code
@@ -58,6 +60,8 @@ def main(folder: Path) -> dict[str, Any]:
     submit = ["raysweep", "submit", study, "--cluster", "my.yaml"]
     job = _run(*submit)
     told["job_seconds"], told["job_code"], told["said"] = job.seconds, job.code, job.out
+    if job.code != 3:
+        return told
     told["nodes"] = re.findall(r"Ray cluster \S+: (.*)", job.out)
     told["report"] = (home / "mini-report/index.html").is_file()
     told["same"] = results(folder) == _results_of(folder / "alone")
@@ -137,6 +141,7 @@ def _machine(folder: Path) -> None:
         "ip link set lo up", "ip link add here type veth peer name there", f"ip link set there netns {there.pid}",
         f"ip addr add {_HEAD}/24 dev here", "ip link set here up", f"{into} ip link set lo up",
         f"{into} ip addr add {_WORKER}/24 dev there", f"{into} ip link set there up",
+        f"ip route add default via {_WORKER}", f"{into} ip route add default via {_HEAD}",  # Ray finds its address by it
     ):  # fmt: skip
         subprocess.run(command.split(), check=True)
     subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", folder / _HEAD], stdout=subprocess.DEVNULL,

@@ -26,9 +26,10 @@ from tests.study.mini import results, write_mini
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 _NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "num_cpus": 2}
-_TRANSFER = {
-    "protocols": {"classification": ["finetune", "linear"], "segmentation": ["finetune"]}, "fractions": [0.5],
-    "repeats": 2, "trials": 3, "steps": 6, "evaluations": 2, "batch": 8,
+_SMALL = {
+    "tasks": ["demo-tissue"],
+    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 2, "trials": 3, "steps": 6,
+                 "evaluations": 2, "batch": 8},
 }  # fmt: skip
 _SLEEP = 60.0
 
@@ -65,7 +66,7 @@ class _Run:
         self.home = folder / "runs/mini"
         study = folder / "mini.yaml"
         if not study.exists():
-            write_mini(folder, transfer=_TRANSFER)
+            write_mini(folder, **_SMALL)
         env = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "RAY_TMPDIR")}
         env |= {"RAY_ADDRESS": address} if address else {}
         self.log = folder / f"log-{time.monotonic_ns()}"
