@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.secrets import without_secrets
 from raysweep.storage import Storage, is_address
 from raysweep.study.graph import study_folder
 from raysweep.study.job import Job
@@ -56,7 +57,7 @@ def submit_study(
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
         package = pack_study(file, ref, overrides, Path(folder))
         with _reached(cluster, address, say) as url:
-            where = f"{file.study.storage.rstrip('/')}/{file.study.name}"
+            where = without_secrets(f"{file.study.storage.rstrip('/')}/{file.study.name}")  # everybody sees a job's
             say(f"$ ray job submit --address {url} --working-dir {shlex.quote(str(file.folder))} -- {package.command}")
             job = Job.begin(url, file.study.name, where, package, folder, say)
             try:
@@ -144,5 +145,7 @@ def _fetch_report(file: StudyFile, out: Path, cluster: str | None, say: Callable
 def _copy(report: Storage, out: Path) -> None:
     import pyarrow.fs as pafs
 
+    for info in report.fs.get_file_info(pafs.FileSelector(report.root, recursive=True)):
+        report.path(info.path[len(report.root) :])  # keys of objects are any text: none may lead out of the folder
     pafs.copy_files(report.root, out.absolute().as_posix(), source_filesystem=report.fs,
                     destination_filesystem=pafs.LocalFileSystem())  # fmt: skip

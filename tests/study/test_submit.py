@@ -15,12 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
+import pyarrow.fs as pafs
 import pytest
 import yaml
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.storage import shipped
-from raysweep.study import job
+from raysweep.storage import Storage, shipped
+from raysweep.study import job, submit
 from raysweep.study.job import Job
 from raysweep.study.load import load_study
 from raysweep.study.pack import pack_study
@@ -309,3 +310,32 @@ def test_a_job_that_is_stopped_says_so(head: _Head) -> None:
     rest = follower.communicate(timeout=60)[0]
     assert follower.returncode == 143, rest
     assert "stopped; run the same command again to go on" in rest
+
+
+def test_a_password_of_the_study_itself_is_no_part_of_a_job(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = yaml.safe_load((study.parent / "base.yaml").read_text()) | {"storage": "s3://KEY:hush@bucket/runs?region=eu"}
+    (study.parent / "base.yaml").write_text(yaml.safe_dump(text))
+    told: list[object] = []
+
+    def begin(*given: object) -> None:
+        told.extend(given)
+        raise WorkError("no dashboard")
+
+    monkeypatch.setattr(Job, "begin", begin)
+    with pytest.raises(WorkError, match="no dashboard"):
+        submit_study(str(study), say=told.append)
+    assert any("s3://bucket/runs?region=eu/own" in str(one) for one in told)
+    assert "hush" not in str(told)
+
+
+@pytest.mark.parametrize("key", ["a/../../x.html", "../x.html"])
+def test_a_report_is_written_nowhere_but_where_it_is_wanted(tmp_path: Path, key: str) -> None:
+    """Keys of a bucket's objects are any text."""
+
+    class Odd(pafs.FileSystemHandler):
+        def get_file_info_selector(self, selector):
+            return [pafs.FileInfo(f"{selector.base_dir}/{key}", pafs.FileType.File, size=1)]
+
+    Odd.__abstractmethods__ = frozenset()
+    with pytest.raises(WorkError, match=r"x\.html is not below it"):
+        submit._copy(Storage(pafs.PyFileSystem(Odd()), "bucket/report"), tmp_path)
