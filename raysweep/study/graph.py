@@ -111,13 +111,12 @@ def build_graph(file: StudyFile, earlier: Graph | None = None) -> Graph:
     fits = check_fits(study.transfer, checkpoints, tasks) if earlier is None else earlier.fits
     cells, features = plan_cells(file, home, checkpoints, tasks, fits.decoders)
     choices = plan_choices(study, home, checkpoints, tasks, cells)
-    return Graph(
-        file, home, patch_sets, sources, checkpoints, tasks, features, cells, choices, fits, identities, leakage, contents
-    )
+    return Graph(file, home, patch_sets, sources, checkpoints, tasks, features, cells, choices, fits, identities,
+                 leakage, contents)  # fmt: skip
 
 
 def _contents(patch_sets: dict[str, PatchSetPlan], sources: dict[str, SourcePlan]) -> tuple[str, ...]:
-    return tuple(plan.contents for plan in (*patch_sets.values(), *sources.values()))
+    return (*(plan.contents for plan in patch_sets.values()), *(plan.contents for plan in sources.values()))
 
 
 def study_folder(study: Study) -> Storage:

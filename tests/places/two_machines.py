@@ -141,7 +141,7 @@ def _machine(folder: Path) -> None:
         "ip link set lo up", "ip link add here type veth peer name there", f"ip link set there netns {there.pid}",
         f"ip addr add {_HEAD}/24 dev here", "ip link set here up", f"{into} ip link set lo up",
         f"{into} ip addr add {_WORKER}/24 dev there", f"{into} ip link set there up",
-        f"ip route add default via {_WORKER}", f"{into} ip route add default via {_HEAD}",  # Ray finds its address by it
+        f"ip route add default via {_WORKER}", f"{into} ip route add default via {_HEAD}",  # Ray finds its address so
     ):  # fmt: skip
         subprocess.run(command.split(), check=True)
     subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", folder / _HEAD], stdout=subprocess.DEVNULL,

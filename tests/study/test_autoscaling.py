@@ -1,7 +1,7 @@
 """Which nodes live in which stage, on Ray's autoscaler with its provider of make-believe nodes.
 
-An hour of a stage is half a minute here, and the minutes that a node may be idle are as many half seconds. Nodes are raylets of this machine that say they have GPUs; stages
-are tasks that hold them and sleep.
+An hour of a stage is half a minute here, and the minutes that a node may be idle are as many half seconds. Nodes are
+raylets of this machine that say they have GPUs; stages are tasks that hold them and sleep.
 """
 
 import json
