@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,10 +18,13 @@ from raysweep.report.share import share_report
 from raysweep.report.verify import verify
 from raysweep.storage import Storage
 from raysweep.study.clean import remove, unused
+from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
+from raysweep.study.patch_sets import PatchSetPlan
 from raysweep.study.plan import plan_rows
 from raysweep.study.run import Outcome, run_study
 from raysweep.study.speeds import Speeds
+from raysweep.study.stages import Stages
 from raysweep.study.status import status_rows
 from tests.study.mini import results, write_mini
 
@@ -230,6 +234,24 @@ def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) ->
             run_study(load_study(mini[0]), progress=_QUIET)
     finally:
         home.remove("lease.json")
+
+
+def test_a_run_that_waited_while_another_one_tiled_looks_again(
+    mini: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made from a patch set is named after what is in it."""
+    file = load_study(mini[0])
+    with monkeypatch.context() as earlier:  # when nothing was tiled
+        earlier.setattr(PatchSetPlan, "contents", property(lambda plan: plan.artefact.fingerprint))
+        graph = build_graph(file)
+    with ExitStack() as stack, sharing(graph.home) as claims:
+        run = Stages(graph, None, _QUIET, stack, claims, some_stages=False)
+        run.tile()
+    before, after, now = (
+        [a.folder.root for plan in g.checkpoints.values() for a in plan.artefacts]
+        for g in (graph, run.graph, build_graph(file))
+    )
+    assert after == now != before
 
 
 def test_a_run_with_other_keys_waits_for_those_that_share_the_study(mini: tuple[Path, Outcome]) -> None:
