@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from raysweep.errors import RequestError
+from raysweep.secrets import has_secret
 from raysweep.storage import is_address, shipped
 from raysweep.study.load import StudyFile
 
@@ -74,7 +74,7 @@ def _check_no_secret(file: StudyFile, overrides: Sequence[str]) -> None:
     given = [("storage", study.storage), *((item.partition("=")[0], item.partition("=")[2]) for item in overrides)]
     given += [(f"patches.{name}.slides", spec.slides) for name, spec in study.patches.items()]
     for key, value in given:
-        if is_address(value) and "@" in urlsplit(value, allow_fragments=False).netloc:
+        if has_secret(value):
             raise RequestError(
                 f"{key}: the address holds a password, which everybody sees who sees the job; leave it out, and give "
                 "the nodes the right to use the bucket"

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.secrets import without_secrets
 from raysweep.storage import Storage, is_address
 from raysweep.study.graph import study_folder
 from raysweep.study.job import Job
@@ -57,7 +56,7 @@ def submit_study(
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
         package = pack_study(file, ref, overrides, Path(folder))
         with _reached(cluster, address, say) as url:
-            where = without_secrets(f"{file.study.storage.rstrip('/')}/{file.study.name}")  # everybody sees a job's
+            where = f"{file.study.storage.rstrip('/')}/{file.study.name}"
             say(f"$ ray job submit --address {url} --working-dir {shlex.quote(str(file.folder))} -- {package.command}")
             job = Job.begin(url, file.study.name, where, package, folder, say)
             try:

@@ -310,5 +310,5 @@ def test_files_that_grow_in_memory_are_refused_before_they_do(tmp_path, monkeypa
 
 def test_a_cell_without_end_is_no_table(tmp_path):
     (tmp_path / "a.csv").write_text('x,y,class\n1,2,"' + "a" * 10**6)
-    with pytest.raises(WorkError, match=r"is not CSV \(field larger than field limit"):
+    with pytest.raises(WorkError, match=r"line 2: is not CSV \(field larger than field limit"):
         read_annotations(tmp_path / "a.csv")

@@ -279,11 +279,11 @@ def test_damaged_pieces_say_where(tmp_path):
         Slide(path)
 
 
-@pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma"])
+@pytest.mark.parametrize("compression", ["zlib", "zstd"])
 def test_a_tile_that_unpacks_to_far_more_than_it_is(tmp_path, compression):
-    """A few kB of a tile of 64 x 64 pixels, which would be half a GB."""
+    """A few kB of a tile of 64 x 64 pixels, which would be a quarter of a GB."""
     path = write_ome(tmp_path / "a.tif", compression=compression)
-    bomb = getattr(imagecodecs, f"{compression}_encode")(bytes(2**29))
+    bomb = getattr(imagecodecs, f"{compression}_encode")(bytes(2**28))
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         page = tiff.pages[0]
         offsets, counts = list(page.dataoffsets), list(page.databytecounts)
@@ -299,4 +299,4 @@ def test_a_tile_that_unpacks_to_far_more_than_it_is(tmp_path, compression):
             slide.read(0, 0, 0, 64, 64)
         except WorkError as error:
             assert "pixels cannot be read at level 0, x 0, y 0" in str(error)  # noqa: PT017 - it may also be cut
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # kB: 256 MB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kB: 128 MB
