@@ -20,7 +20,6 @@ from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
 from raysweep.slides.sidecars import Sidecars
-from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table.entries import SlideEntry
@@ -150,8 +149,8 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
 def _survey_slide(entry: SlideEntry, cutting: Cutting) -> Survey:
     spec, limits = cutting.spec, cutting.limits
     with (
-        Sidecars.of(entry, limits.fetch_bytes) as sidecars,
-        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        Sidecars.of(entry, limits.fetch_bytes, by_parts=spec.reader == "auto") as sidecars,
+        sidecars.slide(spec) as slide,
     ):
         return survey(slide, sidecars, spec, cutting.classes, cutting.seed, cut_mpx=limits.cut_mpx)
 
@@ -161,8 +160,8 @@ def _read_cut(entry: SlideEntry, row: dict[str, Any], cutting: Cutting) -> "Cut"
 
     spec, grid = cutting.spec, Grid(**json.loads(row["survey"])["grid"])
     with (
-        Sidecars.of(entry, cutting.limits.fetch_bytes) as sidecars,
-        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        Sidecars.of(entry, cutting.limits.fetch_bytes, by_parts=spec.reader == "auto") as sidecars,
+        sidecars.slide(spec) as slide,
         sidecars.mask_patches(slide, spec) as mask,
     ):
         return read_cut(
