@@ -6,28 +6,11 @@ from pathlib import PurePosixPath
 
 import pyarrow.fs as pafs
 
+from raysweep.slides.dicom_elements import elements, text_of
 from raysweep.storage import locate
 
 _HEAD_BYTES = 2**16  # of a file, read at once: the series is told near its start
-_IMPLICIT = "1.2.840.10008.1.2"
-_SYNTAX, _SERIES = (0x0002, 0x0010), (0x0020, 0x000E)
-_ENDS = (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)  # of an item, of a sequence
-_LONG = (
-    b"OB",
-    b"OD",
-    b"OF",
-    b"OL",
-    b"OV",
-    b"OW",
-    b"SQ",
-    b"SV",
-    b"UC",
-    b"UN",
-    b"UR",
-    b"UT",
-    b"UV",
-)  # DICOM PS3.5, 7.1.2
-_UNDEFINED = 0xFFFFFFFF
+_SERIES = (0x0020, 0x000E)
 _UID = re.compile(r"\d+(\.\d+){4,}")
 
 
@@ -68,52 +51,10 @@ def _series(fs: pafs.FileSystem, path: str) -> str | None:
         return None
     with fs.open_input_file(path) as file:
         head = file.read_at(min(_HEAD_BYTES, file.size()), 0)
-    if head[128:132] != b"DICM":
-        return None
     try:
-        return _find(head)
+        for tag, start, length in elements(head):
+            if tag >= _SERIES:
+                return text_of(head, start, length) if tag == _SERIES else None
+        return None
     except (struct.error, IndexError, UnicodeDecodeError, RecursionError):  # damaged: a reader will say more
         return None
-
-
-def _find(head: bytes) -> str | None:
-    """PS3.10: a preamble, then data elements in the order of their tags; group 2 tells how the rest is coded."""
-    at, implicit = 132, False
-    while at < len(head):
-        if head[at : at + 2] != b"\2\0" and at > 132:
-            break
-        tag, start, length = _element(head, at, implicit=False)
-        if tag == _SYNTAX:
-            implicit = _text(head, start, length) == _IMPLICIT
-        at = start + length
-    while at < len(head):
-        tag, start, length = _element(head, at, implicit)
-        if tag == _SERIES:
-            return _text(head, start, length)
-        if tag > _SERIES:
-            return None
-        at = start + length if length != _UNDEFINED else _after(head, start, implicit)
-    return None
-
-
-def _element(head: bytes, at: int, implicit: bool) -> tuple[tuple[int, int], int, int]:
-    """Tag, where its value begins and its length."""
-    group, number = struct.unpack_from("<HH", head, at)
-    if implicit or group == 0xFFFE:
-        return (group, number), at + 8, struct.unpack_from("<I", head, at + 4)[0]
-    if head[at + 4 : at + 6] in _LONG:
-        return (group, number), at + 12, struct.unpack_from("<I", head, at + 8)[0]
-    return (group, number), at + 8, struct.unpack_from("<H", head, at + 6)[0]
-
-
-def _after(head: bytes, at: int, implicit: bool) -> int:
-    """Where a sequence or item that began at `at`, of undefined length, ends."""
-    while True:
-        tag, at, length = _element(head, at, implicit)
-        if tag in _ENDS:
-            return at
-        at = at + length if length != _UNDEFINED else _after(head, at, implicit)
-
-
-def _text(head: bytes, start: int, length: int) -> str:
-    return head[start : start + length].decode("ascii").strip("\0 ")

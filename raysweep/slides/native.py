@@ -33,7 +33,11 @@ def native_tiles(slide: Slide, places: Places, px: int) -> Iterator[bytes]:
     (width, height), columns = reader.tile_grid(0)
     if (width, height) != (px, px):
         raise WorkError(f"the slide's JPEG tiles are {width} x {height} pixels and patches {px} x {px}")
+    tiles = []
     for x, y in places.corner.tolist():
         if x % px or y % px:
             raise WorkError(f"no JPEG tile begins at x {x}, y {y} of the slide")
-        yield reader.tile_jpeg(0, y // px * columns + x // px)
+        tiles.append(y // px * columns + x // px)
+    reader.expect(0, dict.fromkeys(tiles))
+    for tile in tiles:
+        yield reader.tile_jpeg(0, tile)

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,14 +12,14 @@ import pyarrow as pa
 import ray
 
 from raysweep.errors import reason_of
+from raysweep.patches.shuffle.attempts import attempt
 from raysweep.patches.shuffle.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
-from raysweep.patches.shuffle.stream import attempt, stream
+from raysweep.patches.shuffle.stream import stream
 from raysweep.retry import retried
 from raysweep.slides.grid import Grid
 from raysweep.slides.overlay import draw_survey
 from raysweep.slides.places import Places
 from raysweep.slides.sidecars import Sidecars
-from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import Survey, survey
 from raysweep.slides.table.entries import SlideEntry
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from raysweep.slides.cut import Cut
 
 _CUTS_PER_TASK = 2
+_READER_BYTES, _CUT_BYTES_PER_PX = 500 * 10**6, 2.0
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
 _CUT = pa.schema([
@@ -79,13 +80,18 @@ class SlideTask:
 
 
 def read_slides_into(
-    spool: Storage, tasks: Sequence[SlideTask], cutting: Cutting, *, workers: int | None
+    spool: Storage,
+    tasks: Sequence[SlideTask],
+    cutting: Cutting,
+    *,
+    workers: int | None,
+    tell: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     """Read slides into the spool; yields a result for each cut, or one for a slide without cuts, as they come.
 
     A result holds `slide`, `cut` (-1: none), `piece` (its file below the spool), `patches`, `bytes`, `rejected`
     (JSON: patches by reason), `survey` (JSON, see `_facts`), `error` and `seconds`; `survey` or `error` is null. A
-    damaged slide gives an error, and so does one that kills its readers.
+    damaged slide gives an error, and so does one that kills its readers. `tell` shows a line of its own.
 
     Raises WorkError when patches cannot be written.
     """
@@ -99,9 +105,16 @@ def read_slides_into(
         # A few cuts a task, so that a large slide spreads over workers, which wait a fifth of a second between
         # two tasks; Ray would fuse all three steps if not strict.
         cuts = cuts.repartition(target_num_rows_per_block=_CUTS_PER_TASK, strict=True)
-        return cuts.map_batches(read, batch_size=None, batch_format="pyarrow")
+        memory = _cut_bytes(cutting.limits)
+        return cuts.map_batches(read, batch_size=None, batch_format="pyarrow", memory=memory or None)
 
-    yield from stream(pipeline, workers=workers, doing="tiling")
+    yield from stream(pipeline, workers=workers, doing="tiling", tell=tell)
+
+
+def _cut_bytes(limits: Limits) -> int:
+    """Memory that a task which reads cuts asks Ray for; no more than a node has, or it would never begin."""
+    wanted = _READER_BYTES + limits.cut_mpx * 2**20 * _CUT_BYTES_PER_PX
+    return int(min(wanted, max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"])))
 
 
 def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
@@ -136,8 +149,8 @@ def _survey_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) 
 def _survey_slide(entry: SlideEntry, cutting: Cutting) -> Survey:
     spec, limits = cutting.spec, cutting.limits
     with (
-        Sidecars.of(entry, limits.fetch_bytes) as sidecars,
-        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        Sidecars.of(entry, limits.fetch_bytes, by_parts=spec.reader == "auto") as sidecars,
+        sidecars.slide(spec) as slide,
     ):
         return survey(slide, sidecars, spec, cutting.classes, cutting.seed, cut_mpx=limits.cut_mpx)
 
@@ -147,8 +160,8 @@ def _read_cut(entry: SlideEntry, row: dict[str, Any], cutting: Cutting) -> "Cut"
 
     spec, grid = cutting.spec, Grid(**json.loads(row["survey"])["grid"])
     with (
-        Sidecars.of(entry, cutting.limits.fetch_bytes) as sidecars,
-        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        Sidecars.of(entry, cutting.limits.fetch_bytes, by_parts=spec.reader == "auto") as sidecars,
+        sidecars.slide(spec) as slide,
         sidecars.mask_patches(slide, spec) as mask,
     ):
         return read_cut(

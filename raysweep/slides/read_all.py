@@ -61,7 +61,7 @@ def read_all(
             _show(stage, meter, slide.name, outcomes[slide.name], read=False)
         todo = [SlideTask(slide, folders[slide.name].name) for slide in slides if slide.name not in outcomes]
         if todo:
-            results = read_slides_into(spool, todo, cutting, workers=workers)
+            results = read_slides_into(spool, todo, cutting, workers=workers, tell=stage.note)
             for slide_name, outcome in _gather(results, folders, stage, meter):
                 outcomes[slide_name] = outcome
                 _show(stage, meter, slide_name, outcome)

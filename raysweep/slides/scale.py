@@ -11,7 +11,6 @@ from raysweep.progress import Progress
 from raysweep.retry import retried
 from raysweep.slides.native import may_copy, native_tile
 from raysweep.slides.sidecars import Sidecars
-from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.storage import Storage, fingerprint
@@ -81,8 +80,8 @@ def native_scale(
 
 def _facts(spec: PatchSetSpec, entry: SlideEntry, fetch_bytes: int) -> dict[str, Any]:
     with (
-        Sidecars.of(entry, fetch_bytes) as sidecars,
-        Slide(sidecars.path, entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp) as slide,
+        Sidecars.of(entry, fetch_bytes, by_parts=spec.reader == "auto") as sidecars,
+        sidecars.slide(spec) as slide,
     ):
         return {"mpp": slide.mpp, "tile": native_tile(slide)}
 

@@ -13,11 +13,13 @@ from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.annotations.rasterize import rasterize
 from raysweep.slides.annotations.shapes import Shape
+from raysweep.slides.far import far_reader
 from raysweep.slides.fetch import fetched_together
 from raysweep.slides.labels.classes import mask_classes_of
 from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.mask_patches import MaskPatches
 from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.mask_image import MaskSlide
 from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
@@ -40,23 +42,39 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Sidecars:
-    """A slide's row of the slide table and its files on this machine, which are read when they are asked for."""
+    """A slide's row of the slide table and its files on this machine, which are read when they are asked for.
+
+    path: the slide; where `reader` reads it from afar, as it was given.
+    """
 
     entry: SlideEntry
     path: Path
     mask: Path | None
     annotations: Path | None
     coords: Path | None
+    reader: JpegTiffReader | None = None
 
     @classmethod
     @contextmanager
-    def of(cls, entry: SlideEntry, fetch_bytes: int) -> Iterator["Sidecars"]:
-        """Fetch what is not on this machine, of which at most `fetch_bytes` are kept here. Raises WorkError."""
+    def of(cls, entry: SlideEntry, fetch_bytes: int, *, by_parts: bool = False) -> Iterator["Sidecars"]:
+        """Fetch what is not on this machine, of which at most `fetch_bytes` are kept here. Raises WorkError.
+
+        by_parts: a slide that can be read so stays where it is, and only what is asked for is fetched.
+        """
+        reader = far_reader(entry.path) if by_parts else None
         beside = (entry.mask, entry.annotations, entry.coords)
-        given = [entry.path, *(path for path in beside if path is not None)]
-        with fetched_together(given, limit_bytes=fetch_bytes) as paths:
-            left = iter(paths)
-            yield cls(entry, next(left), *(None if path is None else next(left) for path in beside))
+        given = [path for path in (None if reader else entry.path, *beside) if path is not None]
+        with ExitStack() as stack:
+            if reader:
+                stack.callback(reader.close)
+            left = iter(stack.enter_context(fetched_together(given, limit_bytes=fetch_bytes)))
+            path = Path(entry.path) if reader else next(left)
+            mask, annotations, coords = (None if one is None else next(left) for one in beside)
+            yield cls(entry, path, mask, annotations, coords, reader)
+
+    def slide(self, spec: PatchSetSpec) -> Slide:
+        """Open it. Raises WorkError."""
+        return Slide(self.path, self.entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp, opened=self.reader)
 
     def shapes(self, slide: Slide) -> list[Shape]:
         """The annotations, in level-0 pixels."""

@@ -50,12 +50,14 @@ class Slide:
         reader: Literal["auto", "openslide"] = "auto",
         *,
         fallback_mpp: float | None = None,
+        opened: Reader | None = None,
     ) -> None:
         """Open a slide; `mpp` overrides what the file says, `fallback_mpp` counts where it says nothing.
 
+        `opened` reads it in place of what `path` and `reader` would find, and is closed with it.
         Raises WorkError when it cannot be opened or has no mpp.
         """
-        self.reader = _open(Path(path), reader)
+        self.reader = _upright(opened) if opened else _open(Path(path), reader)
         try:
             self.level_sizes = self.reader.level_sizes
             self.downsamples = [_downsample(self.level_sizes[0], size) for size in self.level_sizes]
@@ -119,17 +121,18 @@ def _open(path: Path, reader: str) -> Reader:
         path = next((file for file in sorted(path.iterdir()) if is_dicom_name(file.name)), path)
     for kind in _READERS[reader]:
         with suppress(NotMine):
-            opened: Reader = kind(path)
-            if (
-                opened.orientation > 4
-            ):  # viewers of slides do not apply it: annotations made in them would lie elsewhere
-                opened.close()
-                raise WorkError(
-                    f"orientation {opened.orientation} (TIFF tag 274) turns the slide by a quarter, so that width and "
-                    "height change places; save it upright"
-                )
-            return opened if opened.orientation == 1 else Turned(opened)
+            return _upright(kind(path))
     raise WorkError("not a slide or picture that can be read: cut off, or of an unknown format")
+
+
+def _upright(opened: Reader) -> Reader:
+    if opened.orientation > 4:  # viewers of slides do not apply it: annotations made in them would lie elsewhere
+        opened.close()
+        raise WorkError(
+            f"orientation {opened.orientation} (TIFF tag 274) turns the slide by a quarter, so that width and "
+            "height change places; save it upright"
+        )
+    return opened if opened.orientation == 1 else Turned(opened)
 
 
 def _downsample(full: tuple[int, int], level: tuple[int, int]) -> tuple[float, float]:

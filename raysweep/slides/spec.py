@@ -57,7 +57,10 @@ class PatchSetSpec(Model):
         [], description="also write the kept places: CLAM or TRIDENT coordinates, QuPath annotations"
     )
     max_failed: float | None = Field(
-        None, ge=0, le=1, description="part of the slides, or one, that may fail; more stop a study; default 0.02"
+        None,
+        ge=0,
+        le=1,
+        description="part of the slides looked at, or one, that may fail; more stop a study; default 0.02",
     )
     split: dict[Literal["val", "test"], float] = Field(
         {}, description="fractions of units; a split column in the slide table wins"

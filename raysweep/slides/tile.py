@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from raysweep.patches.outcomes import SLIDES
-from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.merge import SlideFacts, merge
+from raysweep.patches.shuffle.pieces import Piece
 from raysweep.patches.write import Shard, shard_count, write_index
 from raysweep.progress import Progress
 from raysweep.slides.copies import copies_among, words_of_copies
@@ -58,7 +59,8 @@ def tile(
         limits: what a worker and a node may hold. The result does not depend on them.
         excluded: slides that are not read and not among `slides`, and why: rows of the slide table with the status
             `skipped`.
-        max_failed: part of the slides that may fail, or one; with more of them there is no patch set. None: all may.
+        max_failed: part of the slides that may fail of those that are looked at, or one; with more of them there is no
+            patch set. None: all may.
 
     Ray must be running. A slide that cannot be read is a row with the status `failed` and its reason, one that has
     nothing to give is `skipped`. In a patch set that is complete the slides that failed are read again, and exports are
@@ -163,15 +165,16 @@ class _Tiling:
         folder.write_table(table, SLIDES)
         if not self._done(outcomes):
             raise NoPatchSet(f"no slide of patch set {self.name} could be tiled: {_ends(table)}")
-        self._check_failed(table)
+        self._check_failed(table, outcomes)
         return table
 
-    def _check_failed(self, table: pa.Table) -> None:
+    def _check_failed(self, table: pa.Table, outcomes: dict[str, Outcome]) -> None:
         failed = table["status"].to_pylist().count("failed")
-        if self.max_failed is None or failed <= max(1, int(self.max_failed * len(table))):
+        looked_at = failed + sum(outcome.survey is not None for outcome in outcomes.values())  # not what was left out
+        if self.max_failed is None or failed <= max(1, int(self.max_failed * looked_at)):
             return
         raise NoPatchSet(
-            f"{failed} of {len(table)} slides of patch set {self.name} failed, and patches.{self.name}.max_failed is "
+            f"{failed} of {looked_at} slides of patch set {self.name} failed, and patches.{self.name}.max_failed is "
             f"{self.max_failed:g}: mend them, leave them out or allow more of them, and run again; what was read is "
             f"kept ({_ends(table.filter(pc.equal(table['status'], 'failed')))})"
         )

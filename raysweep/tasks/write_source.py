@@ -15,9 +15,11 @@ import ray
 
 from raysweep.errors import WorkError, reason_of
 from raysweep.patches.outcomes import SLIDES, Status, read_outcomes
-from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.attempts import attempt
+from raysweep.patches.shuffle.merge import SlideFacts, merge
+from raysweep.patches.shuffle.pieces import Piece
 from raysweep.patches.shuffle.spool import PIECE_SCHEMA, write_piece
-from raysweep.patches.shuffle.stream import attempt, stream
+from raysweep.patches.shuffle.stream import stream
 from raysweep.patches.write import shard_count, write_index
 from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
@@ -126,7 +128,7 @@ class _Writing:
         done: dict[str, _Done] = {}
         pieces: list[Piece] = []
         with self.progress.stage(f"write {self.name}", len(samples), "images") as stage:
-            for row in stream(pipeline, workers=self.workers, doing=f"writing {self.name}"):
+            for row in stream(pipeline, workers=self.workers, doing=f"writing {self.name}", tell=stage.note):
                 result = json.loads(row["result"])
                 found = {name: _Done(**outcome) for name, outcome in result["done"].items()}
                 failed = sum(outcome.status == "failed" for outcome in found.values())

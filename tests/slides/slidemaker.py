@@ -29,6 +29,12 @@ def slide_with_tissue(width: int, height: int, box: tuple[int, int, int, int], s
     return picture
 
 
+def grainy(picture: np.ndarray) -> np.ndarray:
+    """The same with the grain of a camera, without which JPEGs of glass would be next to nothing."""
+    grain = np.random.default_rng(0).integers(-6, 7, picture.shape[:2], np.int8)
+    return (picture.astype(np.int16) + grain[..., None]).clip(0, 255).astype(np.uint8)
+
+
 def ramp(width: int, height: int) -> np.ndarray:
     """Red tells x and green tells y: 0 at the first pixel, 255 at the last."""
     picture = np.full((height, width, 3), 60, np.uint8)

@@ -22,7 +22,7 @@ DRIVER = """
 import hashlib, json, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, ray
-import raysweep.patches.write, raysweep.patches.shuffle.merge
+import raysweep.patches.write, raysweep.patches.shuffle.divide, raysweep.patches.shuffle.merge
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import read_slides
 from raysweep.storage import Storage
@@ -30,16 +30,16 @@ from tests.slides.making import make
 
 folder, store = Path(sys.argv[1]), int(sys.argv[2])
 raysweep.patches.write.SHARD_BYTES = 12 * 10**6
-raysweep.patches.shuffle.merge._GROUP_BYTES = 100 * 10**6
-partitioned, partition = [], raysweep.patches.shuffle.merge._partition
+raysweep.patches.shuffle.divide._GROUP_BYTES = 100 * 10**6
+divided, divide = [], raysweep.patches.shuffle.merge.divide
 
 
-def noted(ranges, *rest):
-    partitioned.extend(part.last - part.first for part in ranges)
-    return partition(ranges, *rest)
+def noted(spool, pieces, edges, *rest):
+    divided.append(len(edges) - 1)
+    return divide(spool, pieces, edges, *rest)
 
 
-raysweep.patches.shuffle.merge._partition = noted
+raysweep.patches.shuffle.merge.divide = noted
 context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=store)
 
 
@@ -57,7 +57,7 @@ for workers in (1, 2):
             for name in made.artefact.folder.names("shards")}
     found["sets"].append({"shards": sums, "counts": made.artefact.manifest()["counts"]})
     shutil.rmtree(folder / "out")
-found["partitioned"] = partitioned
+found["divided"] = divided
 found["after tiling"] = memory()
 objects = [ray.put(np.ones(store // 3, np.uint8)) for _ in range(6)]
 found["after objects"] = memory()
@@ -81,7 +81,7 @@ def test_patches_never_pass_through_the_object_store(tmp_path):
     assert one["counts"]["patches"] == 4 * 8 * 16
     assert one["counts"]["bytes"] > 3 * found["store"]
     assert len(one["shards"]) == one["counts"]["shards"] > 16
-    assert found["partitioned"] == [len(one["shards"])] * 2
+    assert found["divided"] == [len(one["shards"])] * 2
     assert one["shards"] == two["shards"]
     assert "Plasma memory usage" in found["after tiling"]
     assert "Spilled" not in found["after tiling"]

@@ -70,7 +70,7 @@ def tasks(tmp_path_factory) -> list[SlideTask]:
 
 
 def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
-    results = list(read_slides_into(spool, tasks, cutting(), workers=None))
+    results = list(read_slides_into(spool, tasks, cutting(), workers=None, tell=print))
     found = {(result["slide"], result["cut"]): result for result in results}
     assert len(found) == len(results)
     return found
@@ -111,7 +111,7 @@ def test_a_large_slide_spreads_over_tasks(tmp_path):
     spec = PatchSetSpec(slides="x", um=32, px=64, stride=0.5)
     task = SlideTask(SlideEntry("big", str(path)), "of-big")
     spool = Storage(pafs.PyFileSystem(Noted()), str(tmp_path / "spool"))
-    results = list(read_slides_into(spool, [task], cutting(spec, cut_mpx=1), workers=None))
+    results = list(read_slides_into(spool, [task], cutting(spec, cut_mpx=1), workers=None, tell=print))
     cuts = -(-63 * 31 // 256)
     assert sorted(result["cut"] for result in results) == list(range(len(results)))
     assert len(results) >= cuts

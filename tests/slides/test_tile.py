@@ -14,12 +14,15 @@ from raysweep.patches.codec import decode
 from raysweep.patches.read import PatchSet
 from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.patches.write import shard_edges
+from raysweep.progress import Progress
 from raysweep.randomness import stable_hash
 from raysweep.slides.inputs import patch_set_inputs, spool_inputs
+from raysweep.slides.outcomes import NoPatchSet
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry, read_slides
-from raysweep.storage import Storage
+from raysweep.slides.tile import tile
+from raysweep.storage import Artefact, Storage
 
 from .making import Made, make
 from .slidemaker import glass, slide_with_tissue, tissue, write_slide
@@ -159,8 +162,9 @@ def test_many_shards_are_filled_by_key_whatever_the_way(made, folder, tmp_path, 
         assert keys == sorted(keys)
         assert all(edges[index] <= key < edges[index + 1] and key * n >> 64 == index for key in keys)
     monkeypatch.setattr("raysweep.patches.shuffle.merge._SHARDS_AT_ONCE", 2)
-    monkeypatch.setattr("raysweep.patches.shuffle.merge._RANGES_AT_ONCE", 2)
-    monkeypatch.setattr("raysweep.patches.shuffle.merge._GROUP_BYTES", 50_000)
+    monkeypatch.setattr("raysweep.patches.shuffle.divide._WAYS", 2)
+    monkeypatch.setattr("raysweep.patches.shuffle.divide._PARTS", 2)
+    monkeypatch.setattr("raysweep.patches.shuffle.divide._GROUP_BYTES", 50_000)
     ranges = make(SPEC, made.slides, Storage.open(tmp_path / "ranges"), made.spool)
     assert ranges.shards == direct.shards
     assert not ranges.artefact.folder.exists("merge")
@@ -240,6 +244,16 @@ def test_no_slide_at_all_is_an_error_and_a_table(made, tmp_path):
     left = Storage.open(tmp_path).at("patches", "small", found)
     assert left.read_table("slides.parquet")["status"].to_pylist() == ["skipped", "failed"]
     assert not left.exists("manifest.json")
+
+
+def test_of_the_slides_that_may_fail_those_left_out_are_no_part(made, tmp_path):
+    slides = [slide for slide in made.slides if slide.name in ("a1", "b")]
+    slides += [replace(slides[0], name=f"gone{n}", path="/nowhere") for n in range(2)]
+    left_out = [(replace(slides[0], name=f"x{n}", path="/nowhere"), "not wanted") for n in range(100)]
+    artefact = Artefact(Storage.open(tmp_path), patch_set_inputs(SPEC, slides, 0))
+    how = {"seed": 0, "workers": 2, "progress": Progress(quiet=True), "excluded": left_out, "max_failed": 0.02}
+    with pytest.raises(NoPatchSet, match=r"^2 of 4 slides of patch set .* failed, and patches"):
+        tile(SPEC, slides, artefact, made.spool, **how)
 
 
 def test_a_cap_counts_and_bounds(made, tmp_path):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import openslide
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
 from raysweep.errors import WorkError
 from raysweep.slides.readers.complete import check_complete
+from raysweep.slides.readers.dicom_colours import ycbcr_levels
 from raysweep.slides.readers.reader import NotMine
 
 _RUN_PIXELS = 2**22  # read at once: neighbours in a row
@@ -37,6 +38,7 @@ class OpenSlideReader:
             raise WorkError(f"not a slide that can be read ({error})") from error
         _check_tiles(self._file.properties, self._file.level_count)
         self._file.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        self._ycbcr = [False] * self._file.level_count  # levels that OpenSlide shows without making RGB of them
         properties = self._file.properties
         self.vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         self.level_sizes: list[tuple[int, int]] = list(self._file.level_dimensions)
@@ -47,6 +49,15 @@ class OpenSlideReader:
             int(properties.get(openslide.PROPERTY_NAME_BOUNDS_X, 0)),
             int(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y, 0)),
         )
+        if self.vendor == "dicom":
+            self._ycbcr = self._colours(path)
+
+    def _colours(self, path: Path) -> list[bool]:
+        try:
+            return ycbcr_levels(path, self.level_sizes, self._read)
+        except BaseException:
+            self.close()
+            raise
 
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
         for run in _runs(boxes):
@@ -65,12 +76,14 @@ class OpenSlideReader:
             raise WorkError(f"pixels cannot be read at level {level}, x {x}, y {y} ({error})") from error
         if size != (width, height):
             image = image.crop((x - left, y - top, *size))
-        rgba = np.asarray(image)
-        alpha = rgba[..., 3]
+        colours = image.convert("RGB")
+        if self._ycbcr[level]:
+            colours = Image.frombytes("YCbCr", colours.size, colours.tobytes()).convert("RGB")
+        alpha = np.asarray(image)[..., 3]
         if alpha.min() == 255:
-            return np.asarray(image.convert("RGB"))  # a third of numpy's time
+            return np.asarray(colours)
         cover = alpha[..., None].astype(np.uint16)
-        return ((rgba[..., :3] * cover + 255 * (255 - cover) + 127) // 255).astype(np.uint8)
+        return ((np.asarray(colours) * cover + 255 * (255 - cover) + 127) // 255).astype(np.uint8)
 
     def close(self) -> None:
         self._file.close()

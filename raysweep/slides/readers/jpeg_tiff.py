@@ -1,10 +1,10 @@
 """Tiled TIFFs whose tiles are JPEGs: each tile is read and decoded once."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,6 +31,20 @@ class _Level:
     jpegs: JpegTiles
 
 
+class Source(Protocol):
+    """Where a file's bytes come from, if not from the disk."""
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        """(first byte, bytes) of what will be read next, once each and in this order."""
+        ...
+
+    def read(self, first: int, size: int) -> bytes:
+        """Raises OSError when it cannot be read."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class JpegTiffReader:
     """An Aperio, OME or generic pyramidal TIFF with JPEG tiles: see `Reader`.
 
@@ -40,8 +54,11 @@ class JpegTiffReader:
     name = "jpeg-tiff"
     strip_px: int | None = 1400  # a row of decoded tiles as wide as this stays in the cache until the patches are cut
 
-    def __init__(self, path: Path) -> None:
-        """Raises NotMine when the file is anything else, and WorkError when a part of it is missing."""
+    def __init__(self, path: Path, tiles: Source | None = None) -> None:
+        """`tiles` gives the bytes of tiles where those in the file of that path are not the slide's.
+
+        Raises NotMine when the file is anything else, and WorkError when a part of it is missing.
+        """
         try:
             with open_tiff(path) as tiff:
                 image = find_image(path, tiff)
@@ -56,7 +73,7 @@ class JpegTiffReader:
         except Exception as error:  # tifffile raises many kinds over files that are not quite TIFFs
             raise NotMine(f"not a TIFF that can be read ({error})") from error
         self.origin = (0, 0)
-        self._file = open(path, "rb")  # noqa: SIM115
+        self._source: Source = tiles or _Disk(path)
         self._free: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def crops(self, level: int, boxes: np.ndarray) -> Iterator[np.ndarray]:
@@ -64,6 +81,7 @@ class JpegTiffReader:
         free = self._free.setdefault(about.tile, [])
         decoded: dict[int, np.ndarray] = {}
         parts_of = pastes(boxes, about.tile, about.columns, size)
+        self.expect(level, dict.fromkeys(part[0] for parts in parts_of for part in parts))
         for (x0, y0, x1, y1), parts in zip(boxes.tolist(), parts_of, strict=True):
             crop = np.empty((y1 - y0, x1 - x0, 3), np.uint8)
             if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
@@ -98,14 +116,39 @@ class JpegTiffReader:
         """A tile as a JPEG of its own, the pixels as the file has them. Tiles count row by row."""
         about = self._levels[level]
         size = about.sizes[tile]
-        data = os.pread(self._file.fileno(), size, about.offsets[tile])
+        data = self._source.read(about.offsets[tile], size)
         if len(data) < size:
             raise WorkError("the file ends in the middle of a tile")
         return about.jpegs.whole(data)
 
+    def expect(self, level: int, tiles: Iterable[int]) -> None:
+        """Say which tiles will be read next, in this order: they may be fetched ahead."""
+        about = self._levels[level]
+        self._source.expect((about.offsets[tile], about.sizes[tile]) for tile in tiles)
+
+    def level_bytes(self, level: int) -> int:
+        """Bytes of all tiles of a level."""
+        return int(sum(self._levels[level].sizes))
+
     def tile_grid(self, level: int) -> tuple[tuple[int, int], int]:
         """(width, height) of the level's tiles and how many make a row."""
         return self._levels[level].tile, self._levels[level].columns
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class _Disk:
+    """A file on a disk, of which nothing is fetched ahead: the kernel does."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> None:
+        pass
+
+    def read(self, first: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, first)
 
     def close(self) -> None:
         self._file.close()

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.errors import WorkError
-from raysweep.patches.shuffle.merge import Piece, SlideFacts, merge
+from raysweep.patches.shuffle.merge import SlideFacts, merge
 from raysweep.patches.shuffle.parallel import in_parallel
+from raysweep.patches.shuffle.pieces import Piece
 from raysweep.patches.shuffle.spool import PIECE_SCHEMA, piece_facts, read_piece, write_piece
 from raysweep.randomness import stable_hash
 from raysweep.storage import Storage
@@ -76,6 +77,20 @@ def run(folder: Storage, spool: Storage, pieces: list[Piece], facts=None, worker
     return [shard.name for shard in shards]
 
 
+def rows_in(file: Path) -> int:
+    """Patches in a file of the scratch folder."""
+    rows = 0
+    with pa.memory_map(file.as_posix()) as source:
+        while source.tell() < source.size():
+            rows += pa.ipc.open_stream(source).read_all().num_rows
+    return rows
+
+
+def kept(remove, path: str):
+    """`Storage.remove` that leaves this one folder."""
+    return lambda self, *parts: None if self.path(*parts) == path else remove(self, *parts)
+
+
 @pytest.mark.usefixtures("ray_session")
 class TestMerge:
     @pytest.fixture(autouse=True)
@@ -125,7 +140,7 @@ class TestMerge:
         names = run(folder, *spool)
         before = {name: folder.read_bytes("shards", name) for name in names}
         folder.remove("shards", names[3])
-        folder.write_bytes(b"left by a kill", "merge", "12345-12345", "junk")
+        folder.write_bytes(b"left by a kill", "merge", "0", "000000-000001", "junk")
         times = {name: Path(folder.path("shards", name)).stat().st_mtime_ns for name in folder.names("shards")}
         assert run(folder, *spool, workers=1) == names
         assert {name: folder.read_bytes("shards", name) for name in names} == before
@@ -135,33 +150,35 @@ class TestMerge:
 
     def test_ranges_are_one_pool_that_a_kill_does_not_begin_anew(self, tmp_path, spool, monkeypatch):
         """Every patch is in the scratch folder once at most, and what is read no more is not there."""
-        for name, value in (("_SHARDS_AT_ONCE", 1), ("_RANGES_AT_ONCE", 3), ("_GROUP_BYTES", 100)):
-            monkeypatch.setattr(f"raysweep.patches.shuffle.merge.{name}", value)
+        monkeypatch.setattr("raysweep.patches.shuffle.merge._SHARDS_AT_ONCE", 1)
+        for name, value in (("_WAYS", 2), ("_PARTS", 2), ("_GROUP_BYTES", 100)):
+            monkeypatch.setattr(f"raysweep.patches.shuffle.divide.{name}", value)
         names = run(Storage.open(tmp_path / "plain"), *spool)
         folder, pools, held, doomed = Storage.open(tmp_path / "set"), [], [], [True]
 
         def counted(function, calls, workers, doing):
-            pools.append(len(calls))
-            for done, result in enumerate(in_parallel(function, calls, workers, doing)):
-                rows = sum(piece_facts(folder.at("merge"), p.relative_to(folder.path("merge")).as_posix()).rows
-                           for p in Path(folder.path("merge")).rglob("*.arrow"))  # fmt: skip
-                held.append(rows)
-                if doomed and pools[-1] == 12 and done == 4:
+            pools.append(0)
+            for result in in_parallel(function, calls, workers, doing):
+                pools[-1] += 1
+                held.append(sum(map(rows_in, Path(folder.path("merge")).rglob("*.arrows"))))
+                if doomed and len(pools) == 2 and pools[-1] == 5:
                     raise KeyboardInterrupt
                 yield result
 
-        monkeypatch.setattr("raysweep.patches.shuffle.merge.in_parallel", counted)
+        for module in ("divide", "merge"):
+            monkeypatch.setattr(f"raysweep.patches.shuffle.{module}.in_parallel", counted)
         with pytest.raises(KeyboardInterrupt):
             run(folder, *spool, workers=1)
-        *levels, shards = pools
-        assert shards == len(names) == 12
-        assert len(levels) == 3, "3 ranges of 4 shards, then 6 of one and 3 of two, then 12 of one"
-        assert max(held) <= 120 + 60, "a level and what is being divided of it"
-        notes = {p: p.stat().st_mtime_ns for p in Path(folder.path("merge")).glob("*.json")}
-        assert len(notes) == sum(levels), "what has been divided is not divided again"
+        assert pools == [3, 5]
+        notes = {p: p.stat().st_mtime_ns for p in Path(folder.path("merge", "notes")).iterdir()}
+        assert len(notes) >= sum(pools), "what has been divided"
         doomed.clear()
+        pools.clear()
+        monkeypatch.setattr(Storage, "remove", kept(Storage.remove, folder.path("merge")))
         assert run(folder, *spool, workers=1) == names
-        assert not folder.exists("merge")
+        assert pools == [3, 12, 24, 12], "each pass one pool; 2 ranges of 6 shards, 4 of 3, 8 of one or two; shards"
+        assert {p: p.stat().st_mtime_ns for p in notes} == notes, "is not divided again"
+        assert 120 <= max(held) <= 120 + 60 + 20, "a pass, what is divided of it, and the task under way"
         plain = Storage.open(tmp_path / "plain")
         assert all(plain.read_bytes("shards", name) == folder.read_bytes("shards", name) for name in names)
 

@@ -1,16 +1,16 @@
-"""Pipelines of Ray Data: their rows, and how work ends that fails or kills."""
+"""Pipelines of Ray Data: their rows, how work ends that fails, and what is told meanwhile."""
 
+import logging
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import ray
+from ray.data._internal.execution.operators.map_operator import MapOperator
 
 from raysweep.errors import WorkError
-from raysweep.patches.shuffle.stream import attempt, stream
-from raysweep.storage import Storage
+from raysweep.patches.shuffle.stream import stream
 
 
 def twice(batch: pa.Table) -> pa.Table:
@@ -29,22 +29,23 @@ def _pipeline(function) -> ray.data.Dataset:
 
 @pytest.mark.usefixtures("ray_session")
 def test_rows_come_and_an_error_is_one_sentence() -> None:
-    rows = stream(partial(_pipeline, twice), workers=1, doing="counting")
+    told: list[str] = []
+    rows = stream(partial(_pipeline, twice), workers=1, doing="counting", tell=told.append)
     assert sorted(row["n"] for row in rows) == [0, 2, 4]
     with pytest.raises(WorkError) as caught:
-        list(stream(partial(_pipeline, refuse), workers=None, doing="counting"))
+        list(stream(partial(_pipeline, refuse), workers=None, doing="counting", tell=told.append))
     assert str(caught.value) == "counting stopped: the disk is full"
+    assert told == [], "what is raised is not told twice"
 
 
-def test_what_kills_its_process_three_times_is_not_tried_again(tmp_path: Path) -> None:
-    folder = Storage.open(tmp_path)
-    for _ in range(2):
-        with attempt(folder, "run", "a", "image") as reason:
-            assert reason is None
-    assert not list(tmp_path.iterdir()), "an attempt that ends, with an error or without, does not count"
-    dying = [attempt(folder, "run", "a", "image") for _ in range(3)]  # processes that do not come to the end
-    assert [one.__enter__() for one in dying] == [None] * 3
-    with attempt(folder, "run", "a", "image") as reason:
-        assert reason == "the process that read this image died 3 times"
-    with attempt(folder, "run", "b", "image") as reason:
-        assert reason is None
+@pytest.mark.usefixtures("ray_session")
+def test_what_ray_data_warns_of_is_told(monkeypatch, capfd) -> None:
+    monkeypatch.setattr(MapOperator, "MAP_UDF_WARN_SIZE_THRESHOLD", 0)
+    told: list[str] = []
+    before = logging.getLogger("ray.data").level
+    rows = stream(partial(_pipeline, twice), workers=1, doing="counting", tell=told.append)
+    assert sorted(row["n"] for row in rows) == [0, 2, 4]
+    assert logging.getLogger("ray.data").level == before
+    [line] = told
+    assert line.startswith("Ray Data: The UDF of operator MapBatches(twice) is too large (size = ")
+    assert capfd.readouterr().err == ""
