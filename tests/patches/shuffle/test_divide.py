@@ -85,4 +85,6 @@ def test_files_calls_and_what_the_driver_holds_grow_with_the_shards(tmp_path, mo
     assert many["files"] <= (WAYS / 2 + 1) * 192, "one for each way and two shards, and a second pass"
     assert many["calls"] / few["calls"] == pytest.approx(2, rel=0.1)
     assert many["driver"] / few["driver"] == pytest.approx(2, rel=0.1)
-    assert max(few["peak"], many["peak"]) <= 1.1 + 2 / WAYS, "2.13 with the spool, where there are 16 ways and larger pictures"
+    assert max(few["peak"], many["peak"]) <= 1.1 + 2 / WAYS, (
+        "2.13 with the spool, where there are 16 ways and larger pictures"
+    )

@@ -84,7 +84,7 @@ def test_jpegs_come_out_right_or_are_refused(tmp_path, header, held, mark, names
     frames = [jpeg(tile, held, mark, names=names) for tile in tiles(PIXELS)]
     path = write_dicom_slide(tmp_path / "a.dcm", frames, SIZE, TILE, header)
     if header != "RGB" and held == "RGB":
-        with pytest.raises(WorkError, match="^colours: its frames seem to be RGB, its header says YBR_FULL_422"):
+        with pytest.raises(WorkError, match=r"^colours: its frames seem to be RGB, its header says YBR_FULL_422"):
             Slide(path)
     else:
         assert off(path) < 4
