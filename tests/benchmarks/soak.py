@@ -8,8 +8,8 @@ minutes allow), all garbage collected: memory (unshared, MiB), open files and th
 files of Ray's raylet and GCS, and how many folders stand in the temporary one. The target is at most 1.2 times the
 memory after 50 studies against that after 5, and not one file or folder more.
 
-Last figures (two cores that others used, load 12 to 17: a study took minutes, so there were four; 50 were never run. Two
-slides and all images a study then):
+Last figures (two cores that others used, load 12 to 17: a study took minutes, so there were four; 50 were never run;
+two slides and all images a study then):
 
 | | after 1 | after 4 |
 |---|---|---|
