@@ -21,6 +21,7 @@ import tifffile
 
 from raysweep.retry import retried
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
+from raysweep.slides.readers.open_tiff import all_pages, check_chain
 from raysweep.storage import is_address, locate
 
 _SUFFIXES = (".svs", ".tif", ".tiff", ".btf")
@@ -170,14 +171,16 @@ def _head(source: str, size: int, stamp: int) -> _Head:
     with fs.open_input_file(inside) as far:
         head = _Head()
         seen: Any = _Seen(far, size, head.file)
-        with tifffile.TiffFile(seen, name=inside.rpartition("/")[2]) as tiff:
-            waiting: list[Any] = list(tiff.pages)
+        check_chain(seen)
+        seen.seek(0)
+        with tifffile.TiffFile(seen, name=inside.rpartition("/")[2], _multifile=False) as tiff:
+            waiting = all_pages(tiff.pages)
             while waiting:
-                page = waiting.pop().aspage()
+                page = waiting.pop()
                 for tag in page.tags:
                     seen.have(tag.valueoffset, tag.valuebytecount)
                 if page.subifds:
-                    waiting += list(page.pages)
+                    waiting += all_pages(page.pages)
         return head
 
 

@@ -19,7 +19,8 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
     The other files that an OME-TIFF may name, by any path, are not looked at. Raises what tifffile does for what is no
     TIFF.
     """
-    _check_chain(path)
+    with open(path, "rb") as file:
+        check_chain(file, hamamatsu=path.suffix.lower() == ".ndpi")
     return tifffile.TiffFile(path, _multifile=False)
 
 
@@ -30,29 +31,31 @@ def all_pages(pages: Any) -> list[Any]:
     return [page.aspage() for page in pages]
 
 
-def _check_chain(path: Path) -> None:
-    """Each page names the next by its place in the file; tifffile would follow a circle until memory is full."""
-    with open(path, "rb") as file:
-        head = file.read(16)
-        order = _ORDER.get(head[:2])
-        if order is None or len(head) < 16:
-            return
-        kind = struct.unpack(f"{order}H", head[2:4])[0]
-        if kind not in (_CLASSIC, _BIG):
-            return
-        wide = kind == _BIG or path.suffix.lower() == ".ndpi"  # Hamamatsu's offsets have 64 bits in a classic file
-        offset = struct.unpack(f"{order}Q", head[8:16] if kind == _BIG else head[4:12])[0]
-        offset = offset if wide else struct.unpack(f"{order}I", head[4:8])[0]
-        count, tag = ("Q", 20) if kind == _BIG else ("H", 12)
-        seen: set[int] = set()
-        while offset:
-            if offset in seen or len(seen) > _MOST_PAGES:
-                raise WorkError(f"damaged: its pages go round in a circle, or are more than {_MOST_PAGES:,}")
-            seen.add(offset)
-            file.seek(offset)
-            n = _number(file.read(struct.calcsize(count)), f"{order}{count}")
-            file.seek(offset + struct.calcsize(count) + n * tag)
-            offset = _number(file.read(8 if wide else 4), f"{order}{'Q' if wide else 'I'}")
+def check_chain(file: Any, *, hamamatsu: bool = False) -> None:
+    """Each page names the next by its place in the file; tifffile would follow a circle until memory is full.
+
+    Raises WorkError for a circle, and for far too many pages.
+    """
+    head = file.read(16)
+    order = _ORDER.get(head[:2])
+    if order is None or len(head) < 16:
+        return
+    kind = struct.unpack(f"{order}H", head[2:4])[0]
+    if kind not in (_CLASSIC, _BIG):
+        return
+    wide = kind == _BIG or hamamatsu  # Hamamatsu's offsets have 64 bits in a classic file
+    offset = struct.unpack(f"{order}Q", head[8:16] if kind == _BIG else head[4:12])[0]
+    offset = offset if wide else struct.unpack(f"{order}I", head[4:8])[0]
+    count, tag = ("Q", 20) if kind == _BIG else ("H", 12)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen or len(seen) > _MOST_PAGES:
+            raise WorkError(f"damaged: its pages go round in a circle, or are more than {_MOST_PAGES:,}")
+        seen.add(offset)
+        file.seek(offset)
+        n = _number(file.read(struct.calcsize(count)), f"{order}{count}")
+        file.seek(offset + struct.calcsize(count) + n * tag)
+        offset = _number(file.read(8 if wide else 4), f"{order}{'Q' if wide else 'I'}")
 
 
 def _number(data: bytes, form: str) -> int:

@@ -81,10 +81,10 @@ def test_files_calls_and_what_the_driver_holds_grow_with_the_shards(tmp_path, mo
         few = counted(tmp_path / "few", 96, few_patch)
         many = counted(tmp_path / "many", 192, many_patch)
     assert few["passes"] == many["passes"] == 2
-    assert many["files"] / few["files"] == pytest.approx(2, rel=0.1)
+    assert 1.5 <= many["files"] / few["files"] <= 2.1
     assert many["files"] <= (WAYS / 2 + 1) * 192, "one for each way and two shards, and a second pass"
-    assert many["calls"] / few["calls"] == pytest.approx(2, rel=0.1)
-    assert many["driver"] / few["driver"] == pytest.approx(2, rel=0.1)
+    assert 1.5 <= many["calls"] / few["calls"] <= 2.1
+    assert 1.5 <= many["driver"] / few["driver"] <= 2.1
     assert max(few["peak"], many["peak"]) <= 1.1 + 2 / WAYS, (
         "2.13 with the spool, where there are 16 ways and larger pictures"
     )
