@@ -1,7 +1,10 @@
 """The house is as it says: arrows go one way, and no two modules import each other."""
 
 import ast
+import importlib
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import raysweep
 
@@ -97,3 +100,21 @@ def test_files_are_neither_fragments_nor_heaps() -> None:
     sizes = {p.relative_to(_PACKAGE).as_posix(): len(p.read_text().splitlines()) for p in _PACKAGE.rglob("*.py")}
     assert not {name: n for name, n in sizes.items() if n > 320}
     assert not {name: n for name, n in sizes.items() if 0 < n < 9 and not name.endswith("__init__.py")}
+
+
+def test_benchmarks_import_what_there_is() -> None:
+    """Nothing runs them but people, so what was renamed would be missed."""
+    wrong = []
+    for path in (Path(__file__).parent / "benchmarks").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("raysweep", "tests"):
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    below = importlib.util.find_spec(f"{node.module}.{alias.name}") if _is_room(module) else None
+                    if not hasattr(module, alias.name) and below is None:
+                        wrong.append(f"{path.name}: {node.module} has no {alias.name}")
+    assert not wrong
+
+
+def _is_room(module: ModuleType) -> bool:
+    return hasattr(module, "__path__")

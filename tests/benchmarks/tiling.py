@@ -39,7 +39,7 @@ _SLIDES = 12
 def _ours(path: str, keys: dict[str, Any]) -> float:
     """Patches per second from the closed slide to files in a spool."""
     from raysweep.patches.shuffle.spool import write_piece
-    from raysweep.slides.cut import read_region
+    from raysweep.slides.cut import read_cut
     from raysweep.slides.slide import Slide
     from raysweep.storage import Storage
 
@@ -47,10 +47,10 @@ def _ours(path: str, keys: dict[str, Any]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         for number, places in enumerate(regions):
-            region = None  # as in the pipeline, nothing of the last one is kept
+            cut = None  # as in the pipeline, nothing of the last one is kept
             with Slide(path) as slide:
-                region = read_region(slide, "slide", places, grid, spec, 0, copy=copy)
-            write_piece(Storage.open(folder), region.rows, f"{number}.arrow", rejected=region.rejected)
+                cut = read_cut(slide, "slide", places, grid, spec, 0, copy=copy)
+            write_piece(Storage.open(folder), cut.rows, f"{number}.arrow", rejected=cut.rejected)
         return sum(map(len, regions)) / (time.perf_counter() - started)
 
 
@@ -131,15 +131,15 @@ def _quality(path: str, keys: dict[str, Any]) -> dict[str, float]:
     from PIL import Image
 
     from raysweep.patches.codec import decode
-    from raysweep.slides.cut import read_region
+    from raysweep.slides.cut import read_cut
     from raysweep.slides.slide import Slide
 
     spec, grid, copy, regions = prepared(path, keys)
     places = max(regions, key=len).pick(np.arange(0, len(max(regions, key=len)), 8))
     errors: dict[str, list[float]] = {"ours": [], "its own JPEG": []}
     with Slide(path) as slide, openslide.OpenSlide(path) as other:
-        region = read_region(slide, "slide", places, grid, spec, 0, copy=copy)
-        images = {(row["x"], row["y"]): row["image"] for row in region.rows.to_pylist()}
+        cut = read_cut(slide, "slide", places, grid, spec, 0, copy=copy)
+        images = {(row["x"], row["y"]): row["image"] for row in cut.rows.to_pylist()}
         for corner, box in zip(places.corner.tolist(), places.box.tolist(), strict=True):
             if tuple(corner) not in images:
                 continue
