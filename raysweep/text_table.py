@@ -52,8 +52,8 @@ def parse_table(data: bytes, where: str) -> TextTable:
         text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV") from error
-    if "\0" in text:
-        raise RequestError(f"{where}: holds a NUL character, so it is no text; save it as a UTF-8 CSV")
+    if "\0" in text.partition("\n")[0]:  # UTF-16 without its mark
+        raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV")
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
     try:
         header = [cell.strip() for cell in next(lines, [])]

@@ -56,7 +56,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[SourceInput]]:
     """What each checkpoint was to be trained on; the training itself is left out."""
     found: dict[str, list[SourceInput]] = {}
 
-    def make(checkpoint, pretraining, study, progress) -> None:
+    def make(checkpoint, pretraining, study, progress, *, name) -> None:
         found[checkpoint.name] = checkpoint.sources_of(pretraining)
         assert all(source.folder.exists("manifest.json") for source in found[checkpoint.name])
         pretraining.artefact.commit(config={"backbone": checkpoint.spec.backbone}, counts={}, timings={})
