@@ -91,13 +91,18 @@ def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_pa
     assert {row[2] for row in plan_rows(moved)[1]} == {"exists"}, "the task's files move with the storage"
     assert not run_study(moved, progress=_QUIET).failures
 
-    with serve_bucket() as bucket:  # the workers read a copy, and find the same
-        for path in (tmp_path / "moved/own/patches").rglob("*"):
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ray_session")
+def test_in_a_bucket_the_workers_read_a_copy_and_find_the_same(study: Path, tmp_path: Path) -> None:
+    assert not run_study(load_study(study), progress=_QUIET).failures
+    with serve_bucket() as bucket:
+        for path in (tmp_path / "runs/own/patches").rglob("*"):
             if path.is_file():
-                bucket.put(f"runs/{path.relative_to(tmp_path / 'moved')}", path.read_bytes())
+                bucket.put(path.relative_to(tmp_path).as_posix(), path.read_bytes())
         assert not run_study(load_study(study, [f"storage={bucket.address('runs')}"]), progress=_QUIET).failures
         far = Storage.open(bucket.address("runs")).at("own").read_table("results.parquet").to_pylist()
-    assert {_value(row) for row in far} == {_value(row) for row in found}
+    assert {_value(row) for row in far} == {_value(row) for row in results(tmp_path, "own")}
 
 
 @pytest.mark.parametrize(
