@@ -32,8 +32,8 @@ Last figures (on two cores that others used heavily; the processor's time grows 
 | memory | 207 MiB of pixels are 231 MiB with one trial, 171 with four: held once (1 run) | <= 0.1 |
 | linear | 2.2 times its features' 186 s: noise, on which weak penalties take up to 1,000 steps (1 run) | <= 1.5 |
 | asha, GlaS by its metric | 0.58 of the steps (0.47 to 0.64); best value never worse | <= 0.55; <= 0.01 |
-| asha, the demo by its metric | 0.86: few val images, so that many settings tie and ties go on; never worse | the same |
-| regret of 4 trials, GlaS / demo | 0.163 (chance 0.178) / 0.151 (0.119; of 100 seeds 0.138 and 0.135 +- 0.010) | not worse |
+| asha, the demo by its metric | 0.86: few val images, so many settings tie and go on; never worse | the same |
+| regret of 4 trials, GlaS / demo | 0.163 (chance 0.178) / 0.151 (0.119; of 100 seeds 0.138, 0.135) | not worse |
 | regret of 8 trials | 0.079 (0.104) / 0.056 (0.073) | better |
 | regret of 16 trials | 0.042 (0.063) / 0.024 (0.045) | better |
 """
