@@ -175,7 +175,7 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
     assert same_weights(artefact.folder, undisturbed(tmp_path, patch_set, SPEC, pair))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_ends_a_training_is_said_and_nothing_is_left_complete(tmp_path, patch_set, ray_session):
     """A rate at which it diverges; `test_reader` and `test_loop` have what else ends one."""
     wild = SPEC.model_copy(update={"lr": 1e12, "warmup": 0.0})

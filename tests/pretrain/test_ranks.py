@@ -53,7 +53,7 @@ def test_two_ranks_repeat_themselves_to_the_bit_and_go_on_to_the_same(tmp_path, 
     assert json.loads(lines[0])["loss"] == json.loads(lines[1])["loss"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_three_ranks_go_on_to_the_same_bytes(tmp_path, patch_set, three):
     """Three summands: their order matters, and torch must not change it after the first step."""
     keys = {"backbone": "resnet18", "batch": 48, "optimizer": "sgd", "lr": 0.05, "save": 5}

@@ -19,7 +19,7 @@ from raysweep.tasks.obtain import fetch
 from tests.bucket import Bucket, serve_bucket
 from tests.drawn import copy_slides, copy_tissue
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("ray_session")]
 _TOKEN, _ENVIRONMENT = (
     "token-8f31c0",
     {"HF_TOKEN": "hf_77aa21", "AWS_SECRET_ACCESS_KEY": "aws/55e0+1", "WANDB_API_KEY": "wb-19c4d2"},

@@ -230,7 +230,7 @@ def test_camelyon16_and_breast(tmp_path):
         assert looked_at(spec, entry, classes) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_sets_are_made_and_their_cards_read_them(originals, tmp_path, ray_session):
     absent = ", ".join(f"{name}: null" for name in specs(originals) if name not in RECIPES)
     (tmp_path / "mine.yaml").write_text(f"name: mine\nextends: {POOL}\npatches: {{{absent}}}\n")

@@ -130,7 +130,7 @@ def _stub(tmp_path: Path, n_images: dict[str, int], tiled: dict[str, tuple[int, 
     return file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_plan_of_mormont_2020_tells_its_1920_pretrainings(tmp_path: Path) -> None:
     few = dict.fromkeys(_WHOLE, 96)
     cut_cards(tmp_path, [*_WHOLE, *_TILED], px=224)

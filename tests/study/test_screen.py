@@ -67,7 +67,7 @@ def test_a_plan_is_of_all_that_may_be_chosen(path: Path, monkeypatch: pytest.Mon
             build_graph(load_study(path, wrong))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_report_has_a_row_for_each_that_was_searched(path: Path, ray_session: None) -> None:
     file = load_study(path)
     assert run_study(file, progress=Progress(quiet=True)).failures == []
