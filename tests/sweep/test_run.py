@@ -160,7 +160,7 @@ def test_a_driver_killed_at_many_moments(tmp_path: Path, ray_session: None, undi
     assert outcome(cells) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_while_finals_are_written(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
     def predicted(cells: list[Cell]) -> bool:
@@ -172,7 +172,7 @@ def test_killed_while_finals_are_written(tmp_path: Path, ray_session: None, undi
     assert outcome(cells) == undisturbed
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_trial_processes_killed_by_pid(tmp_path: Path, ray_session: None, undisturbed: list) -> None:
     cells = toy_cells(tmp_path, TRANSFER, **KEYS)
