@@ -147,6 +147,8 @@ def _told_line(*cells: object) -> None:
 def test_a_driver_is_stopped_by_sigterm_in_every_stage(tmp_path: Path, calm: list[dict]) -> None:
     stopped = {}
     for stage in ("tiling", "pretraining", "features", "searching", "finals", "reporting"):
+        if _moments(tmp_path / "runs/mini")[stage]():  # the run before got that far: this one has not begun to listen
+            continue
         run = _Run(tmp_path)
         if not run.until(stage):
             continue  # a quick machine was beyond it before it could be looked at
