@@ -48,14 +48,15 @@ class _Kept(TorchFunctionMode):
 
     def __init__(self, parameters: Any) -> None:
         super().__init__()
-        self._seen = {parameter.untyped_storage()._cdata for parameter in parameters}
+        # held, as the address of one that has gone may be given to the next
+        self._seen = {storage._cdata: storage for storage in (p.untyped_storage() for p in parameters)}
         self._inside = False
         self.total = 0
 
     def keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if not self._inside and storage._cdata not in self._seen:
-            self._seen.add(storage._cdata)
+            self._seen[storage._cdata] = storage
             self.total += storage.nbytes()
         return tensor
 

@@ -20,4 +20,6 @@ def test_what_is_kept_is_what_torch_keeps_with_values() -> None:
             network = timm.create_model("test_vit", num_classes=0)
             return count_work(network, lambda n: network(torch.zeros(n, 3, 160, 160))).kept_bytes
 
-    assert abs(kept("meta") / kept("cpu") - 1) < 0.1, "attention keeps no matrix of weights"
+    counts = {kept("meta") for _ in range(4)}
+    assert len(counts) == 1  # whatever memory is given to one tensor after another
+    assert abs(counts.pop() / kept("cpu") - 1) < 0.1, "attention keeps no matrix of weights"
