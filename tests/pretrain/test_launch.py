@@ -138,6 +138,7 @@ def same_weights(one: Storage, other: Storage) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
 
 
+@pytest.mark.slow
 def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd):
     """Ray Train with two workers: what it leaves, what it shows, and the weights of two ranks without Ray."""
     artefact = artefact_of(tmp_path / "ray", SPEC)

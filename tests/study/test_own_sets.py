@@ -71,6 +71,7 @@ def _value(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["checkpoint"], row["repeat"], row["metric"], row["value"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_the_set_is_tiled_first_and_its_patches_are_the_task(study: Path, tmp_path: Path) -> None:
     _, rows, notes = plan_rows(load_study(study))
