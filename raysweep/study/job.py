@@ -116,7 +116,8 @@ class Job:
         if code is None or code < 0:
             code = {"succeeded": 0, "stopped": 143}.get(status, 1)
         if status != "succeeded" and code not in (2, 3):
-            say(f"job {self.id}: {status} ({' '.join((info.message or 'nothing more is known').split())[:300]})")
+            again = "; run the same command again to go on" if status == "stopped" else ""  # its log may end before
+            say(f"job {self.id}: {status} ({' '.join((info.message or 'nothing more is known').split())[:300]}){again}")
         return int(code)
 
 

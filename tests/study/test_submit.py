@@ -309,7 +309,7 @@ def test_a_job_that_is_stopped_says_so(head: _Head) -> None:
     assert head.run("ray", "job", "stop", said.split()[1])[0] == 0
     rest = follower.communicate(timeout=60)[0]
     assert follower.returncode == 143, rest
-    assert "stopped; run the same command again to go on" in rest
+    assert rest.endswith("); run the same command again to go on\n"), rest
 
 
 @pytest.mark.parametrize("storage", ["s3://KEY:hush@bucket/runs", "s3://bucket/runs?secret_key=hush&region=eu"])
