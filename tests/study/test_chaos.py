@@ -6,6 +6,7 @@ drivers and actors of a search (`sweep/test_run`). Each case here prints a line 
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,7 @@ def _descendants(process: psutil.Process, name: str) -> list[psutil.Process]:
     found = []
     for child in process.children(recursive=True):
         try:
-            if name in " ".join(child.cmdline()):
+            if re.match(f"ray::.*{name}", " ".join(child.cmdline())):
                 found.append(child)
         except psutil.Error:  # it ended this moment
             continue
@@ -172,8 +173,12 @@ def test_processes_of_a_study_are_killed_under_it(tmp_path: Path, calm: list[dic
     """One run sees a worker die in each stage, and ends by itself."""
     run = _Run(tmp_path)
     driver = psutil.Process(run.process.pid)
-    for name, place in (("_read_cuts", "tiling"), ("RayTrainWorker", "pretraining"), ("TransferTrial", "searching")):
-        _killed(driver, f"ray::{name}" if name != "TransferTrial" else "ray::ResourceTrainable", run)
+    for name, place in (
+        ("_read_cuts", "tiling"),
+        ("RayTrainWorker", "pretraining"),
+        ("ResourceTrainable", "searching"),
+    ):
+        _killed(driver, name, run)
         _told_line(f"kill -9 of a worker ({name})", place, "its work is done again")
     assert run.end() == 3, run.said()
     assert results(tmp_path) == calm
