@@ -8,7 +8,7 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,15 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     heed_ctrl_c()
     if address:
         head = find_head(address)
-        with _connected(head, progress, address=head.address, **options):
+        with _connected(head, progress, Path.cwd(), address=head.address, **options):
             yield
         return
     with (
-        ray_folder(progress),
+        ray_folder(progress) as folder,
         _connected(
             None,
             progress,
+            folder,
             address="local",  # without it, any Ray that was started on this machine would be joined
             num_cpus=cpus or _allowed_cpus(),
             include_dashboard=False,
@@ -78,9 +79,10 @@ def named_cluster() -> str | None:
 
 
 @contextmanager
-def _connected(head: Head | None, progress: Progress, **options: Any) -> Iterator[None]:
+def _connected(head: Head | None, progress: Progress, folder: Path, **options: Any) -> Iterator[None]:
+    """folder: what a Ray that starts here works in, and its workers: one that stays there as long as they do."""
     try:
-        with not_now():
+        with not_now(), chdir(folder):
             ray.init(job_config=_OwnImports(), **options)
         progress.say(f"Ray {'cluster ' + head.address if head else 'on this machine'}: {_size()}")
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:

@@ -1,5 +1,7 @@
 """Run a study: make what it needs and does not have yet, stage by stage, and report."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -71,6 +73,9 @@ def run_study(
     rest depends on could not be done.
     """
     progress = progress or Progress()
+    if set(stages) - {"tile"}:
+        import torch  # noqa: F401  (now: its MKL ends a process that loads it when the working folder has gone)
+    started_in = os.getcwd()
     home = study_folder(file.study)
     home.check_writable()
     with ExitStack() as stack:
@@ -87,9 +92,21 @@ def run_study(
             _write_down(file.study, home, claims)
             work.begin()
         for stage in stages:
+            _stand_somewhere(started_in)
             getattr(work, stage)()
             work.give_back()
         return Outcome(home, work.report_folder, failures(work.graph), work.left, work.others())
+
+
+def _stand_somewhere(started_in: str) -> None:
+    """Leave a working folder that has gone, as libraries ask for its name.
+
+    People tidy up during a long run, and Ray replaces a job's folder where two nodes have the same RAY_TMPDIR.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        os.chdir(started_in if os.path.isdir(started_in) else tempfile.gettempdir())
 
 
 def _write_down(study: Study, home: Storage, claims: Claims) -> None:

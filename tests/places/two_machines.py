@@ -3,7 +3,8 @@
     unshare --pid --fork --mount-proc --mount --net --uts --kill-child python -m tests.places.two_machines FOLDER
 
 `ray up` and `ray down` end every Ray process that they see, so this one looks first whether it is alone. Each machine
-is a network and a space of process numbers with an SSH server in it; a private home is mounted over the user's.
+is a network and a space of process numbers with an SSH server in it, and has a folder of its own for Ray (two nodes
+in one replace each other's folder of a job); a private home is mounted over the user's.
 Prints one JSON object.
 """
 
@@ -130,7 +131,8 @@ def _machine(folder: Path) -> None:
         (folder / address).write_text(_SSHD.format(address=address, folder=folder))
     there = subprocess.Popen(
         ["unshare", "--pid", "--fork", "--mount-proc", "--net", "--uts", "--kill-child", "sh", "-c",
-         f"hostname worker; until ip addr show there up 2> /dev/null | grep -q {_WORKER}; do sleep 0.1; done; "
+         f"hostname worker; mkdir -p {folder}/t; mount -t tmpfs tmpfs {folder}/t; "
+         f"until ip addr show there up 2> /dev/null | grep -q {_WORKER}; do sleep 0.1; done; "
          f"exec /usr/sbin/sshd -D -e -f {folder / _WORKER}"],
         stdout=subprocess.DEVNULL, stderr=(folder / "worker.log").open("w"),
     )  # fmt: skip

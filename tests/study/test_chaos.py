@@ -63,7 +63,7 @@ def cluster() -> Iterator[Cluster]:
 class _Run:
     """`raysweep run` of the mini study in a folder, as a shell starts it."""
 
-    def __init__(self, folder: Path, address: str | None = None) -> None:
+    def __init__(self, folder: Path, address: str | None = None, cwd: Path | None = None) -> None:
         self.home = folder / "runs/mini"
         study = folder / "mini.yaml"
         if not study.exists():
@@ -73,7 +73,7 @@ class _Run:
         self.log = folder / f"log-{time.monotonic_ns()}"
         with open(self.log, "wb") as out:
             self.process = subprocess.Popen([sys.executable, "-m", "raysweep.cli", "run", str(study)], stdout=out,
-                                            stderr=out, start_new_session=True, env=env)  # fmt: skip
+                                            stderr=out, start_new_session=True, env=env, cwd=cwd)  # fmt: skip
 
     def said(self) -> str:
         return self.log.read_text()
@@ -216,6 +216,17 @@ def test_a_machine_sleeps_for_a_minute(stage: str, tmp_path: Path, calm: list[di
         assert run.end() == 3, run.said()
     assert results(tmp_path) == calm
     _told_line("SIGSTOP of driver and Ray for 60 s, SIGCONT", stage, said)
+
+
+def test_the_working_folder_goes_away(tmp_path: Path, calm: list[dict]) -> None:
+    """Torch's MKL ends a process that loads it in a folder that has gone: every worker, and the driver."""
+    (tmp_path / "cwd").mkdir()
+    run = _Run(tmp_path, cwd=tmp_path / "cwd")
+    assert run.until("tiling"), run.said()
+    (tmp_path / "cwd").rmdir()
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+    _told_line("the working folder is removed", "tiling", "goes on")
 
 
 def test_two_drivers_share_a_study_and_one_of_them_dies(tmp_path: Path, calm: list[dict]) -> None:

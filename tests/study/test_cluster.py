@@ -1,4 +1,5 @@
-"""Ray's workers import what the command imports, whatever scripts of the user's stand in its working directory."""
+"""Ray's workers import what the command imports, whatever scripts of the user's stand in its working directory, and
+stand in another one."""
 
 import os
 import subprocess
@@ -10,18 +11,19 @@ import os, sys, ray
 from raysweep.progress import Progress
 from raysweep.study.cluster import cluster
 
-def look():
+def look(here):
     import openslide, tifffile, yaml
-    return openslide.__file__, tifffile.__file__, yaml.__file__, os.getcwd(), os.getcwd() in sys.path
+    return openslide.__file__, tifffile.__file__, yaml.__file__, here in sys.path, os.getcwd() == here
 
 class Looker:
-    def look(self):
-        return look()
+    def look(self, here):
+        return look(here)
 
 if __name__ == "__main__":
     with cluster(Progress(quiet=True), cpus=2):
         actor = ray.remote(Looker).remote()
-        print(*ray.get([ray.remote(look).remote(), actor.look.remote()]), sep="\\n")
+        here = os.getcwd()  # it may go away during a run
+        print(*ray.get([ray.remote(look).remote(here), actor.look.remote(here)]), sep="\\n")
 """
 _TORN = "import sys\nsys.exit('usage: FILE ...')\n"
 
@@ -45,7 +47,7 @@ def test_scripts_called_like_libraries(tmp_path: Path) -> None:
     import tifffile
     import yaml
 
-    true = (openslide.__file__, tifffile.__file__, yaml.__file__, str(study), False)
+    true = (openslide.__file__, tifffile.__file__, yaml.__file__, False, False)
     assert _looked(study, str(tmp_path / "look.py")) == [true, true]
 
 
