@@ -21,7 +21,7 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
 from raysweep.storage import Storage, is_address
-from raysweep.study.head import Head, find_head
+from raysweep.study.head import Head, find_head, watched
 from raysweep.study.ray_folder import ray_folder
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
@@ -53,7 +53,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     heed_ctrl_c()
     if address:
         head = find_head(address)
-        with _connected(head, progress, Path.cwd(), address=head.address, **options):
+        with _connected(head, progress, Path.cwd(), address=head.address, **options), watched(head):
             yield
         return
     with (

@@ -1,6 +1,8 @@
 """An address of a cluster is looked at before Ray is: every wrong one ends in a sentence, at once."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -157,3 +159,26 @@ def test_local_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         assert named_cluster() is None
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     assert named_cluster() == "auto"
+
+
+_LEFT = """
+import socket, sys, time
+from raysweep.study.head import Head, watched
+
+server = socket.create_server(("127.0.0.1", 0))
+port = server.getsockname()[1]
+with watched(Head(f"127.0.0.1:{port}", "")):
+    time.sleep(3)  # it answers
+    print(port, flush=True)
+    server.close()
+    time.sleep(30)
+"""
+
+
+def test_a_head_that_goes_ends_the_process_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "10.5")
+    done = subprocess.run([sys.executable, "-c", _LEFT], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"raysweep: the head of the cluster, 127.0.0.1:{done.stdout.strip()}, does not answer"
+    )
