@@ -73,7 +73,8 @@ def main(folder: Path) -> dict[str, Any]:
     told["status"] = status.out
     down = _run("ray", "down", "my.yaml", "-y")
     told["down_code"] = down.code
-    told["left"] = [line for line in _run("ps", "-eo", "args").out.splitlines() if "raylet" in line]
+    running = [line for line in _run("ps", "-eo", "args").out.splitlines() if "<defunct>" not in line]  # nobody reaps
+    told["left"] = [line for line in running if "raylet" in line]
     return told
 
 
