@@ -11,6 +11,7 @@ from raysweep.patches.shuffle.spool import SlideSpool
 from raysweep.progress import Progress, Stage
 from raysweep.slides.inputs import spool_inputs
 from raysweep.slides.meter import Meter
+from raysweep.slides.one_pass import read_in_one_pass
 from raysweep.slides.outcomes import Outcome, words_of
 from raysweep.slides.pipeline import Cutting, SlideTask, read_slides_into
 from raysweep.slides.scale import Scale
@@ -59,7 +60,9 @@ def read_all(
             else:
                 continue
             _show(stage, meter, slide.name, outcomes[slide.name], read=False)
-        todo = [SlideTask(slide, folders[slide.name].name) for slide in slides if slide.name not in outcomes]
+        left = [slide for slide in slides if slide.name not in outcomes]
+        whole = read_in_one_pass(left, identified, cutting.limits.fetch_bytes, workers)
+        todo = [SlideTask(slide, folders[slide.name].name, slide.name in whole) for slide in left]
         if todo:
             results = read_slides_into(spool, todo, cutting, workers=workers, tell=stage.note)
             for slide_name, outcome in _gather(results, folders, stage, meter):

@@ -230,7 +230,9 @@ class _Tiling:
     def _export(self, outcomes: dict[str, Outcome]) -> dict[str, str]:
         """Write the exports that are asked for and not there; what could not be written, by slide."""
         done = {slide.name: outcomes[slide.name] for slide in self._done(outcomes)}
-        missing = export_places(self.spec, self.artefact.folder, self.spool, done, self.classes, self.workers)
+        missing = export_places(
+            self.spec, self.artefact.folder, self.spool, done, self.classes, self.workers, self.progress
+        )
         for slide, reason in list(missing.items())[:1]:
             self.progress.say(
                 f"{self.name}: {len(missing)} of {len(done)} slides lack an export, which the column export_missing "

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from raysweep.errors import reason_of
+from raysweep.errors import WorkError, reason_of
 from raysweep.progress import Progress
 from raysweep.storage import Storage
 from raysweep.tasks.task import Task
@@ -18,17 +18,21 @@ def make_thumbnails(tasks: Mapping[str, Storage], *, data: str, seed: int, progr
     missing = {name: folder for name, folder in tasks.items() if not has_thumbnails(folder, seed)}
     if not missing:
         return
-    import ray
+    from raysweep.patches.shuffle.parallel import in_parallel
 
-    save = ray.remote(_save)
-    waiting = {name: save.remote(folder, data, seed) for name, folder in missing.items()}
-    for name, made in waiting.items():
-        try:
-            ray.get(made)
-        except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            progress.say(f"thumbnails of task {name}: failed ({reason_of(cause)})")
+    calls = [(name, folder, data, seed) for name, folder in missing.items()]
+    try:
+        for name, reason in in_parallel(_save, calls, None, "making thumbnails"):
+            if reason is not None:
+                progress.say(f"thumbnails of task {name}: failed ({reason})")
+    except WorkError as error:  # a worker died
+        progress.say(str(error))
 
 
-def _save(folder: Storage, data: str, seed: int) -> None:
-    save_thumbnails(Task.load(folder, data), folder, seed)
+def _save(name: str, folder: Storage, data: str, seed: int) -> tuple[str, str | None]:
+    """The task, and why its thumbnails could not be made."""
+    try:
+        save_thumbnails(Task.load(folder, data), folder, seed)
+    except Exception as error:
+        return name, reason_of(error)
+    return name, None

@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import getuid
@@ -15,6 +16,7 @@ import pytest
 from werkzeug.serving import WSGIRequestHandler
 
 from raysweep.patches.read import PatchSet
+from raysweep.slides.fetch import fetched
 from raysweep.slides.inputs import patch_set_inputs
 from raysweep.slides.pipeline import Limits
 from raysweep.slides.spec import PatchSetSpec
@@ -122,19 +124,23 @@ def test_one_more_slide_reads_only_that_slide(local, bucket):
 
 
 def test_slides_larger_together_than_the_disk(bucket, tmp_path):
-    """Five slides of which two fit on the disk of a node at a time, whatever the number of workers."""
+    """Eight slides, a quarter of which fit on the disk of a node at a time: each is fetched once."""
     sizes = []
-    for seed in range(5):
+    for seed in range(8):
         path = write_slide(tmp_path / f"s{seed}.svs", tissue(700 + 30 * seed, 640, seed))
         sizes.append(path.stat().st_size)
         bucket.put(f"large/{path.name}", path.read_bytes())
-    assert len(set(sizes)) == 5
+    assert len(set(sizes)) == 8
     limit = sum(sorted(sizes)[-2:]) + 1000
-    assert limit < sum(sizes) / 2
-    keys = {"um": 16, "px": 32, "root": None}
+    assert limit < 0.3 * sum(sizes)
+    with noted_requests() as once, fetched(bucket.address("large/s0.svs"), folder=tmp_path / "one", limit_bytes=limit):
+        pass
+    keys = {"um": 16, "px": 32, "root": None, "reader": "openslide"}  # which reads nothing by parts
     local_spec = PatchSetSpec(slides=f"{tmp_path}/*.svs", **keys)
     local = make(local_spec, read_slides(local_spec, tmp_path), Storage.open(tmp_path / "out"))
     spec = PatchSetSpec(slides=bucket.address("large/*.svs"), **keys)
+    slides = read_slides(spec, tmp_path)
+    inputs = patch_set_inputs(spec, slides, 0)
     before = {slot.name for slot in CACHE.glob("*")}  # of other runs, and in the way
     most, seen, done = 0, set(), threading.Event()
 
@@ -154,10 +160,15 @@ def test_slides_larger_together_than_the_disk(bucket, tmp_path):
     watcher.start()
     try:
         limits = Limits(cut_mpx=1, fetch_gb=limit / 1e9)
-        made = make(spec, read_slides(spec, tmp_path), Storage.open(bucket.address("bounded")), limits=limits)
+        with noted_requests() as asked:
+            made = make(spec, slides, Storage.open(bucket.address("bounded")), limits=limits, inputs=inputs)
     finally:
         done.set()
         watcher.join()
     assert made.shards == local.shards
-    assert len(seen) == 5
+    assert len(seen) == 8
+    got = Counter(line.rpartition("/")[2] for line in asked if line.startswith("GET /slides/large/"))
+    fetches = [n / sum(line.startswith("GET") for line in once) for n in got.values()]
+    assert len(got) == 8
+    assert 1 <= sum(fetches) / 8 <= 1.1, got
     assert max(sizes) <= most <= limit

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -69,7 +70,8 @@ def tasks(tmp_path_factory) -> list[SlideTask]:
     return [SlideTask(SlideEntry(path.stem, str(path)), f"of-{path.stem}") for path in paths]
 
 
-def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
+def read(spool: Storage, tasks: list[SlideTask], *, one_pass: bool = False) -> dict[tuple[str, int], dict]:
+    tasks = [replace(task, one_pass=one_pass) for task in tasks]
     results = list(read_slides_into(spool, tasks, cutting(), workers=None, tell=print))
     found = {(result["slide"], result["cut"]): result for result in results}
     assert len(found) == len(results)
@@ -79,7 +81,7 @@ def read(spool: Storage, tasks: list[SlideTask]) -> dict[tuple[str, int], dict]:
 def test_object_storage_gets_the_same_files(tasks, tmp_path):
     plain, objects = Storage.open(tmp_path / "plain"), Storage(pafs.PyFileSystem(Objects()), str(tmp_path / "objects"))
     assert not objects.is_local
-    results = read(plain, tasks)
+    results = read(plain, tasks, one_pass=True)  # which changes nothing
     timeless = [{**result, "seconds": 0} for result in results.values()]
     assert sorted([{**r, "seconds": 0} for r in read(objects, tasks).values()], key=str) == sorted(timeless, key=str)
     for task in tasks:
@@ -91,10 +93,11 @@ def test_object_storage_gets_the_same_files(tasks, tmp_path):
             assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
 
 
-def test_a_slide_that_always_kills_its_reader_fails_alone(tasks, tmp_path):
+@pytest.mark.parametrize("one_pass", [False, True])
+def test_a_slide_that_always_kills_its_reader_fails_alone(tasks, tmp_path, one_pass):
     tally = tmp_path / "tally"
     deadly = Storage(pafs.PyFileSystem(Objects("of-b", 99, str(tally))), str(tmp_path / "spool"))
-    results = read(deadly, tasks)
+    results = read(deadly, tasks, one_pass=one_pass)
     assert results["b", 0]["error"] == "the process that read this slide died 3 times"
     assert tally.read_text() == "..."
     assert {name: results[name, 0]["patches"] for name in "abc"} == {"a": 20, "b": 0, "c": 20}

@@ -95,8 +95,9 @@ def _pass(
          [(new[way].file(job.number), [edges[bound] for bound in new[way].bounds]) for way in job.into])
         for index, job in enumerate(jobs)
     )  # fmt: skip
+    held = min(_GROUP_BYTES, sum(piece.bytes for piece in pieces))
     left = Counter(job.of for job in jobs)
-    for index, sizes in in_parallel(_divide, calls, workers, "writing shards"):
+    for index, sizes in in_parallel(_divide, calls, workers, "writing shards", data_bytes=held):
         job = jobs[index]
         for way, parts in zip(job.into, sizes, strict=True):
             new[way].sizes[job.number] = parts

@@ -60,7 +60,8 @@ def merge(
     most an eighth more than the pieces themselves, for what is read no more goes at once.
     Raises WorkError when something cannot be written.
     """
-    count = shard_count(sum(piece.rows for piece in pieces), sum(piece.bytes for piece in pieces))
+    size = sum(piece.bytes for piece in pieces)
+    count = shard_count(sum(piece.rows for piece in pieces), size)
     edges = [int(edge) for edge in shard_edges(count)] + [_END]
     _begin(folder, {"pieces": [vars(piece) for piece in pieces], "facts": {n: vars(f) for n, f in facts.items()},
                     "classes": list(classes), "shards": count, "passes": _PASSES})  # fmt: skip
@@ -75,7 +76,7 @@ def merge(
     calls = ((of, folder, index, count, source, common) for of, index, source in sources)
     left = Counter({of: len(_parts(part)) for of, part in enumerate(ranges)})
     shards = []
-    for of, shard in in_parallel(_merge_shard, calls, workers, "writing shards"):
+    for of, shard in in_parallel(_merge_shard, calls, workers, "writing shards", data_bytes=size // count):
         report(shard)
         shards.append(shard)
         left[of] -= 1

@@ -9,6 +9,7 @@ import pyarrow as pa
 from raysweep.errors import WorkError
 from raysweep.patches.shuffle.parallel import in_parallel
 from raysweep.patches.shuffle.spool import BOX, read_piece
+from raysweep.progress import Progress
 from raysweep.slides.exports.h5 import clam_bytes, trident_bytes
 from raysweep.slides.exports.qupath import kept_grid
 from raysweep.slides.grid import Grid
@@ -26,6 +27,7 @@ def export_places(
     outcomes: Mapping[str, Outcome],
     classes: Sequence[str],
     workers: int | None,
+    progress: Progress,
 ) -> dict[str, str]:
     """Write `clam/<slide>.h5`, `trident/<slide>.h5` and `geojson/<slide>.geojson`, those that the patch set asks for.
 
@@ -36,7 +38,11 @@ def export_places(
     if sorted(spec.export) == written_exports(folder):
         return {}
     calls = [(spec, folder, spool, slide, outcome, list(classes)) for slide, outcome in outcomes.items()]
-    missing = dict(in_parallel(_export, calls, workers, "writing coordinates"))
+    missing = {}
+    with progress.stage("export", len(calls), "slides") as stage:
+        for slide, reason in in_parallel(_export, calls, workers, "writing coordinates"):
+            missing[slide] = reason
+            stage.advance()
     folder.write_json(sorted(spec.export), WRITTEN)
     return {slide: missing[slide] for slide in outcomes if missing[slide]}
 

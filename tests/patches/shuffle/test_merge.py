@@ -156,7 +156,7 @@ class TestMerge:
         names = run(Storage.open(tmp_path / "plain"), *spool)
         folder, pools, held, doomed = Storage.open(tmp_path / "set"), [], [], [True]
 
-        def counted(function, calls, workers, doing):
+        def counted(function, calls, workers, doing, **_):
             pools.append(0)
             for result in in_parallel(function, calls, workers, doing):
                 pools[-1] += 1

@@ -1,6 +1,8 @@
 """Calls as Ray tasks: what comes back, and how one that fails ends the others."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -93,3 +95,53 @@ def first_at_once(begun: Path, over: Path, number: int) -> None:
         wait_for(begun)
     else:
         linger_or_refuse(begun, over, number)
+
+
+CLUSTER = """
+import time
+from collections import Counter
+import ray
+from ray.cluster_utils import Cluster
+from raysweep.patches.shuffle.parallel import in_parallel
+
+
+def where(number):
+    time.sleep(0.2)
+    return ray.get_runtime_context().get_node_id()
+
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+ray.init(address=cluster.address, log_to_driver=False)
+given, ahead, seen = 0, [], Counter()
+
+
+def calls():
+    global given
+    for number in range(1000):
+        if grown and len(seen) > 1 and min(seen.values()) > 4:
+            return
+        given += 1
+        yield (number,)
+
+
+grown = False
+for node in in_parallel(where, calls(), None, "looking"):
+    seen[node] += 1
+    ahead.append(given - sum(seen.values()))
+    if sum(seen.values()) == 5:
+        waits = max(ahead)
+        cluster.add_node(num_cpus=3)
+        grown = True
+print(len(seen), waits, max(ahead), given)
+"""
+
+
+@pytest.mark.slow
+def test_a_node_that_comes_half_way_is_used():
+    """And calls wait for a CPU even before, from which an autoscaler sees that more nodes would be used."""
+    ran = subprocess.run([sys.executable, "-c", CLUSTER], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    nodes, before, after, given = map(int, ran.stdout.split()[-4:])
+    assert nodes == 2
+    assert 1 < before <= 1 + 4 < after <= 4 + 4
+    assert given < 1000
