@@ -17,15 +17,16 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import tifffile
 
+from raysweep.errors import WorkError
 from raysweep.retry import retried
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
-from raysweep.slides.readers.open_tiff import all_pages, check_chain
+from raysweep.slides.readers.open_tiff import every_page, open_tiff
 from raysweep.storage import is_address, locate
 
 _SUFFIXES = (".svs", ".tif", ".tiff", ".btf")
 _BLOCK = 2**18  # bytes of a directory that are read at once
+_HEAD_BYTES = 2**26  # of tables, at most: those of a million tiles are 12 MB
 _GAP, _MOST = 2**15, 2**23  # bytes between tiles that are read with them; of a request
 _AHEAD = 2**26  # bytes that are fetched before they are needed
 _THREADS = 8
@@ -81,7 +82,9 @@ class FarFile:
     def expect(self, spans: Iterable[tuple[int, int]]) -> None:
         """(first byte, bytes) of what will be read next, once each and in this order."""
         self._forget()
-        sizes = dict(spans)  # tiles that look alike may be one
+        sizes: dict[int, int] = {}  # tiles that look alike may be one, and end where each says
+        for first, size in spans:
+            sizes[first] = max(size, sizes.get(first, 0))
         turns = {first: turn for turn, first in enumerate(sizes)}
         requests: list[_Request] = []
         for first, size in sorted(sizes.items()):
@@ -171,16 +174,10 @@ def _head(source: str, size: int, stamp: int) -> _Head:
     with fs.open_input_file(inside) as far:
         head = _Head()
         seen: Any = _Seen(far, size, head.file)
-        check_chain(seen)
-        seen.seek(0)
-        with tifffile.TiffFile(seen, name=inside.rpartition("/")[2], _multifile=False) as tiff:
-            waiting = all_pages(tiff.pages)
-            while waiting:
-                page = waiting.pop()
+        with open_tiff(Path(inside), seen) as tiff:
+            for page in every_page(tiff):
                 for tag in page.tags:
                     seen.have(tag.valueoffset, tag.valuebytecount)
-                if page.subifds:
-                    waiting += all_pages(page.pages)
         return head
 
 
@@ -190,6 +187,7 @@ class _Seen(io.RawIOBase):
     def __init__(self, far: Any, size: int, near: IO[bytes]) -> None:
         super().__init__()
         self._far, self._size, self._at, self._near = far, size, 0, near
+        self._fetched = 0
         self._there = bytearray(-(-size // _BLOCK))
         near.truncate(size)
 
@@ -202,6 +200,9 @@ class _Seen(io.RawIOBase):
                 end += 1
             if end > block:
                 start, n = block * _BLOCK, min(end * _BLOCK, self._size) - block * _BLOCK
+                self._fetched += n
+                if self._fetched > _HEAD_BYTES:  # a tag can claim all of the file
+                    raise WorkError(f"its tables take more than {_HEAD_BYTES:,} bytes")
                 data = retried(lambda start=start, n=n: self._far.read_at(n, start))  # type: ignore[misc]
                 os.pwrite(self._near.fileno(), data, start)
                 self._there[block:end] = b"\1" * (end - block)

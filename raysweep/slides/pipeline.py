@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from raysweep.slides.cut import Cut
 
 _CUTS_PER_TASK = 2
+_WAVE, _SLIDES_PER_CPU = 1000, 8  # slides of a pipeline, at least: Ray Data keeps some 50 kB of each until it ends
 _READER_BYTES, _CUT_BYTES_PER_PX = 500 * 10**6, 2.0
 
 _TASK = pa.schema([("entry", pa.string()), ("folder", pa.string())])
@@ -115,11 +116,12 @@ def read_slides_into(
     def whole(slides: ray.data.Dataset) -> ray.data.Dataset:
         return step(slides, partial(_read_slides, **how))
 
+    wave = max(_WAVE, _SLIDES_PER_CPU * (workers or int(ray.cluster_resources().get("CPU", 1))))
     for pipeline, one_pass in ((spread, False), (whole, True)):
         rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder}
                 for task in tasks if task.one_pass == one_pass]  # fmt: skip
-        if rows:
-            build = partial(_on_slides, pipeline, rows)
+        for start in range(0, len(rows), wave):
+            build = partial(_on_slides, pipeline, rows[start : start + wave])
             yield from stream(build, workers=workers, doing="tiling", tell=tell)
 
 
@@ -147,7 +149,7 @@ def _read_cuts(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> I
 
 
 def _read_slides(batch: pa.Table, spool: Storage, cutting: Cutting, run: str) -> Iterator[pa.Table]:
-    """Rows of `_RESULT` for rows of `_TASK`: a slide stays on this node until all of it is read, or a part cannot be."""
+    """Rows of `_RESULT` for rows of `_TASK`: a slide stays here until all of it is read, or a part cannot be."""
     for task in batch.to_pylist():
         with ExitStack() as until_read:
             rows, here = _surveyed(task, spool, cutting, run, until_read)

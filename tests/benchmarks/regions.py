@@ -21,14 +21,16 @@ def anonymous_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / 1e6
 
 
-def one(slides: int, one_pass: bool) -> dict[str, float]:
+def one(slides: int, wave: int, one_pass: bool) -> dict[str, float]:
     import ray
 
+    from raysweep.slides import pipeline
     from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
     from raysweep.slides.spec import PatchSetSpec
     from raysweep.slides.table.entries import SlideEntry
     from raysweep.storage import Storage
 
+    pipeline._WAVE = wave
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     cutting = Cutting(PatchSetSpec(slides="x", um=32, px=32), (), 0, False, Limits())
     with tempfile.TemporaryDirectory() as folder:
@@ -49,14 +51,15 @@ def one(slides: int, one_pass: bool) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slides", type=int, nargs="+", default=[500, 2000])
+    parser.add_argument("--wave", type=int, default=1000, help="slides of one pipeline")
     parser.add_argument("--one-pass", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(one(given.one, given.one_pass)))
+        print(json.dumps(one(given.one, given.wave, given.one_pass)))
         return
     for slides in given.slides:
-        command = [sys.executable, "-m", "tests.benchmarks.regions", "--one", str(slides)]
+        command = [sys.executable, "-m", "tests.benchmarks.regions", "--one", str(slides), "--wave", str(given.wave)]
         ran = subprocess.run(command + ["--one-pass"] * given.one_pass, capture_output=True, text=True, check=True)
         found = json.loads(ran.stdout.splitlines()[-1])
         print(f"{slides:6d} slides: driver {found['driver_mb']:6.1f} MB, {found['seconds']:6.1f} s", flush=True)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysweep.errors import WorkError
 from raysweep.slides import far
 from raysweep.slides.cut import read_cut
 from raysweep.slides.far import FarFile, far_reader
+from raysweep.slides.readers.open_tiff import every_page, open_tiff
 from raysweep.slides.sidecars import Sidecars
+from raysweep.slides.slide import Slide
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.survey import survey
 from raysweep.slides.table.entries import SlideEntry, read_slides
@@ -105,7 +110,18 @@ def bucket(folder) -> Iterator[Bucket]:
             served.put(path.name, path.read_bytes())
         served.put("cut.svs", (folder / "a.svs").read_bytes()[:-1000])
         served.put("a.ndpi", b"II*\0")
+        served.put("circle.svs", going_round(folder / "a.svs"))
         yield served
+
+
+def going_round(path: Path) -> bytes:
+    """A slide whose first page has one below it, which is below itself."""
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        at, tag = page.offset, next(page.tags[code] for code in (296, 282, 305) if code in page.tags)
+    struct.pack_into("<HHII", data, tag.offset, 330, 4, 1, at)
+    return bytes(data)
 
 
 def looked_at(entry: SlideEntry, cut_mpx: int = 1):
@@ -136,9 +152,32 @@ def test_a_tenth_of_tissue_is_less_than_half_of_the_bytes_and_the_same_patches(f
     assert passed < size / 2, f"{passed} of {size}"
 
 
-@pytest.mark.parametrize("name", ["flat.svs", "deflate.svs", "cut.svs", "a.ndpi", "none.svs"])
+@pytest.mark.parametrize("name", ["flat.svs", "deflate.svs", "cut.svs", "a.ndpi", "none.svs", "circle.svs"])
 def test_other_slides_are_copied(bucket, name):
     assert far_reader(bucket.address(name)) is None
+
+
+def test_a_circle_below_a_page_is_found_and_nobody_goes_round_in_it(folder, tmp_path):
+    (tmp_path / "a.svs").write_bytes(going_round(folder / "a.svs"))
+    with open_tiff(tmp_path / "a.svs") as tiff, pytest.raises(WorkError, match="go round in a circle"):
+        every_page(tiff)
+    for path in (folder / "a.svs", tmp_path / "a.svs"):
+        with Slide(path) as slide:
+            assert slide.size == (WIDTH, HEIGHT)
+
+
+def test_tables_that_claim_all_of_the_file_are_not_fetched(folder, bucket, monkeypatch):
+    monkeypatch.setattr(far, "_HEAD_BYTES", far._BLOCK)
+    far._head.cache_clear()
+    assert far_reader(bucket.address("a.svs")) is None
+
+
+def test_tiles_that_begin_at_one_byte_end_where_each_says():
+    file = FarFile(Counted(DATA), "a")  # type: ignore[arg-type]
+    file.expect([(100, 300), (100, 50)])
+    assert file.read(100, 300) == DATA[100:400]
+    assert file.read(100, 50) == DATA[100:150]
+    file.close()
 
 
 def test_a_slide_on_disk_is_read_as_it_was(folder):

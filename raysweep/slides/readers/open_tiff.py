@@ -1,6 +1,7 @@
 """TIFFs of strangers, opened: a chain of pages that ends, and no other file."""
 
 import struct
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ _CLASSIC, _BIG = 42, 43
 _ORDER = {b"II": "<", b"MM": ">"}
 
 
-def open_tiff(path: Path) -> tifffile.TiffFile:
+def open_tiff(path: Path, file: Any = None) -> tifffile.TiffFile:
     """The file, to be closed by who asked. Raises WorkError where its pages have no end, or are far too many.
 
     The other files that an OME-TIFF may name, by any path, are not looked at. Raises what tifffile does for what is no
-    TIFF.
+    TIFF. `file`, open for reading, holds the bytes where they are not on a disk under that path; it stays open.
     """
-    with open(path, "rb") as file:
-        check_chain(file, hamamatsu=path.suffix.lower() == ".ndpi")
-    return tifffile.TiffFile(path, _multifile=False)
+    with nullcontext(file) if file is not None else open(path, "rb") as opened:
+        _check_chain(opened, hamamatsu=path.suffix.lower() == ".ndpi")
+    if file is None:
+        return tifffile.TiffFile(path, _multifile=False)
+    file.seek(0)
+    return tifffile.TiffFile(file, name=path.name, _multifile=False)
 
 
 def all_pages(pages: Any) -> list[Any]:
@@ -31,7 +35,21 @@ def all_pages(pages: Any) -> list[Any]:
     return [page.aspage() for page in pages]
 
 
-def check_chain(file: Any, *, hamamatsu: bool = False) -> None:
+def every_page(tiff: tifffile.TiffFile) -> list[Any]:
+    """All pages of a TIFF and all those below them. Raises WorkError for a circle of pages, and for far too many."""
+    found: dict[int, Any] = {}
+    waiting = all_pages(tiff.pages)
+    while waiting:
+        page = waiting.pop()
+        if page.offset in found or len(found) > _MOST_PAGES:
+            raise WorkError(f"damaged: its pages go round in a circle, or are more than {_MOST_PAGES:,}")
+        found[page.offset] = page
+        if page.subifds:
+            waiting += all_pages(page.pages)
+    return list(found.values())
+
+
+def _check_chain(file: Any, *, hamamatsu: bool) -> None:
     """Each page names the next by its place in the file; tifffile would follow a circle until memory is full.
 
     Raises WorkError for a circle, and for far too many pages.
