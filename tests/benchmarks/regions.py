@@ -2,6 +2,8 @@
 
 All slides are one small file under many names, so Ray's own work is nearly all there is. Memory is what the process
 of the driver has itself (RssAnon), read while results come; each size runs in a process and a Ray of its own.
+
+Last figures (2 busy cores): all slides in one pipeline, 300: 26.5 MB, 900: 57.2 MB. In waves: not measured.
 """
 
 import argparse

@@ -12,6 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ray import cloudpickle
 
 from raysweep.errors import WorkError
+from raysweep.slides import pipeline
 from raysweep.slides.pipeline import Cutting, Limits, SlideTask, read_slides_into
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
@@ -78,7 +79,9 @@ def read(spool: Storage, tasks: list[SlideTask], *, one_pass: bool = False) -> d
     return found
 
 
-def test_object_storage_gets_the_same_files(tasks, tmp_path):
+def test_object_storage_gets_the_same_files(tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_WAVE", 2)  # so there are two of them
+    monkeypatch.setattr(pipeline, "_SLIDES_PER_CPU", 0)
     plain, objects = Storage.open(tmp_path / "plain"), Storage(pafs.PyFileSystem(Objects()), str(tmp_path / "objects"))
     assert not objects.is_local
     results = read(plain, tasks, one_pass=True)  # which changes nothing
