@@ -17,7 +17,7 @@ import ray
 
 from raysweep.errors import reason_of
 from raysweep.patches.shuffle.attempts import attempt
-from raysweep.patches.shuffle.node_memory import node_memory
+from raysweep.patches.shuffle.parallel import node_memory
 from raysweep.patches.shuffle.spool import OVERLAY, PieceFacts, piece_facts, piece_name, write_piece
 from raysweep.patches.shuffle.stream import stream
 from raysweep.retry import retried

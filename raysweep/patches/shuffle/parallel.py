@@ -7,7 +7,6 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from raysweep.errors import WorkError, reason_of
-from raysweep.patches.shuffle.node_memory import node_memory
 
 _LOOK_SECONDS = 1.0  # between two looks at how large the cluster is
 _QUEUED = 4  # calls that wait for a CPU, at least
@@ -57,6 +56,15 @@ def in_parallel(
     finally:
         for task in waiting:
             ray.cancel(task)
+
+
+def node_memory(wanted_bytes: float) -> int:
+    """Bytes that a task asks Ray for which takes `wanted_bytes`: no more than some node has, or it would never begin.
+
+    0 where no node is alive that has any, as on a cluster whose first node is still to come. Ray must be running.
+    """
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return int(min(wanted_bytes, max((resources.get("memory", 0) for resources in alive), default=0)))
 
 
 def _width(workers: int | None) -> int:
