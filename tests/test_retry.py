@@ -50,6 +50,7 @@ def test_it_is_tried_three_times_with_longer_waits(waits):
         (FileNotFoundError(errno.ENOENT, "No such file"), False),
         (PermissionError(errno.EACCES, "Permission denied"), False),
         (OSError("AWS Error ACCESS_DENIED (HTTP status 403)"), False),
+        (OSError("AWS Error UNKNOWN (HTTP status 507)"), False),  # full: that does not pass by itself
         (OSError("image file is truncated"), False),
         (WorkError("truncated: 3 of 9 tiles"), False),
         (MemoryError(), False),
