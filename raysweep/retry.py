@@ -17,7 +17,7 @@ _TRANSIENT = frozenset({
 })  # fmt: skip
 # What object storages say, in Arrow's words, and what C libraries make of EIO.
 _WORDS = re.compile(
-    r"HTTP status (5(?!0[157])\d\d|429)|SLOW_?DOWN|NETWORK_CONNECTION|REQUEST_TIMEOUT|UNAVAILABLE|INTERNAL_FAILURE"
+    r"HTTP status (-1|5(?!0[157])\d\d|429)|SLOW_?DOWN|NETWORK_CONNECTION|REQUEST_TIMEOUT|UNAVAILABLE|INTERNAL_FAILURE"
     r"|timed out|Input/output error|I/O error|Stale file handle|Connection reset",
     re.IGNORECASE,
 )

@@ -139,7 +139,7 @@ def _hold_at_once(folder: Storage, n: int) -> list[str]:
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_several_on_object_storage_one_has_it(dead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.exclusive._SETTLE_SECONDS", 0.5)
-    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 3.0)
+    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 2.0)
     with serve_bucket() as bucket:
         folder = Storage.open(bucket.address("study"))
         if dead:
@@ -295,8 +295,10 @@ def _beats(folder: Storage, name: str, entry: dict, ahead: float, end: threading
     return thread
 
 
-@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
-@pytest.mark.parametrize("host", ["elsewhere", os.uname().nodename])  # two machines may have one name
+@pytest.mark.parametrize(
+    ("ahead", "host"),
+    [(-3600.0, "elsewhere"), (3600.0, os.uname().nodename)],  # two machines may have one name
+)
 def test_clocks_and_names_of_other_machines_may_be_wrong(
     ahead: float, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
