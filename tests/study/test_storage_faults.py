@@ -9,8 +9,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 
 import pytest
 
@@ -25,7 +26,7 @@ _SMALL = {
     "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 2, "trials": 3, "steps": 6,
                  "evaluations": 2, "batch": 8},
 }  # fmt: skip
-# What is written first in each stage.
+# What is written first in each stage, in a bucket; and on a disk.
 _STAGES = {
     "tiling": r"/spool/",
     "pretraining": r"/checkpoints/supervised/.*/resume/",
@@ -34,6 +35,7 @@ _STAGES = {
     "finals": r"/predictions/",
     "reporting": r"/results\.parquet",
 }
+_ON_DISK = {"pretraining": "checkpoints/supervised/*/resume/*", "searching": "cells/*/*/*/*/*/*/journal/*"}
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +184,57 @@ def test_what_lasts_ends_in_one_sentence(tmp_path: Path, calm: list[dict], bucke
     code, said = _run(tmp_path, bucket.front.address("runs"))
     assert code == 3, said
     assert _rows(bucket) == calm
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of the study's storage, a file system of its own."""
+    place = tmp_path / "runs"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=256m", "none", str(place)]
+    if subprocess.run(words, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _fill(disk: Path) -> None:
+    with suppress(OSError), open(disk / "filler", "wb") as file:
+        while True:
+            file.write(bytes(2**16))
+
+
+def _remount(disk: Path, how: str) -> None:
+    while subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], capture_output=True).returncode:
+        time.sleep(0.01)  # somebody has a file open for writing
+
+
+def test_a_disk_that_is_full_or_read_only_half_way(disk: Path, tmp_path: Path, calm: list[dict]) -> None:
+    write_mini(tmp_path, **_SMALL)
+    cases: dict[str, tuple[str, Callable[[], None], Callable[[], None]]] = {
+        "a disk without room": ("pretraining", lambda: _fill(disk), lambda: (disk / "filler").unlink()),
+        "a folder that is read-only": ("searching", lambda: _remount(disk, "ro"), lambda: _remount(disk, "rw")),
+    }
+    for what, (stage, breaks, mends) in cases.items():
+        ended = Event()
+
+        def watch(stage: str = stage, breaks: Callable[[], None] = breaks, ended: Event = ended) -> None:
+            while not ended.wait(0.02):
+                if any((disk / "mini").glob(_ON_DISK[stage])):
+                    return breaks()
+
+        watcher = Thread(target=watch)
+        watcher.start()
+        began = time.monotonic()
+        code, said = _run(tmp_path)
+        ended.set()
+        watcher.join()
+        _told(what, f"from {stage} on", f"exit {code} after {time.monotonic() - began:.0f} s: {said.splitlines()[-1]}")
+        assert code == 1, said
+        assert said.splitlines()[-1].startswith("raysweep: "), said
+        assert "unexpected" not in said
+        assert "Traceback" not in said
+        mends()
+    code, said = _run(tmp_path)
+    assert code == 3, said
+    assert results(tmp_path) == calm
