@@ -1,45 +1,42 @@
 """Folders on any filesystem, written so that a kill at any moment leaves either the old file or the new one."""
 
-import errno
 import hashlib
 import json
 import os
-import posixpath
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysweep.checked_file import CheckedFile
+from raysweep.addresses import is_address, locate
+from raysweep.checked_file import CheckedFile, read_whole
 from raysweep.commit import commit
 from raysweep.errors import RequestError, StorageError, WorkError
 from raysweep.retry import patiently
-from raysweep.secrets import redacted, without_secrets
+from raysweep.secrets import redacted
 from raysweep.versions import versions
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".tmp-"  # begins the names of files that are being written
 _MIB = 2**20
 _T = TypeVar("_T")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 
 
 @dataclass(frozen=True)
 class Storage:
     """One folder of a pyarrow filesystem. Cheap to make, safe to pickle, the same on disk and on object storage.
 
-    Its methods outlast a storage that is away for a minute. Raises StorageError, which is an OSError too, for what
-    cannot be read, written or looked at; FileNotFoundError for a file that is not there.
+    Its methods outlast a minute without the storage. They raise StorageError, an OSError, for what cannot be done, and
+    FileNotFoundError for a file that is not there.
     """
 
     fs: pafs.FileSystem
@@ -82,11 +79,11 @@ class Storage:
             raise StorageError(error.errno, f"{path}: cannot be {doing} ({_plainly(error)})") from error
 
     def exists(self, *parts: str) -> bool:
-        return self._kind(*parts) != pafs.FileType.NotFound
+        return self._info(*parts).type != pafs.FileType.NotFound
 
-    def _kind(self, *parts: str) -> pafs.FileType:
+    def _info(self, *parts: str) -> pafs.FileInfo:
         path = self.path(*parts)
-        return self.patiently(lambda: self.fs.get_file_info(path), path).type
+        return self.patiently(lambda: self.fs.get_file_info(path), path)
 
     def names(self, *parts: str) -> list[str]:
         """Sorted names of the files and folders directly in a folder; none when it does not exist."""
@@ -101,18 +98,14 @@ class Storage:
 
     def size(self, *parts: str) -> int:
         """Bytes of a file."""
-        path = self.path(*parts)
-        return int(self.patiently(lambda: self.fs.get_file_info(path), path).size or 0)
+        return int(self._info(*parts).size or 0)
 
     def read_bytes(self, *parts: str) -> bytes:
         path = self.path(*parts)
 
         def read() -> bytes:
             with self.fs.open_input_file(path) as file:
-                data, size = file.read(), file.size()
-            if len(data) < size:
-                raise OSError(errno.EIO, f"{len(data)} of {size} bytes came")
-            return data
+                return file.read() if self.is_local else read_whole(file, file.size())
 
         return self.patiently(read, path)
 
@@ -276,57 +269,6 @@ def fingerprint(value: Any) -> str:
     """128 bits (32 hex digits) of blake2b over canonical JSON: key order and spacing do not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def is_address(path: str | Path) -> bool:
-    """Whether this is a filesystem address (`s3://bucket/file`) and not a path."""
-    return _ADDRESS.match(str(path)) is not None
-
-
-def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a path or address, and that filesystem's own name of the file or folder; it need not exist.
-
-    Spaces and other odd characters of an address may be written as they are or as %XX; a `?` in a name only as %3F.
-    Raises RequestError when the address cannot be understood.
-    """
-    text = str(path)
-    if not is_address(text):
-        return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
-    parts = urlsplit(text, allow_fragments=False)
-    options = [parts.query] if parts.query else []
-    if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:
-        options.append("allow_delayed_open=true")  # a small file is one request in place of three
-    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + "?" * bool(options) + "&".join(options))
-    return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
-
-
-@lru_cache(64)  # one filesystem a bucket: finding the region of a bucket costs a request
-def _filesystem(address: str) -> tuple[pafs.FileSystem, str]:
-    try:
-        fs, root = pafs.FileSystem.from_uri(address)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).replace(address, shown(address))
-        raise RequestError(f"{shown(address)}: not a path or filesystem address ({reason})") from error
-    return fs, root.rstrip("/")
-
-
-def join(root: str, name: str) -> str:
-    """The path or address of a file below a folder, or `name` itself where it is an address or an absolute path."""
-    if is_address(name):
-        return name
-    below = Path(os.path.expanduser(name))
-    if below.is_absolute() or not is_address(root):
-        return (Path(root) / below).absolute().as_posix()
-    parts = urlsplit(root, allow_fragments=False)
-    return parts._replace(path=posixpath.normpath(f"{parts.path}/{quote(below.as_posix())}")).geturl()
-
-
-def shown(path: str | Path) -> str:
-    """A path or address as people may see it: without the password and the options of an address."""
-    if not is_address(path):
-        return str(path)
-    parts = urlsplit(without_secrets(str(path)), allow_fragments=False)
-    return f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}"
 
 
 def file_identity(path: str | Path | tuple[pafs.FileSystem, str]) -> dict[str, Any]:

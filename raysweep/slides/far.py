@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import tifffile
 
+from raysweep.addresses import is_address, locate
 from raysweep.retry import retried
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.open_tiff import all_pages, check_chain
-from raysweep.storage import is_address, locate
 
 _SUFFIXES = (".svs", ".tif", ".tiff", ".btf")
 _BLOCK = 2**18  # bytes of a directory that are read at once
