@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 import raysweep
+from raysweep.addresses import shown
 from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
 from raysweep.cluster_commands import submit
@@ -24,7 +25,6 @@ from raysweep.output import patient_output
 from raysweep.report_commands import verify
 from raysweep.secrets import without_secrets
 from raysweep.stopping import STOPPED, exit_code, stoppable
-from raysweep.storage import shown
 from raysweep.study_commands import studies
 from raysweep.upkeep_commands import Overrides, StudyArgument, clean, doctor
 

@@ -11,6 +11,13 @@ class WorkError(Exception):
     """The request was right but the program could not do it: one sentence that says why. Exit code 1."""
 
 
+class StorageError(WorkError, OSError):
+    """A file of the storage could not be reached: made of an errno, or None, and one sentence."""
+
+    def __str__(self) -> str:
+        return str(self.args[-1])
+
+
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, for the `reason` column of a table of failures."""
     text = without_secrets(" ".join(str(error).split()))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.exclusive import Entry, alive, new_entry, read_entry, take
+from raysweep.exclusive import Entry, alive, new_entry, read_entry, seems_gone, take
 from raysweep.storage import Storage
 
 _FILE = "lease.json"
@@ -17,27 +17,50 @@ _SHARED = "sharing"  # a file for each process that shares the folder's work, an
 _BEAT_SECONDS = 5.0
 _AWAY_SECONDS = 45.0  # a process that was away for so long looks whether others have taken over what it had
 _ARRIVE_SECONDS = 2.0  # on object storage: for one that believes itself alone to have written a claim
+_FELLOWS_SECONDS = 15.0  # between looks at whether the others live
 _LOOK_SECONDS = 1.0  # between looks at what another process has
 
 
-def holder(folder: Storage) -> Entry | None:
-    """Who works in the folder now (host, pid, since, beat): alone, or the first of several; None when nobody does."""
-    alone = read_entry(folder, _FILE)
-    if alone and alive(alone):
-        return alone
-    return min(_living(folder.at(_SHARED)), key=lambda entry: str(entry["since"]), default=None)
+def holders(folder: Storage) -> list[Entry]:
+    """Who works in the folder now (host, pid, since, beat): one alone, or several in the order that they came in.
+
+    Takes up to 15 s where a process of another machine seems to have died, or has another clock.
+    """
+    end = time.monotonic() + 3 * _BEAT_SECONDS
+    while any(map(seems_gone, found := _there(folder))) and time.monotonic() < end:
+        time.sleep(_LOOK_SECONDS)
+    return [entry for entry in found if alive(entry) and not seems_gone(entry)]
+
+
+def _there(folder: Storage) -> list[Entry]:
+    """Entries of the living and the dead, of one that has the folder alone first."""
+    alone, shared = read_entry(folder, _FILE), folder.at(_SHARED)
+    found = [read_entry(shared, name) for name in shared.names() if name.endswith(".json")]
+    return ([alone] if alone else []) + sorted(filter(None, found), key=lambda entry: str(entry["since"]))
+
+
+def _settle(folder: Storage, waits: Callable[[str], None]) -> None:
+    """Wait until those that seem gone have beaten, or were silent for so long that they are dead."""
+    told = False
+    while gone := [entry for entry in _there(folder) if seems_gone(entry)]:
+        if not told:
+            waits(who(gone[0]))
+            told = True
+        time.sleep(_LOOK_SECONDS)
 
 
 @contextmanager
 def lease(folder: Storage) -> Iterator[None]:
     """Have the folder alone during the block.
 
-    A dead holder's lease is taken over: at once when its process was on this host, after 60 s of silence otherwise.
+    A dead holder's lease is taken over: at once when its process was on this machine, after 60 s in which this one sees
+    no beat of it otherwise.
     Of several that want it at the same time one gets it. A holder that finds another's token in the file has lost it
     (a machine that slept for minutes) and is interrupted.
 
     Raises RequestError naming a living holder, WorkError when the lease was lost on the way.
     """
+    _settle(folder, lambda who: None)
     mine = new_entry()
     if other := take(folder, _FILE, mine):
         raise RequestError(_taken(folder, other))
@@ -59,12 +82,15 @@ def lease(folder: Storage) -> Iterator[None]:
 
 
 @contextmanager
-def sharing(folder: Storage) -> Iterator["Claims"]:
+def sharing(folder: Storage, waits: Callable[[str], None] = lambda who: None) -> Iterator["Claims"]:
     """Work in the folder during the block beside others that do the same; `Claims` says who is at what.
+
+    `waits` hears who may have died, on another machine, where up to 60 s pass to find that out.
 
     Raises RequestError where a process has the folder alone, WorkError when others had to take over what this one was
     at, because it was silent for more than 60 s.
     """
+    _settle(folder, waits)
     mine = new_entry()
     there = folder.at(_SHARED)
     claims = Claims(there, mine)
@@ -93,6 +119,7 @@ class Claims:
         self._held: dict[str, str] = {}  # names of files, by the folders that they are claims of
         self._lock = threading.Lock()
         self._beaten = time.time()
+        self._looked = time.monotonic()
 
     def take(self, piece: Storage) -> bool:
         """Claim a piece of work; False when another living process has it. What is this one's already stays so."""
@@ -142,14 +169,17 @@ class Claims:
     def beat(self) -> bool:
         """Show that this process lives; False where it was away and others have taken over what it was at."""
         now = time.time()
-        away, self._beaten = now - self._beaten > _AWAY_SECONDS, now
-        if away:
+        if now - self._beaten > _AWAY_SECONDS:
             with self._lock:
                 held = list(self._held.values())
             tokens = [(read_entry(self._claims, name) or {}).get("token") for name in held]
             if any(token != self._mine["token"] for token in tokens):
                 return False
         self._folder.write_json({**self._mine, "beat": now}, f"{self._mine['token']}.json")
+        self._beaten = now  # and not when storage did not take it: others do not see it either
+        if time.monotonic() - self._looked > _FELLOWS_SECONDS:  # who has died is known when it is asked for
+            self.fellows()
+            self._looked = time.monotonic()
         return True
 
     def close(self) -> None:

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from raysweep.addresses import is_address, locate, shown
 from raysweep.errors import RequestError
-from raysweep.storage import is_address, locate, shown
 
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")  # what pathlib makes of an address
 

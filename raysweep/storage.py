@@ -3,36 +3,41 @@
 import hashlib
 import json
 import os
-import posixpath
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from raysweep.addresses import is_address, locate
+from raysweep.checked_file import CheckedFile, read_whole
 from raysweep.commit import commit
-from raysweep.errors import RequestError, WorkError
-from raysweep.secrets import redacted, without_secrets
+from raysweep.errors import RequestError, StorageError, WorkError
+from raysweep.retry import patiently
+from raysweep.secrets import redacted
 from raysweep.versions import versions
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".tmp-"  # begins the names of files that are being written
 _MIB = 2**20
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Storage:
-    """One folder of a pyarrow filesystem. Cheap to make, safe to pickle, the same on disk and on object storage."""
+    """One folder of a pyarrow filesystem. Cheap to make, safe to pickle, the same on disk and on object storage.
+
+    Its methods outlast a minute without the storage. They raise StorageError, an OSError, for what cannot be done, and
+    FileNotFoundError for a file that is not there.
+    """
 
     fs: pafs.FileSystem
     root: str
@@ -62,33 +67,68 @@ class Storage:
                 raise WorkError(f"{self.root}: {part} is not below it; whoever names that has no business there")
         return "/".join([self.root, *parts])
 
+    def patiently(self, call: Callable[[], _T], path: str, doing: str = "read") -> _T:
+        """What `call` returns, which does something with a file here; as often as errors may be gone soon."""
+        try:
+            return patiently(call, f"{self.fs.type_name}:{path.strip('/').partition('/')[0]}")
+        except StorageError:
+            raise
+        except OSError as error:
+            if doing != "written" and isinstance(error, FileNotFoundError):
+                raise
+            raise StorageError(error.errno, f"{path}: cannot be {doing} ({_plainly(error)})") from error
+
     def exists(self, *parts: str) -> bool:
-        return self.fs.get_file_info(self.path(*parts)).type != pafs.FileType.NotFound
+        return self._info(*parts).type != pafs.FileType.NotFound
+
+    def _info(self, *parts: str) -> pafs.FileInfo:
+        path = self.path(*parts)
+        return self.patiently(lambda: self.fs.get_file_info(path), path)
 
     def names(self, *parts: str) -> list[str]:
         """Sorted names of the files and folders directly in a folder; none when it does not exist."""
-        selector = pafs.FileSelector(self.path(*parts), allow_not_found=True)
-        infos = self.fs.get_file_info(selector)
+        infos = self.infos(*parts)
         return sorted(info.base_name for info in infos if not info.base_name.startswith(UNFINISHED))
+
+    def infos(self, *parts: str, recursive: bool = False) -> list[pafs.FileInfo]:
+        """What is in a folder, or anywhere below it; nothing when it does not exist."""
+        path = self.path(*parts)
+        selector = pafs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        return self.patiently(lambda: self.fs.get_file_info(selector), path, "listed")
 
     def size(self, *parts: str) -> int:
         """Bytes of a file."""
-        return int(self.fs.get_file_info(self.path(*parts)).size or 0)
+        return int(self._info(*parts).size or 0)
 
     def read_bytes(self, *parts: str) -> bytes:
-        with self.fs.open_input_stream(self.path(*parts)) as stream:
-            return stream.read()
+        path = self.path(*parts)
+
+        def read() -> bytes:
+            with self.fs.open_input_file(path) as file:
+                return file.read() if self.is_local else read_whole(file, file.size())
+
+        return self.patiently(read, path)
 
     def read_json(self, *parts: str) -> Any:
+        """Raises ValueError for what is no JSON."""
+        for _ in range(0 if self.is_local else 2):
+            with suppress(ValueError):  # an object that was written anew in between: as long as the old one
+                return json.loads(self.read_bytes(*parts))
         return json.loads(self.read_bytes(*parts))
 
     def open_mapped(self, *parts: str) -> pa.NativeFile:
         """A file to be read at places; one on disk is mapped, so what is read of it is not copied."""
+        return pa.memory_map(self.path(*parts)) if self.is_local else self.open_file(*parts)
+
+    def open_file(self, *parts: str) -> pa.NativeFile:
+        """A file to be read at places."""
         path = self.path(*parts)
-        return pa.memory_map(path) if self.is_local else self.fs.open_input_file(path)
+        if self.is_local:
+            return self.patiently(lambda: self.fs.open_input_file(path), path)
+        return pa.PythonFile(CheckedFile(self.fs, path, lambda call: self.patiently(call, path)), mode="r")
 
     def read_table(self, *parts: str, columns: list[str] | None = None) -> pa.Table:
-        with self.fs.open_input_file(self.path(*parts)) as file:
+        with self.open_file(*parts) as file:
             return pq.read_table(file, columns=columns)
 
     def write_bytes(self, data: bytes | memoryview, *parts: str, durable: bool = True) -> None:
@@ -98,11 +138,14 @@ class Storage:
         """
         target = self.path(*parts)
         folder, name = target.rsplit("/", 1)
-        with _told_of(target):
+
+        def write() -> None:
             if self.is_local:
                 self._write_local(data, Path(folder), name, durable)
             else:
                 self._upload(data, target)
+
+        self.patiently(write, target, "written")
 
     @staticmethod
     def _write_local(data: bytes | memoryview, folder: Path, name: str, durable: bool) -> None:
@@ -134,8 +177,13 @@ class Storage:
     def make_durable(self, *parts: str) -> None:
         """Wait until a file is safe from a power cut; on object storage it is already."""
         if self.is_local:
-            with _told_of(self.path(*parts)), open(self.path(*parts), "rb") as file:
-                os.fsync(file.fileno())
+            path = self.path(*parts)
+
+            def sync() -> None:
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+
+            self.patiently(sync, path, "written")
 
     def write_json(self, value: Any, *parts: str) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
@@ -149,11 +197,16 @@ class Storage:
 
     def remove(self, *parts: str) -> None:
         """Remove a file, or a folder with all it holds; nothing happens when it is not there."""
-        kind = self.fs.get_file_info(self.path(*parts)).type
-        if kind == pafs.FileType.Directory:
-            self.fs.delete_dir(self.path(*parts))
-        elif kind != pafs.FileType.NotFound:
-            self.fs.delete_file(self.path(*parts))
+        path = self.path(*parts)
+
+        def remove() -> None:
+            kind = self.fs.get_file_info(path).type  # again in a second try: the first may have done it
+            if kind == pafs.FileType.Directory:
+                self.fs.delete_dir(path)
+            elif kind != pafs.FileType.NotFound:
+                self.fs.delete_file(path)
+
+        self.patiently(remove, path, "removed")
 
     def check_writable(self) -> None:
         """Raise RequestError unless files can be written and removed here."""
@@ -167,12 +220,11 @@ class Storage:
             ) from error
 
 
-@contextmanager
-def _told_of(target: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WorkError(f"{target}: cannot be written ({error.strerror or error})") from error
+def _plainly(error: OSError) -> str:
+    """Of the words of an object storage, those that say what is wrong."""
+    text = error.strerror or str(error)
+    found = re.search(r"AWS Error (\S+)(?: \((HTTP status \d+)\))? during", text)
+    return (found[2] or found[1]) if found else text
 
 
 @dataclass(frozen=True)
@@ -217,57 +269,6 @@ def fingerprint(value: Any) -> str:
     """128 bits (32 hex digits) of blake2b over canonical JSON: key order and spacing do not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def is_address(path: str | Path) -> bool:
-    """Whether this is a filesystem address (`s3://bucket/file`) and not a path."""
-    return _ADDRESS.match(str(path)) is not None
-
-
-def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a path or address, and that filesystem's own name of the file or folder; it need not exist.
-
-    Spaces and other odd characters of an address may be written as they are or as %XX; a `?` in a name only as %3F.
-    Raises RequestError when the address cannot be understood.
-    """
-    text = str(path)
-    if not is_address(text):
-        return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
-    parts = urlsplit(text, allow_fragments=False)
-    options = [parts.query] if parts.query else []
-    if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:
-        options.append("allow_delayed_open=true")  # a small file is one request in place of three
-    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + "?" * bool(options) + "&".join(options))
-    return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
-
-
-@lru_cache(64)  # one filesystem a bucket: finding the region of a bucket costs a request
-def _filesystem(address: str) -> tuple[pafs.FileSystem, str]:
-    try:
-        fs, root = pafs.FileSystem.from_uri(address)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).replace(address, shown(address))
-        raise RequestError(f"{shown(address)}: not a path or filesystem address ({reason})") from error
-    return fs, root.rstrip("/")
-
-
-def join(root: str, name: str) -> str:
-    """The path or address of a file below a folder, or `name` itself where it is an address or an absolute path."""
-    if is_address(name):
-        return name
-    below = Path(os.path.expanduser(name))
-    if below.is_absolute() or not is_address(root):
-        return (Path(root) / below).absolute().as_posix()
-    parts = urlsplit(root, allow_fragments=False)
-    return parts._replace(path=posixpath.normpath(f"{parts.path}/{quote(below.as_posix())}")).geturl()
-
-
-def shown(path: str | Path) -> str:
-    """A path or address as people may see it: without the password and the options of an address."""
-    if not is_address(path):
-        return str(path)
-    parts = urlsplit(without_secrets(str(path)), allow_fragments=False)
-    return f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}"
 
 
 def file_identity(path: str | Path | tuple[pafs.FileSystem, str]) -> dict[str, Any]:

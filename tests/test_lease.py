@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.errors import RequestError, WorkError
-from raysweep.lease import holder, lease, sharing
+from raysweep.lease import holders, lease, sharing
 from raysweep.stopping import stoppable
 from raysweep.storage import Storage
 from tests.bucket import serve_bucket
@@ -26,6 +26,11 @@ with lease(Storage.open(sys.argv[1])):
 """
 
 
+@pytest.fixture(autouse=True)
+def _nobody_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.exclusive._seen", {})
+
+
 def test_a_second_run_is_told_who_holds_it_and_a_dead_one_is_taken_over(tmp_path: Path) -> None:
     folder = Storage.open(tmp_path)
     process = subprocess.Popen([sys.executable, "-c", _HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -35,18 +40,19 @@ def test_a_second_run_is_told_who_holds_it_and_a_dead_one_is_taken_over(tmp_path
         pass
     process.kill()  # no chance to release it
     process.wait()
-    assert holder(folder) is None
+    assert not holders(folder)
     with lease(folder):
-        assert holder(folder)
+        assert holders(folder)
     assert not folder.exists("lease.json")
 
 
-def test_another_hosts_lease_counts_until_it_falls_silent(tmp_path: Path) -> None:
+def test_another_hosts_lease_counts_until_it_falls_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Storage.open(tmp_path)
     folder.write_json({**_THERE, "beat": time.time() - 30}, "lease.json")
     with pytest.raises(RequestError, match="elsewhere"), lease(folder):
         pass
-    folder.write_json({**_THERE, "beat": time.time() - 90}, "lease.json")
+    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 0.5)
+    folder.write_json({**_THERE, "token": "u", "beat": time.time() - 90}, "lease.json")
     with lease(folder):
         assert json.loads((tmp_path / "lease.json").read_text())["host"] != "elsewhere"
 
@@ -55,16 +61,19 @@ def test_the_lease_is_released_after_an_error(tmp_path: Path) -> None:
     folder = Storage.open(tmp_path)
     with pytest.raises(ZeroDivisionError), lease(folder):
         raise ZeroDivisionError
-    assert holder(folder) is None
+    assert not holders(folder)
 
 
 _RACE = """
 import os, random, sys, time
 from pathlib import Path
+from raysweep import exclusive
+from raysweep import lease as lease_of
 from raysweep.errors import RequestError
 from raysweep.lease import lease
 from raysweep.stopping import stoppable
 from raysweep.storage import Storage
+exclusive._STALE_SECONDS = lease_of._LOOK_SECONDS = 0.01
 folder, start = Path(sys.argv[1]), float(sys.argv[2])
 time.sleep(max(0, start - time.time()))
 held = 0
@@ -93,7 +102,7 @@ def test_of_processes_that_want_it_at_once_or_take_it_over_at_once_one_has_it(tm
     ]
     held = [int(p.communicate()[0] or -1) for p in processes]
     assert [p.returncode for p in processes] == [0, 0, 0]
-    assert min(held) > 0
+    assert sum(held) >= 3
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".tmp-lease.lock")) in (
         [],
         ["lease.json"],
@@ -130,20 +139,21 @@ def _hold_at_once(folder: Storage, n: int) -> list[str]:
 @pytest.mark.parametrize("dead", [False, True])
 def test_of_several_on_object_storage_one_has_it(dead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysweep.exclusive._SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 2.0)
     with serve_bucket() as bucket:
         folder = Storage.open(bucket.address("study"))
         if dead:
             folder.write_json(_THERE | {"beat": time.time() - 90}, "lease.json")
         assert _hold_at_once(folder, 4) == ["held", "refused", "refused", "refused"]
-        assert holder(folder) is None
+        assert not holders(folder)
         assert folder.names("lease-wanted") == []
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"host": "x"}'])
-def test_a_lease_that_a_crash_tore_is_taken_over(torn: str, tmp_path: Path) -> None:
+def test_a_lease_that_a_crash_tore_is_taken_over(torn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.exclusive._BROKEN_SECONDS", 0.2)
     file = tmp_path / "lease.json"
     file.write_text(torn)
-    os.utime(file, (time.time() - 10,) * 2)
     with lease(Storage.open(tmp_path)):
         assert json.loads(file.read_text())["pid"] == os.getpid()
 
@@ -216,7 +226,7 @@ def test_what_a_dead_one_was_at_is_free_and_what_a_living_one_is_at_is_not(tmp_p
             process.wait()
             assert claims.others() == {}
     assert told == [f"process {process.pid} on {os.uname().nodename}"]
-    assert holder(folder) is None
+    assert not holders(folder)
     with sharing(folder):  # who comes after the dead clears away what they left
         assert len(folder.names("sharing")) == 2
 
@@ -226,10 +236,10 @@ def test_alone_and_together_exclude_each_other(tmp_path: Path) -> None:
     with sharing(folder), sharing(folder):
         with pytest.raises(RequestError, match="already being run by process"), lease(folder):
             pass
-        assert (holder(folder) or {})["pid"] == os.getpid()
+        assert [entry["pid"] for entry in holders(folder)] == [os.getpid()] * 2
     with lease(folder), pytest.raises(RequestError, match="already being run by process"), sharing(folder):
         pass
-    assert holder(folder) is None
+    assert not holders(folder)
 
 
 def test_one_that_was_away_so_long_that_its_work_was_taken_over_stops(
@@ -246,8 +256,9 @@ def test_one_that_was_away_so_long_that_its_work_was_taken_over_stops(
             time.sleep(0.2)  # nobody has taken it over: nothing is lost
             [name] = [name for name in folder.names("sharing", "claims") if name.endswith(".json")]
             folder.at("sharing", "claims").write_json(_THERE | {"beat": time.time(), "what": "piece"}, name)
-            claims._beaten = time.time() - 3600
-            time.sleep(5)
+            for _ in range(100):
+                claims._beaten = time.time() - 3600  # again where a beat was under way
+                time.sleep(0.05)
 
     with pytest.raises(WorkError, match="another one has taken its place"):
         sleep()
@@ -269,3 +280,74 @@ def test_pieces_of_work_on_object_storage(monkeypatch: pytest.MonkeyPatch) -> No
                 one.release(folder.at("a"))
                 assert two.take(folder.at("a"))
         assert [name for name in folder.names("sharing") if name.endswith(".json")] == []
+
+
+def _beats(folder: Storage, name: str, entry: dict, ahead: float, end: threading.Event) -> threading.Thread:
+    """A process of another machine, whose clock is `ahead` by so many seconds, beats until `end`."""
+
+    def beat() -> None:
+        while not end.is_set():
+            folder.write_json({**entry, "beat": time.time() + ahead}, name)
+            end.wait(0.1)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("ahead", "host"),
+    [(-3600.0, "elsewhere"), (3600.0, os.uname().nodename)],  # two machines may have one name
+)
+def test_clocks_and_names_of_other_machines_may_be_wrong(
+    ahead: float, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 1.0)
+    monkeypatch.setattr("raysweep.lease._LOOK_SECONDS", 0.05)
+    folder, end = Storage.open(tmp_path), threading.Event()
+    there = _THERE | {"host": host, "token": f"t{ahead}{host}", "process": "other-boot pid:[1] 7"}
+    thread = _beats(folder, "lease.json", there, ahead, end)
+    try:
+        for _ in range(3):
+            time.sleep(0.5)
+            with pytest.raises(RequestError, match="already being run"), lease(folder):
+                pass
+            assert [entry["host"] for entry in holders(folder)] == [host]
+    finally:
+        end.set()
+        thread.join()
+    began = time.monotonic()
+    with pytest.raises(RequestError), lease(folder):  # it was seen to beat a moment ago
+        pass
+    time.sleep(max(0, began + 1.1 - time.monotonic()))
+    with lease(folder):
+        assert folder.read_json("lease.json")["token"] != there["token"]
+
+
+def test_who_shares_with_a_machine_of_another_clock_leaves_its_work_alone_until_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysweep.exclusive._STALE_SECONDS", 1.0)
+    monkeypatch.setattr("raysweep.lease._LOOK_SECONDS", 0.05)
+    folder, end = Storage.open(tmp_path), threading.Event()
+    there, told = _THERE | {"token": "far"}, list[str]()
+    claims_of_it = folder.at("sharing", "claims")
+    thread = _beats(folder.at("sharing"), "far.json", there, -3600, end)
+    try:
+        while not folder.exists("sharing", "far.json"):
+            time.sleep(0.01)
+        with sharing(folder, told.append) as claims:
+            assert claims.take(folder.at("piece"))
+            [name] = [n for n in claims_of_it.names() if n.endswith(".json")]
+            claims.release(folder.at("piece"))
+            claims_of_it.write_json({**there, "beat": 0, "what": folder.path("piece")}, name)
+            for _ in range(5):
+                assert not claims.take(folder.at("piece"))
+                time.sleep(0.3)
+            end.set()
+            thread.join()
+            with claims.turn(folder.at("piece")):
+                assert claims.fellows() == []
+    finally:
+        end.set()
+    assert told == ["process 1 on elsewhere"]

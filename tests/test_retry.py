@@ -47,9 +47,11 @@ def test_it_is_tried_three_times_with_longer_waits(waits):
         (OSError(errno.ESTALE, "Stale file handle"), True),
         (OSError("When reading information for key 'a' in bucket 'b': AWS Error SLOW_DOWN (HTTP status 503)"), True),
         (caused(TimeoutError(errno.ETIMEDOUT, "")), True),
+        (OSError("AWS Error UNKNOWN (HTTP status -1) during ListObjectsV2: XML_ERROR_PARSING_ELEMENT"), True),
         (FileNotFoundError(errno.ENOENT, "No such file"), False),
         (PermissionError(errno.EACCES, "Permission denied"), False),
         (OSError("AWS Error ACCESS_DENIED (HTTP status 403)"), False),
+        (OSError("AWS Error UNKNOWN (HTTP status 507)"), False),  # full: that does not pass by itself
         (OSError("image file is truncated"), False),
         (WorkError("truncated: 3 of 9 tiles"), False),
         (MemoryError(), False),

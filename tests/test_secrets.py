@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysweep.addresses import shown
 from raysweep.errors import WorkError, reason_of
 from raysweep.secrets import has_secret, redacted, without_secrets
-from raysweep.storage import shown
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@ import io
 import json
 import logging
 import os
+import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -11,9 +14,11 @@ from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.errors import RequestError, WorkError
-from raysweep.storage import Artefact, Storage, file_identity, fingerprint, is_address, join, locate, shipped, shown
+from raysweep.addresses import is_address, join, locate, shown
+from raysweep.errors import RequestError, StorageError, WorkError
+from raysweep.storage import Artefact, Storage, file_identity, fingerprint, shipped
 from tests.bucket import serve_bucket
+from tests.faulty_bucket import Fault, serve_faulty_bucket
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -174,6 +179,56 @@ def test_a_small_object_is_written_by_one_request() -> None:
             log.setLevel(level)
             assert folder.read_json("b", "c.json") == {"a": 1}
     assert asked == ["PUT", "POST", "PUT", "POST"], "what is asked for in the address stays"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(503), Fault(cut="asked"), Fault(cut="half"), Fault(cut="answered"), Fault(truncated=True)],
+    ids=["503", "asked", "half", "answered", "truncated"],
+)
+def test_a_storage_that_is_away_for_a_while_is_waited_for(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysweep.retry._WAIT_SECONDS", 0.01)
+    table = pa.table({"n": list(range(1000)), "m": ["x" * 20] * 1000})
+    with serve_faulty_bucket() as bucket:
+        folder = Storage.open(bucket.front.address("out"))
+        chance = random.Random(0)
+        bucket.rule = lambda ask: fault if chance.random() < 0.4 else None
+        folder.write_json({"a": 1}, "b", "c.json")
+        folder.write_table(table, "b", "t.parquet")
+        assert folder.names("b") == ["c.json", "t.parquet"]
+        assert folder.read_json("b", "c.json") == {"a": 1}
+        assert folder.read_table("b", "t.parquet", columns=["n"]) == table.select(["n"])
+        with folder.open_mapped("b", "t.parquet") as file:
+            assert file.read(4) == b"PAR1"
+        with pytest.raises(FileNotFoundError):
+            folder.read_bytes("none")
+        folder.remove("b")
+        assert not folder.exists("b")
+        assert bucket.happened.total() > 3
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "ACCESS_DENIED"), (507, "HTTP status 507"), (503, "HTTP status 503|SLOW_DOWN")],
+)
+def test_a_storage_that_stays_away_is_told_in_a_sentence(
+    status: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysweep.retry._PATIENCE_SECONDS", 0.5)
+    with serve_faulty_bucket() as bucket:
+        folder = Storage.open(bucket.front.address("out"))
+        folder.write_json([1], "a.json")
+        bucket.rule = lambda ask: Fault(status)
+        doings: list[tuple[str, Callable[[], Any]]] = [
+            ("read", lambda: folder.read_json("a.json")),
+            ("written", lambda: folder.write_json([2], "a.json")),
+            ("removed", lambda: folder.remove("a.json")),
+        ]
+        for doing, do in doings:
+            with pytest.raises(StorageError, match=f"^slides/out/a.json: cannot be {doing} \\(({said})\\)$"):
+                do()
+        bucket.rule = lambda ask: None
+        assert folder.read_json("a.json") == [1]
 
 
 def test_addresses_and_paths_are_told_apart() -> None:

@@ -164,7 +164,7 @@ def read_info(folder: Storage) -> CheckpointInfo:
 
 def read_metadata(folder: Storage, *parts: str) -> dict[str, str]:
     """The metadata in the head of a safetensors file; nothing else of it is read. Raises ValueError if it has none."""
-    with folder.fs.open_input_stream(folder.path(*parts)) as stream:  # https://huggingface.co/docs/safetensors
+    with folder.open_file(*parts) as stream:  # https://huggingface.co/docs/safetensors
         size = stream.read(8)
         length = struct.unpack("<Q", size)[0] if len(size) == 8 else _MAX_HEADER + 1
         head = stream.read(length) if length <= _MAX_HEADER else b""

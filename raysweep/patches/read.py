@@ -108,7 +108,7 @@ class PatchSet:
         longer than to read the row group."""
         if shard not in self._open:
             footer = self._footers.get(shard)
-            file = pq.ParquetFile(self.folder.fs.open_input_file(self.folder.path("shards", shard)), metadata=footer)
+            file = pq.ParquetFile(self.folder.open_file("shards", shard), metadata=footer)
             self._open[shard] = file
             if footer is None:
                 self._footers[shard] = file.metadata

@@ -101,7 +101,7 @@ def read_shard(folder: Storage, index: int, count: int) -> Shard | None:
     name = shard_name(index, count)
     if not folder.exists("shards", name):
         return None
-    with suppress(pa.ArrowException, OSError), folder.fs.open_input_file(folder.path("shards", name)) as file:
+    with suppress(pa.ArrowException, OSError), folder.open_file("shards", name) as file:
         rows = pq.read_table(file, columns=["split", "label"])
         file.seek(0)
         digest = hashlib.file_digest(file, lambda: blake2b(digest_size=16))

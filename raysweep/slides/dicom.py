@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 import pyarrow.fs as pafs
 
+from raysweep.addresses import locate
 from raysweep.slides.dicom_elements import elements, text_of
-from raysweep.storage import locate
 
 _HEAD_BYTES = 2**16  # of a file, read at once: the series is told near its start
 _SERIES = (0x0020, 0x000E)

@@ -18,11 +18,11 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raysweep.addresses import is_address, locate
 from raysweep.errors import WorkError
 from raysweep.retry import retried
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.open_tiff import every_page, open_tiff
-from raysweep.storage import is_address, locate
 
 _SUFFIXES = (".svs", ".tif", ".tiff", ".btf")
 _BLOCK = 2**18  # bytes of a directory that are read at once

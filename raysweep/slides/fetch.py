@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from raysweep.addresses import is_address, locate, shown
 from raysweep.errors import WorkError
 from raysweep.slides.dicom import is_dicom_name, series_files
-from raysweep.storage import fingerprint, is_address, locate, shown
+from raysweep.storage import fingerprint
 
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 3600.0  # for space: slides in use are done with by then, or hold each other up for ever

@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from raysweep.addresses import locate
 from raysweep.slides.dicom import is_dicom_name, series_files
-from raysweep.storage import Storage, file_identity, locate
+from raysweep.storage import Storage, file_identity
 
 # A mask is compressed and changes its size when it is changed; the largest are as large as slides.
 MASK_BYTES = 16 * 2**20  # a mask up to this size is read as a whole

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow.fs as pafs
 import ray
 
+from raysweep.addresses import is_address, locate
 from raysweep.slides.table.entries import SlideEntry
-from raysweep.storage import is_address, locate
 
 
 def read_in_one_pass(

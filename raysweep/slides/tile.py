@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -251,10 +252,10 @@ def _take_place(made: Artefact, of: Artefact) -> None:
     else:  # an object store renames nothing
         old.remove(MANIFEST)
         old.remove()
-        infos = new.fs.get_file_info(pafs.FileSelector(new.root, recursive=True))
-        paths = [info.path for info in infos if info.type == pafs.FileType.File]
+        paths = [info.path for info in new.infos(recursive=True) if info.type == pafs.FileType.File]
         for path in sorted(paths, key=lambda path: path == new.path(MANIFEST)):  # the manifest last
-            new.fs.copy_file(path, old.root + path.removeprefix(new.root))
+            target = old.root + path.removeprefix(new.root)
+            old.patiently(partial(new.fs.copy_file, path, target), target, "written")
     made.home.remove()
 
 

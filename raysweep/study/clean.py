@@ -49,11 +49,10 @@ def _spools(graph: Graph, *, complete: bool) -> set[str]:
 
 def _left_over(home: Storage) -> list[tuple[str, int]]:
     """Files that a killed program was writing."""
-    infos = home.fs.get_file_info(pafs.FileSelector(home.root, allow_not_found=True, recursive=True))
     before = time.time() - _WRITTEN_SECONDS
     return [
         (info.path, info.size or 0)
-        for info in infos
+        for info in home.infos(recursive=True)
         if info.base_name.startswith(UNFINISHED) and info.mtime.timestamp() < before
     ]
 
@@ -84,5 +83,4 @@ def _below(folder: Storage, depth: int) -> list[Storage]:
 
 
 def _bytes(folder: Storage) -> int:
-    infos = folder.fs.get_file_info(pafs.FileSelector(folder.root, recursive=True))
-    return sum(info.size or 0 for info in infos)
+    return sum(info.size or 0 for info in folder.infos(recursive=True))

@@ -17,10 +17,11 @@ from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import raysweep
+from raysweep.addresses import is_address
 from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
-from raysweep.storage import Storage, is_address
+from raysweep.storage import Storage
 from raysweep.study.head import Head, find_head, watched
 from raysweep.study.ray_folder import ray_folder
 

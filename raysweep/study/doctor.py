@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.addresses import shown
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.storage import Storage, shown
+from raysweep.storage import Storage
 from raysweep.versions import versions
 
 _LEAST_FREE_GB = 10

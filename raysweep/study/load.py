@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
+from raysweep.addresses import is_address
 from raysweep.errors import RequestError
 from raysweep.local_path import local_path
 from raysweep.model import problem
-from raysweep.storage import is_address, shipped
+from raysweep.storage import shipped
 from raysweep.study.model import Study
 from raysweep.study.references import check_references
 from raysweep.yaml_file import load_yaml, parse_yaml

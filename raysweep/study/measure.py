@@ -1,8 +1,8 @@
 """How many patches a slide set is likely to have."""
 
+from raysweep.addresses import is_address
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry
-from raysweep.storage import is_address
 
 _OPENED, _FETCHED = 20, 2  # slides whose size is read, here and on object storage; the others count as their mean
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from raysweep.addresses import is_address
 from raysweep.errors import RequestError
 from raysweep.secrets import has_secret
-from raysweep.storage import is_address, shipped
+from raysweep.storage import shipped
 from raysweep.study.load import StudyFile
 
 _BESIDE = ("datasets", "search_spaces")  # folders of cards and spaces beside a study

@@ -86,7 +86,8 @@ def run_study(
             check_trackers(file.study.compute.trackers)
         if only is not None:
             _check_only(graph, only)
-        claims = stack.enter_context(sharing(home))
+        about = "waiting up to a minute to see whether {} of an earlier run still lives"
+        claims = stack.enter_context(sharing(home, lambda other: progress.say(about.format(other))))
         work = Stages(graph, only, progress, stack, claims, some_stages=tuple(stages) != STAGES)
         with claims.turn(home.at("tasks"), lambda other: progress.say(f"waiting for {other}")):
             _write_down(file.study, home, claims)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from raysweep.addresses import shown
 from raysweep.errors import RequestError
 from raysweep.local_path import local_path
-from raysweep.storage import shown
 from raysweep.study.tasks import card_folders
 from raysweep.tasks.cards import load_card
 from raysweep.tasks.contact_sheet import write_contact_sheet

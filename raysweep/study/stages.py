@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from raysweep.study.nodes import Nodes
 
 _WAIT_SECONDS = 5.0  # between looks at what other runs make
+_LISTED_SECONDS = 1.0  # a listing of their claims serves for all checkpoints that are looked at in this time
 
 
 class Stages:
@@ -53,6 +54,8 @@ class Stages:
         self.report_folder: Storage | None = None
         self.left: list[str] = []
         self._attempted: set[str] = set()  # folders of checkpoints
+        self._others: set[str] = set()  # folders that other runs were at, when they were last listed
+        self._listed = float("-inf")
 
     def begin(self) -> None:
         """Keep what was found of the files of slides, tasks, further test sets and sources; forget what failed."""
@@ -136,9 +139,11 @@ class Stages:
         """Whether a checkpoint that is not there is being made by another run, or what it starts from is."""
         if folder.exists(MANIFEST):
             return False
+        if time.monotonic() - self._listed > _LISTED_SECONDS:
+            self._others, self._listed = set(self._claims.others()), time.monotonic()
         inits = {p.artefact.folder.root: p.init for plan in self.graph.checkpoints.values() for p in plan.pretrainings}
-        others, init = self._claims.others(), inits.get(folder.root)
-        return folder.root in others or (init is not None and self._comes(init))
+        init = inits.get(folder.root)
+        return folder.root in self._others or (init is not None and self._comes(init))
 
     def _write_sources(self) -> None:
         """The labelled sets that checkpoints draw from, as patch sets."""

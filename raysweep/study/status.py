@@ -1,6 +1,6 @@
 """Where a study stands: every slide, checkpoint and cell, read from its artefacts."""
 
-from raysweep.lease import holder
+from raysweep.lease import holders, who
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.failures import failure_of
@@ -21,8 +21,8 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     State is done, running, dead (begun, and nobody works on it), failed, waiting or left out.
     """
     graph = build_graph(file)
-    lease = holder(graph.home)
-    running = lease is not None
+    runs = holders(graph.home)
+    running = bool(runs)
     rows: Rows = []
     for name, plan in graph.patch_sets.items():
         state, reason = _state(plan.artefact, running)
@@ -55,12 +55,10 @@ def status_rows(file: StudyFile) -> tuple[str, list[str], Rows]:
     out |= {c.artefact.folder.root for c in graph.choices if not fates.needs(c)}
     wanted = [a for a in graph.artefacts() if a.folder.root not in out]
     done = sum(a.done() for a in wanted)
-    if lease:
-        who = f"running: process {lease['pid']} on {lease['host']} since {lease['since']}"
-    else:
-        who = "nobody is running it"
+    each = ", ".join(f"{who(run)} since {run['since']}" for run in runs)
+    said = f"running: {each}" if runs else "nobody is running it"
     headline = "; ".join(
-        filter(None, [f"{graph.home.root}: {done} of {len(wanted)} artefacts done", who, time_left(searched)])
+        filter(None, [f"{graph.home.root}: {done} of {len(wanted)} artefacts done", said, time_left(searched)])
     )
     return headline, ["what", "state", "reason", "details"], rows
 

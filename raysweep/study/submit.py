@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from raysweep.addresses import is_address
 from raysweep.errors import RequestError, WorkError, reason_of
-from raysweep.storage import Storage, is_address
+from raysweep.storage import Storage
 from raysweep.study.graph import study_folder
 from raysweep.study.job import Job
 from raysweep.study.load import StudyFile, load_study

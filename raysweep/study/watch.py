@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from raysweep.lease import holder
+from raysweep.lease import holders
 from raysweep.study.fates import Fates
 from raysweep.study.graph import build_graph
 from raysweep.study.load import load_study
@@ -27,7 +27,7 @@ def watch_study(ref: str, overrides: Sequence[str], console: Console, *, seconds
     before: list[str] = []
     with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         while True:
-            running = holder(graph.home) is not None
+            running = bool(holders(graph.home))
             fates = Fates(graph.choices, graph.checkpoints)  # as they are by now
             found = search_progress(graph.cells, graph.study.transfer, graph.tasks, running=running, fates=fates)
             if live:

@@ -13,12 +13,12 @@ import openslide
 import pyarrow.fs as pafs
 import pytest
 
+from raysweep.addresses import locate
 from raysweep.errors import WorkError
 from raysweep.slides import fetch as stage
 from raysweep.slides.fetch import fetched, fetched_together
 from raysweep.slides.sidecars import Sidecars
 from raysweep.slides.table.entries import SlideEntry
-from raysweep.storage import locate
 from tests.bucket import Bucket, Gate, serve_bucket
 
 from .dicoms import dicom

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 
 from raysweep.storage import Storage, fingerprint
 
@@ -186,8 +185,7 @@ class SlideSpool:
 
 def complete_slides(spool: Storage) -> list[str]:
     """Names of the folders below the spool whose slides are complete."""
-    infos = spool.fs.get_file_info(pafs.FileSelector(spool.root, allow_not_found=True, recursive=True))
-    return [info.path.split("/")[-2] for info in infos if info.base_name == _DONE]
+    return [info.path.split("/")[-2] for info in spool.infos(recursive=True) if info.base_name == _DONE]
 
 
 def _pointer(inputs: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,11 +13,12 @@ from urllib.parse import quote
 
 import pyarrow.fs as pafs
 
+from raysweep.addresses import is_address, join, locate, shown
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.listing import Row, list_rows, tcga_columns
 from raysweep.slides.table.series import one_per_series
-from raysweep.storage import Storage, is_address, join, locate, shown
+from raysweep.storage import Storage
 
 SPLITS = ("train", "val", "test")
 STAINS = ("he", "ihc", "cytology", "trichrome")

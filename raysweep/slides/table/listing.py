@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
+from raysweep.addresses import is_address, join, locate, shown
 from raysweep.bounds import check_room
 from raysweep.errors import RequestError, WorkError
 from raysweep.slides.dicom import is_dicom_name
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.made_columns import Row, with_columns
 from raysweep.slides.table.path_pattern import PathPattern
-from raysweep.storage import is_address, join, locate, shown
 from raysweep.text_table import TIMES, parse_table
 
 # What a folder is searched for, beside DICOM, of which each file stands for all of its slide.

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 
 import pyarrow.fs as pafs
 
+from raysweep.addresses import is_address, locate
 from raysweep.errors import RequestError
 from raysweep.slides.dicom import is_dicom_name, series_in
-from raysweep.storage import is_address, locate
 
 _THREADS = 16  # a few KiB are read of each file: waiting, not computing
 _SAME = ("mpp", "patient", "site", "label", "split", "stain", "mask", "annotations", "coords")

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from raysweep.addresses import locate
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import read_slides
 from raysweep.slides.table.listing import tcga_columns
-from raysweep.storage import locate
 from tests.bucket import serve_bucket
 
 

@@ -1,0 +1,67 @@
+"""Where files are: paths, and addresses of filesystems such as `s3://bucket/folder`."""
+
+import os
+import posixpath
+import re
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from raysweep.errors import RequestError
+from raysweep.secrets import without_secrets
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether this is a filesystem address (`s3://bucket/file`) and not a path."""
+    return _ADDRESS.match(str(path)) is not None
+
+
+def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of a path or address, and that filesystem's own name of the file or folder; it need not exist.
+
+    Spaces and other odd characters of an address may be written as they are or as %XX; a `?` in a name only as %3F.
+    Raises RequestError when the address cannot be understood.
+    """
+    text = str(path)
+    if not is_address(text):
+        return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
+    parts = urlsplit(text, allow_fragments=False)
+    options = [parts.query] if parts.query else []
+    if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:
+        options.append("allow_delayed_open=true")  # a small file is one request in place of three
+    fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + "?" * bool(options) + "&".join(options))
+    return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
+
+
+@lru_cache(64)  # one filesystem a bucket: finding the region of a bucket costs a request
+def _filesystem(address: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        fs, root = pafs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).replace(address, shown(address))
+        raise RequestError(f"{shown(address)}: not a path or filesystem address ({reason})") from error
+    return fs, root.rstrip("/")
+
+
+def join(root: str, name: str) -> str:
+    """The path or address of a file below a folder, or `name` itself where it is an address or an absolute path."""
+    if is_address(name):
+        return name
+    below = Path(os.path.expanduser(name))
+    if below.is_absolute() or not is_address(root):
+        return (Path(root) / below).absolute().as_posix()
+    parts = urlsplit(root, allow_fragments=False)
+    return parts._replace(path=posixpath.normpath(f"{parts.path}/{quote(below.as_posix())}")).geturl()
+
+
+def shown(path: str | Path) -> str:
+    """A path or address as people may see it: without the password and the options of an address."""
+    if not is_address(path):
+        return str(path)
+    parts = urlsplit(without_secrets(str(path)), allow_fragments=False)
+    return f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}"
