@@ -84,7 +84,11 @@ def train(
     """
     if torch.device(device).type == "cpu":
         keep_memory()
-    _Training(job, rank, world, torch.device(device), loader, gauges).run()
+    training = _Training(job, rank, world, torch.device(device), loader, gauges)
+    try:
+        training.run()
+    finally:
+        training.states.close()  # the state that is being written is one to go on from, whatever has ended the steps
 
 
 class _Training:
@@ -107,8 +111,8 @@ class _Training:
         self._epochs = -(-self._steps // self._mixture.steps)
 
         sources = [SourceClasses(row.source.name, tuple(row.classes)) for row in rows]
-        self._states = States(job.out.at("resume", "states"))
-        self._state = self._states.last()
+        self.states = States(job.out.at("resume", "states"))
+        self._state = self.states.last()
         backbone = load_checkpoint(job.start)[0].to(device)
         if self._state is None:
             self._normalise(backbone)
@@ -186,13 +190,12 @@ class _Training:
                 kept = health.state()  # all ranks take part
                 if rank == 0:
                     optimiser_state = optimiser.torch.state_dict()
-                    self._states.save(
+                    self.states.save(
                         step + 1,
                         {"module": module.state_dict(), "optimizer": optimiser_state, "step": step + 1,
                          "history": history, "health": kept, "before": before},
                     )  # fmt: skip
                 saved_at = time.monotonic()
-        self._states.close()
         if log:
             weights = self._method.exported(module).state_dict()
             health.check_weights(weights)

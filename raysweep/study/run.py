@@ -73,8 +73,6 @@ def run_study(
     rest depends on could not be done.
     """
     progress = progress or Progress()
-    if set(stages) - {"tile"}:
-        import torch  # noqa: F401  (now: its MKL ends a process that loads it when the working folder has gone)
     started_in = os.getcwd()
     home = study_folder(file.study)
     home.check_writable()
@@ -100,7 +98,8 @@ def run_study(
 
 
 def _stand_somewhere(started_in: str) -> None:
-    """Leave a working folder that has gone, as libraries ask for its name.
+    """Leave a working folder that has gone: libraries ask for its name, and torch's MKL ends a process that loads it
+    there.
 
     People tidy up during a long run, and Ray replaces a job's folder where two nodes have the same RAY_TMPDIR.
     """

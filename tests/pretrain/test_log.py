@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_training_shows_its_figures_everywhere(tmp_path: Path, patch_set: Stor
 def test_a_rate_is_of_all_steps_since_the_last_note(tmp_path: Path, told: list, monkeypatch) -> None:
     clock = iter([0.0, 1.0, 2.0, 4.0])
     monkeypatch.setattr(log, "_LIVE_SECONDS", 2.0)
-    monkeypatch.setattr(log.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(log, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     made = Log(Storage.open(tmp_path), epochs_done=0, gauges=Gauges("toy"))
     for step in range(3):
         made.step((step + 1) * 32, loss=torch.tensor(0.5), lr=0.1, batch=32, waited=0.5)

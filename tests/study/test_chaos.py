@@ -7,7 +7,7 @@ to 25):
 
 | what | in | then |
 |---|---|---|
-| SIGTERM to the driver | tiling, pretraining, features, searching, reporting | ended after 1.6, 2.5, 1.4, 1.5, 1.8 s; goes on |
+| SIGTERM to the driver | all but finals | ended after 1.4 to 2.5 s; goes on |
 | kill -9 of a raylet with its node | tiling, searching | goes on on another node |
 | SIGSTOP of driver and Ray for 60 s, SIGCONT | pretraining, searching | goes on by itself |
 | kill -9 of one of two drivers | searching | the other ends the study |

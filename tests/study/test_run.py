@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from raysweep.errors import RequestError
+from raysweep.exclusive import _process, new_entry
 from raysweep.lease import sharing
 from raysweep.pretrain import trackers
 from raysweep.progress import Progress
@@ -217,17 +218,7 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
 
 def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) -> None:
     home = Storage.open(mini[0].parent / "runs/mini")
-    with open(f"/proc/{os.getppid()}/stat") as file:
-        started = file.read().rpartition(")")[2].split()[19]
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    lease = {
-        "host": os.uname().nodename,
-        "pid": os.getppid(),
-        "process": f"{boot} {started}",
-        "since": "now",
-        "beat": 0,
-        "token": "of another run",
-    }
+    lease = new_entry() | {"pid": os.getppid(), "process": _process(os.getppid()), "since": "now", "beat": 0}
     home.write_json(lease, "lease.json")
     try:
         with pytest.raises(RequestError, match=f"being run by process {os.getppid()}"):

@@ -84,7 +84,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list:
     )
     monkeypatch.setattr(watch, "load_study", lambda ref, overrides: None)
     monkeypatch.setattr(watch, "build_graph", lambda file: graph)
-    monkeypatch.setattr(watch, "holder", lambda home: {})
+    monkeypatch.setattr(watch, "holders", lambda home: [{}])
     monkeypatch.setattr(watch, "search_progress", lambda *_, **__: looks.pop(0))
     monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
     return looks
@@ -111,7 +111,7 @@ def test_watching_on_a_terminal_draws_the_table_over_itself_and_ends_when_nobody
     assert "b / t / [x] / 1" in shown.file.getvalue()  # type: ignore[attr-defined]
     assert watched == []
     watched.append([CellProgress("a", "dead", "", (0, 1), (1, 4), 0, 0, 0, None, "")] * 9)
-    monkeypatch.setattr(watch, "holder", lambda home: None)
+    monkeypatch.setattr(watch, "holders", lambda home: [])
     small = Console(file=io.StringIO(), force_terminal=True, width=120, height=8)
     watch.watch_study("s.yaml", [], small)
     text = small.file.getvalue()  # type: ignore[attr-defined]

@@ -135,7 +135,7 @@ def test_a_log_goes_on_after_its_connection_is_lost(monkeypatch: pytest.MonkeyPa
         ("FAILED", 1, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
         ("FAILED", -9, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
         ("FAILED", None, 1, ["job x-1: failed (Out of memory. Sorry.)"]),
-        ("STOPPED", None, 143, ["job x-1: stopped (Out of memory. Sorry.)"]),
+        ("STOPPED", None, 143, ["job x-1: stopped (Out of memory. Sorry.); run the same command again to go on"]),
     ],
 )
 def test_the_exit_code_is_that_of_the_run(status: str, code: int | None, exit_code: int, told: list[str]) -> None:
