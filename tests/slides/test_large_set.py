@@ -40,7 +40,7 @@ def noted(spool, pieces, edges, *rest):
 
 
 raysweep.patches.shuffle.merge.divide = noted
-context = ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=store)
+context = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=store)
 
 
 def memory() -> str:
