@@ -8,7 +8,10 @@ to 25):
 | what | in | then |
 |---|---|---|
 | SIGTERM to the driver | all but finals | ended after 1.4 to 2.5 s; goes on |
+| kill -9 of a worker | tiling, pretraining, searching | its work is done again |
 | kill -9 of a raylet with its node | tiling, searching | goes on on another node |
+| kill -9 of the GCS | searching | ends after 51 s with 1 and a sentence; goes on elsewhere |
+| the working folder is removed | tiling | goes on |
 | SIGSTOP of driver and Ray for 60 s, SIGCONT | pretraining, searching | goes on by itself |
 | kill -9 of one of two drivers | searching | the other ends the study |
 | two drivers at once | all | each piece of work is one's |
