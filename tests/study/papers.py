@@ -142,11 +142,11 @@ def write_mormont(data: Path, sets: Mapping[str, int]) -> None:
     for seed, (name, most) in enumerate(sets.items()):
         card = yaml.safe_load((shipped("datasets") / f"{name}.yaml").read_text())
         pixels, _ = picture(seed)
-        first: Path | None = None
+        first = data
         for number in range(most):
             path = data / card["root"] / _place(card, number, most)
             path.parent.mkdir(parents=True, exist_ok=True)
-            if first is None:
+            if number % 50_000 == 0:  # file systems have a limit of links, ext4 65,000
                 save(path, pixels)
                 first = path
             else:
@@ -185,8 +185,9 @@ def write_originals(data: Path) -> None:
                  "camelyon16-patches", "breast1", "breast2"):  # fmt: skip
         (data / name).mkdir(parents=True)
         rows = []
+        people = "breast" if name.startswith("breast") else name  # only those two have slides in common
         for number in range(8):
-            row = {"path": f"{number}.tif", "patient": f"p{number}", "mask": "", "annotations": ""}
+            row = {"path": f"{number}.tif", "patient": f"{people}-{number}", "mask": "", "annotations": ""}
             save(data / name / row["path"], _large(number))
             if name in ("janowczyk1", "janowczyk2"):
                 row["mask"] = f"{number}_mask.png"
