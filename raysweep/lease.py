@@ -106,8 +106,11 @@ def sharing(folder: Storage, waits: Callable[[str], None] = lambda who: None) ->
             raise RequestError(_taken(folder, alone))
         with _kept(folder, claims.beat):
             yield claims
-    finally:
-        claims.close()
+    except BaseException:
+        with suppress(OSError):  # a storage that is away has ended the block: that is what is to be told
+            claims.close()
+        raise
+    claims.close()
 
 
 class Claims:

@@ -223,8 +223,8 @@ class Storage:
 def _plainly(error: OSError) -> str:
     """Of the words of an object storage, those that say what is wrong."""
     text = error.strerror or str(error)
-    found = re.search(r"AWS Error (\S+)(?: \((HTTP status \d+)\))? during", text)
-    return (found[2] or found[1]) if found else text
+    found = re.search(r"AWS Error (\S+)(?: \((HTTP status \d+)\))? during|Detail: \[errno \d+\] (.+)$", text)
+    return (found[2] or found[3] or found[1]) if found else text
 
 
 @dataclass(frozen=True)
