@@ -1,4 +1,4 @@
-"""A dashboard for the Grafana that Ray's own dashboard shows: how far every stage is, how fast, and what failed."""
+"""A dashboard for the Grafana of Ray's own dashboard: how far every stage is, how fast, what failed, what it costs."""
 
 import json
 from typing import Any, NamedTuple
@@ -41,6 +41,9 @@ PANELS = (
     _Panel("Pretraining: learning rate", "sci", (("ray_raysweep_pretrain_lr", "{{checkpoint}}"),)),
     _Panel("Search: trials that ended", "short",
            (("sum by (status) (ray_raysweep_tune_trials_total)", "{{status}}"),)),
+    _Panel("Nodes: hours of this run", "short", (("max by (kind) (ray_raysweep_node_hours)", "{{kind}}"),)),
+    _Panel("Nodes: dollars of this run, by compute.prices", "currencyUSD",
+           (("max by (kind) (ray_raysweep_dollars)", "{{kind}}"),)),
     _Panel("Search: best value on val", "short", (("ray_raysweep_tune_best", "{{cell}}"),)),
 )  # fmt: skip
 

@@ -23,7 +23,9 @@ from raysweep.progress import Progress
 from raysweep.stopping import heed_ctrl_c, not_now
 from raysweep.storage import Storage
 from raysweep.study.head import Head, find_head, watched
+from raysweep.study.model import Prices
 from raysweep.study.ray_folder import ray_folder
+from raysweep.study.spend import counted
 
 _QUIET = {  # set before Ray starts; a value that the user set stays
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -39,8 +41,10 @@ _OBJECT_STORE_BYTES = 512 * 2**20  # of a local Ray: little goes through it
 
 
 @contextmanager
-def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
+def cluster(progress: Progress, *, cpus: int | None = None, prices: Prices | None = None) -> Iterator[None]:
     """Ray, for the block. A cluster is used when RAY_ADDRESS names one or inside a job; else one starts here.
+
+    How long its nodes were there is counted, and told at the end where it is a cluster or has `prices`.
 
     Raises WorkError when the named cluster cannot be reached.
     """
@@ -54,7 +58,11 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
     heed_ctrl_c()
     if address:
         head = find_head(address)
-        with _connected(head, progress, Path.cwd(), address=head.address, **options), watched(head):
+        with (
+            _connected(head, progress, Path.cwd(), address=head.address, **options),
+            watched(head),
+            counted(progress, prices, tell=True),
+        ):
             yield
         return
     with (
@@ -69,6 +77,7 @@ def cluster(progress: Progress, *, cpus: int | None = None) -> Iterator[None]:
             object_store_memory=_OBJECT_STORE_BYTES,
             **options,
         ),
+        counted(progress, prices, tell=prices is not None),
     ):
         yield
 

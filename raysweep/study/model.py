@@ -16,7 +16,7 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$"  # names become folders
 
 
 class Prices(Model):
-    """Dollars for an hour of one node; `plan` multiplies, and nothing else reads them."""
+    """Dollars for an hour of one node: `plan` multiplies before a run, and the run while it has nodes."""
 
     cpu: float | None = Field(None, ge=0, description="of a node that tiles, and trains where there are no GPUs")
     gpu: float | None = Field(None, ge=0, description="of a node with GPUs")
@@ -29,7 +29,7 @@ class Compute(Model):
     gpus: int | None = Field(None, ge=1, description="GPUs to ask of a cluster that scales; default: those it has")
     node_cpus: int = Field(16, ge=1, description="CPUs of a node that tiles, as in cluster.yaml; for `plan`")
     node_gpus: int = Field(1, ge=1, description="GPUs of a node that trains, as in cluster.yaml; for `plan`")
-    prices: Prices | None = Field(None, description="what nodes cost an hour: `plan` says what the study costs")
+    prices: Prices | None = Field(None, description="what nodes cost an hour: `plan` and the run say dollars")
     workers: int = Field(2, ge=1, description="workers of one pretraining (DDP ranks)")
     least_workers: int | None = Field(None, ge=1, description="a pretraining goes on with so few; default: all")
     threads: int = Field(1, ge=1, description="CPU threads of one worker or trial")

@@ -32,7 +32,7 @@ class Nodes:
         """
         cpus, gpus = self._compute.cpus, self._compute.gpus
         if not self._joined:
-            self._stack.enter_context(cluster(self._progress, cpus=cpus))
+            self._stack.enter_context(cluster(self._progress, cpus=cpus, prices=self._compute.prices))
             self._stack.callback(self.give_back)
             self._joined = True
             if not named_cluster():

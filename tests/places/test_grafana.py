@@ -14,9 +14,10 @@ from raysweep.places.grafana import PANELS
 from raysweep.pretrain import gauges as pretrain
 from raysweep.progress import Progress
 from raysweep.slides import meter
+from raysweep.study.spend import counted
 from raysweep.sweep import gauges as sweep
 
-_OF_PROMETHEUS = {"sum", "by", "rate", "deriv"}
+_OF_PROMETHEUS = {"sum", "max", "by", "rate", "deriv"}
 
 
 @pytest.fixture
@@ -42,6 +43,8 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     progress = Progress(quiet=True)
     progress.failed("checkpoint x", "")
     with progress.stage("tile", 3, "slides"):
+        pass
+    with counted(progress, None, tell=False):
         pass
     return found
 

@@ -6,6 +6,7 @@ raylets of this machine that say they have GPUs; stages are tasks that hold them
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -138,6 +139,12 @@ def test_an_hour_of_each_stage_takes_no_more_than_its_nodes(address: str, tmp_pa
     print(f"node-hours: {hours[cpu]:.2f} of the CPU node, {hours[gpu]:.2f} of each GPU node")
     assert hours[gpu] <= 2.1
     assert hours[cpu] <= 1.1
+    # What the run itself counted: it looks every ten seconds, at nodes that it does not outlive.
+    counted = re.search(r"node-hours \(cpu ([\d.]+), gpu ([\d.]+), head [\d.]+\)", done.stderr)
+    assert counted, done.stderr
+    for kind, said in zip((cpu, gpu), counted.groups(), strict=True):
+        steps = zip(times, times[1:], told["seen"], strict=False)
+        assert float(said) * 3600 == pytest.approx(sum((b - a) * seen[kind] for a, b, seen in steps), abs=25)
 
 
 def test_where_gpu_nodes_are_asked_for_no_pool_is_kept_to_decode_for_them() -> None:

@@ -10,7 +10,7 @@ from raysweep.errors import RequestError
 from raysweep.progress import Progress
 from raysweep.storage import Storage
 from raysweep.study import cluster, nodes
-from raysweep.study.model import Compute
+from raysweep.study.model import Compute, Prices
 from raysweep.study.nodes import Nodes
 
 
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
         found.append({kind: sum(b.get(kind, 0) for b in bundles) for kind in ("CPU", "GPU")})
 
     @contextmanager
-    def joined(progress: Progress, *, cpus: int | None):
+    def joined(progress: Progress, *, cpus: int | None, prices: Prices | None):
         yield
 
     def resources() -> dict[str, float]:
