@@ -158,7 +158,10 @@ def _work(config: dict[str, Any]) -> dict[str, str] | None:
     rank = context.get_world_rank()
     gauges = Gauges(job.name) if rank == 0 else None
     try:
-        train(job, rank=rank, world=context.get_world_size(), device=get_device(), loader=loader, gauges=gauges)
+        train(
+            job, rank=rank, world=context.get_world_size(), device=get_device(), loader=loader, gauges=gauges,
+            leaving=_leaving,
+        )  # fmt: skip
     except (RequestError, WorkError) as error:
         if isinstance(error, Diverged | Unwritten):
             return _told(error)
@@ -166,6 +169,12 @@ def _work(config: dict[str, Any]) -> dict[str, str] | None:
             job.out.write_json(_told(error), *_FAILED)
         raise
     return None
+
+
+def _leaving() -> list[str]:
+    """The nodes of this team that are about to be taken away, as a cloud says of spot nodes minutes before."""
+    info = ray.train.get_preemption_info()
+    return info.preempted_node_ids if info else []
 
 
 def _told(error: RequestError | WorkError) -> dict[str, str]:

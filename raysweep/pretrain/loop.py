@@ -6,7 +6,7 @@ number of ranks changes nothing but the order of sums, and nothing about random 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,18 +73,21 @@ def train(
     device: torch.device | str = "cpu",
     loader: Callable[[Reader, Mixture, tuple[int, int]], Loader] | None = None,
     gauges: Gauges | None = None,
+    leaving: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Train to the last step, from where the last state kept left off; rank 0 writes the checkpoint.
 
     With more than one rank, torch.distributed is initialised by the caller and `world` divides the batch. `loader`
-    makes what prepares batches; by default threads of this process do. Rank 0 keeps `gauges` up to date.
+    makes what prepares batches; by default threads of this process do. Rank 0 keeps `gauges` up to date. `leaving`
+    names the nodes that are about to be taken away: a state is kept when there is a new one. Every rank asks it at the
+    same steps.
 
     Raises Diverged on every rank when the loss or the gradient is not finite any more, Unwritten on rank 0 when all
     steps are done and the checkpoint cannot be written.
     """
     if torch.device(device).type == "cpu":
         keep_memory()
-    training = _Training(job, rank, world, torch.device(device), loader, gauges)
+    training = _Training(job, rank, world, torch.device(device), loader, gauges, leaving)
     try:
         training.run()
     finally:
@@ -92,11 +95,13 @@ def train(
 
 
 class _Training:
-    def __init__(self, job: Job, rank: int, world: int, device: torch.device, loader: Any, gauges: Any) -> None:
+    def __init__(
+        self, job: Job, rank: int, world: int, device: torch.device, loader: Any, gauges: Any, leaving: Any
+    ) -> None:
         settings = job.settings
         torch.set_num_threads(job.threads)
         self._job, self._rank, self._world, self._device = job, rank, world, device
-        self._gauges = gauges
+        self._gauges, self._leaving, self._left = gauges, leaving, set[str]()
         self._method = make_method(settings.method, settings.options)
         rows = open_rows(job)
         self._mixture = plan_steps(job, rows)
@@ -173,7 +178,7 @@ class _Training:
             ends = inside + 1 == self._mixture.steps or step + 1 == self._steps
             due = self._due(step, saved_at)
             if ends or due is not None or (step + 1) % _CHECK_STEPS == 0:
-                due = health.agree(bool(due))  # raises Diverged on every rank; rank 0's clock counts
+                due = health.agree(self._leaves() or bool(due))  # raises Diverged on every rank; rank 0's clock counts
             if ends:
                 line = {
                     "epoch": epoch + 1, **health.means(inside + 1), "lr": lr, "images": (inside + 1) * settings.batch,
@@ -245,6 +250,12 @@ class _Training:
         if (step + 1) % _CHECK_STEPS:
             return None
         return time.monotonic() - saved_at >= saving.minutes * 60
+
+    def _leaves(self) -> bool:
+        """Whether a node is about to leave that was not when this was asked before."""
+        new = set(self._leaving()) - self._left
+        self._left |= new
+        return bool(new)
 
     def _normalise(self, backbone: nn.Module) -> None:
         """What `batch_norm` asks of the backbone before its first step; every rank does the same."""

@@ -185,6 +185,37 @@ def test_deaths_of_workers_nodes_and_drivers_change_nothing(home, cluster, patch
     assert same_weights(checkpoint(home), undisturbed(home, patch_set, SPEC_LONG, pair))
 
 
+def announce(address: str, node: Any, seconds: int) -> None:
+    """Tell a cluster that a node will be taken away, as an autoscaler does when a cloud wants a spot node back."""
+    words = ["drain-node", f"--address={address}", f"--node-id={node.node_id}",
+             "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=wanted back",
+             f"--deadline-remaining-seconds={seconds}"]  # fmt: skip
+    ray = str(Path(sys.executable).with_name("ray"))
+    done = subprocess.run([ray, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+def test_a_node_that_leaves_is_left_with_a_state(home, cluster, patch_set, pair):
+    """A spot node is announced as leaving and goes: no step is trained again, though no state was due for minutes."""
+    while len(cluster.worker_nodes) < 2:
+        cluster.add_node(num_cpus=1, **NODE)
+    run = Command.start(home, "compute.save_steps=null", address=cluster.address, start_timeout=8)
+    run.until(lambda: checkpoint(home).exists(METRICS))
+    assert newest(home) == 0
+    began = time.monotonic()
+    node = next(iter(cluster.worker_nodes))
+    announce(cluster.address, node, 20)
+    run.until_beyond(0)
+    print(f"a state, after the node is announced as leaving: {time.monotonic() - began:.1f} s")
+    time.sleep(max(0.0, began + 20 - time.monotonic()))
+    end_node(cluster, node)
+    cluster.add_node(num_cpus=1, **NODE)
+    assert run.end() == 0, run.said()
+    assert [line["epoch"] for line in epochs(home)] == list(range(1, _EPOCHS + 1))
+    assert same_weights(checkpoint(home), undisturbed(home, patch_set, SPEC_LONG, pair))
+
+
 @pytest.mark.slow
 def test_a_training_that_is_stopped_leaves_one_sentence(home, cluster):
     """SIGTERM, what schedulers send."""

@@ -7,6 +7,7 @@ import torch
 
 from raysweep.backbones.checkpoint import FILE, load_checkpoint
 from raysweep.errors import WorkError
+from raysweep.pretrain import loop
 from raysweep.pretrain.log import CORRUPT, Log
 from raysweep.pretrain.loop import train
 from raysweep.pretrain.states import States
@@ -77,6 +78,22 @@ def test_a_resumed_training_repeats_no_step(tmp_path, patch_set, monkeypatch):
     run_in_two_parts(work, 8)
     train(work)
     assert seen == list(range(1, 13))
+
+
+def test_a_state_is_kept_when_a_node_is_about_to_leave(tmp_path, patch_set, monkeypatch):
+    """Once for each node, at the next look at what all ranks agree on; the weights are what they would have been."""
+    keys = {"backbone": "test_resnet", "epochs": 2, "batch": 50}
+    monkeypatch.setattr(loop, "_CHECK_STEPS", 2)
+    kept: list[int] = []
+    save = States.save
+    monkeypatch.setattr(States, "save", lambda self, step, state: (kept.append(step), save(self, step, state))[1])
+    looks = iter([[], ["a"], ["a"], ["a"], ["a", "b"], ["a", "b"], ["b"]])
+    whole, left = Storage.open(tmp_path / "whole"), Storage.open(tmp_path / "left")
+    train(job(whole, patch_set, **keys))
+    assert kept == []  # no state is due within minutes
+    train(job(left, patch_set, **keys), leaving=lambda: next(looks))
+    assert kept == [4, 10]  # looks are after every second of 12 steps
+    assert left.read_bytes(FILE) == whole.read_bytes(FILE)
 
 
 def test_a_budget_in_steps_ends_in_the_middle_of_an_epoch(out, patch_set):

@@ -141,7 +141,8 @@ def write_mormont(data: Path, sets: Mapping[str, int]) -> None:
     """
     for seed, (name, most) in enumerate(sets.items()):
         card = yaml.safe_load((shipped("datasets") / f"{name}.yaml").read_text())
-        pixels, _ = picture(seed)
+        size = card.get("image_px", (_EDGE, _EDGE))
+        pixels = np.asarray(Image.fromarray(picture(seed)[0]).resize(size))
         first = data
         for number in range(most):
             path = data / card["root"] / _place(card, number, most)

@@ -34,6 +34,7 @@ from ray.cluster_utils import Cluster
 
 from raysweep.storage import Storage
 from raysweep.sweep.journal import Journal
+from tests.pretrain.test_faults import announce, end_node
 from tests.study.mini import results, write_mini
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -200,15 +201,25 @@ def test_processes_of_a_study_are_killed_under_it(tmp_path: Path, calm: list[dic
 def test_a_node_dies_with_all_that_runs_on_it(stage: str, tmp_path: Path, calm: list[dict], cluster: Cluster) -> None:
     run = _Run(tmp_path, cluster.address)
     assert run.until(stage), run.said()
-    node = next(iter(cluster.worker_nodes))
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    for process in [raylet, *raylet.children(recursive=True)]:
-        process.kill()
-    cluster.remove_node(node, allow_graceful=False)
+    end_node(cluster, next(iter(cluster.worker_nodes)))
     cluster.add_node(**_NODE)
     assert run.end() == 3, run.said()
     assert results(tmp_path) == calm
     _told_line("kill -9 of a raylet with its node", stage, "goes on on another node")
+
+
+@pytest.mark.parametrize("stage", ["tiling", "searching"])
+def test_a_spot_node_leaves_as_announced(stage: str, tmp_path: Path, calm: list[dict], cluster: Cluster) -> None:
+    run = _Run(tmp_path, cluster.address)
+    assert run.until(stage), run.said()
+    node = next(iter(cluster.worker_nodes))
+    announce(cluster.address, node, 15)
+    cluster.add_node(**_NODE)
+    time.sleep(15)
+    end_node(cluster, node)
+    assert run.end() == 3, run.said()
+    assert results(tmp_path) == calm
+    _told_line("a spot node leaves, announced 15 s before", stage, "goes on on another node")
 
 
 @pytest.mark.parametrize("stage", ["pretraining", "searching"])
