@@ -1,14 +1,13 @@
 """Files of object storage that are read at places: each part is asked for until all of it has come."""
 
 import errno
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-_MARK_BYTES = 16
+_MARKS = (0xA5, 0x5A)
 
 
 class CheckedFile:
@@ -64,12 +63,15 @@ class CheckedFile:
 def read_whole(file: pa.NativeFile, size: int) -> bytes:
     """The next `size` bytes of a file of object storage. Raises OSError (EIO) where the last of them did not come.
 
-    Arrow counts what was asked for, whatever came (`S3FileSystem`, 26.0): so the end of the room that it fills holds a
-    mark.
+    Arrow counts what was asked for, whatever came (`S3FileSystem`, 26.0). So the last byte of the room that it fills is
+    set before: it is another one after, unless it did not come, or is that very byte, which a second reading tells.
     """
-    data, mark = bytearray(size), os.urandom(min(size, _MARK_BYTES))
-    data[size - len(mark) :] = mark
-    came = file.readinto(data) if size else 0
-    if came < size or (mark and data.endswith(mark)):
-        raise OSError(errno.EIO, f"not all of {size} bytes came")
-    return bytes(data)
+    start, data = file.tell(), bytearray(size)
+    if not size:
+        return b""
+    for mark in _MARKS:
+        file.seek(start)
+        data[-1] = mark
+        if file.readinto(data) == size and data[-1] != mark:
+            return bytes(data)
+    raise OSError(errno.EIO, f"not all of {size} bytes came")

@@ -1,5 +1,6 @@
 """An S3 server on loopback, in this process, with one bucket; and a way to it that can be held up."""
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Bucket:
 def serve_bucket() -> Iterator[Bucket]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request below every test that fails
     try:
         bucket = Bucket(server.get_host_and_port()[1])
         fs, _ = pafs.FileSystem.from_uri(bucket.address(allow_bucket_creation="true"))

@@ -8,6 +8,12 @@ import yaml
 
 from tests.drawn import copy_sets, copy_slides
 
+SMALL = {  # for runs that are disturbed in all their stages: one task, of which an undisturbed run takes half the time
+    "tasks": ["demo-tissue"],
+    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 2, "trials": 3, "steps": 6,
+                 "evaluations": 2, "batch": 8},
+}  # fmt: skip
+
 
 def write_mini(folder: Path, **changes: object) -> Path:
     """Draw the data and write `mini.yaml`: two checkpoints, two tasks, one fraction. Returns the study file.

@@ -35,16 +35,11 @@ from ray.cluster_utils import Cluster
 from raysweep.storage import Storage
 from raysweep.sweep.journal import Journal
 from tests.pretrain.test_faults import announce, end_node
-from tests.study.mini import results, write_mini
+from tests.study.mini import SMALL, results, write_mini
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 _NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False, "num_cpus": 2}
-_SMALL = {
-    "tasks": ["demo-tissue"],
-    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 2, "trials": 3, "steps": 6,
-                 "evaluations": 2, "batch": 8},
-}  # fmt: skip
 _SLEEP = 60.0
 
 
@@ -80,7 +75,7 @@ class _Run:
         self.home = folder / "runs/mini"
         study = folder / "mini.yaml"
         if not study.exists():
-            write_mini(folder, **_SMALL)
+            write_mini(folder, **SMALL)
         env = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "RAY_TMPDIR")}
         env |= {"RAY_ADDRESS": address} if address else {}
         self.log = folder / f"log-{time.monotonic_ns()}"

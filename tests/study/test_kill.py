@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.mini import results, write_mini
+from tests.study.mini import SMALL, results, write_mini
 
 _RUN = [sys.executable, "-m", "raysweep.cli", "run"]
 
@@ -40,10 +40,10 @@ def _kill_when(command: list[str], ready: Callable[[], bool], log: Path) -> None
 def test_a_run_killed_in_every_stage_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     calm, rough = tmp_path / "calm", tmp_path / "rough"
     calm.mkdir(), rough.mkdir()
-    undisturbed = subprocess.run([*_RUN, str(write_mini(calm))], capture_output=True, text=True)
+    undisturbed = subprocess.run([*_RUN, str(write_mini(calm, **SMALL))], capture_output=True, text=True)
     assert undisturbed.returncode == 3, undisturbed.stderr
 
-    study, home = str(write_mini(rough)), rough / "runs/mini"
+    study, home = str(write_mini(rough, **SMALL)), rough / "runs/mini"
     log = tmp_path / "log"
     moments = {
         "tiling": _begun(home, "spool/*/*"),

@@ -17,15 +17,10 @@ import pytest
 
 from raysweep.storage import Storage
 from tests.faulty_bucket import Ask, Fault, FaultyBucket, serve_faulty_bucket
-from tests.study.mini import results, write_mini
+from tests.study.mini import SMALL, results, write_mini
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-_SMALL = {
-    "tasks": ["demo-tissue"],
-    "transfer": {"protocols": ["finetune", "linear"], "fractions": [0.5], "repeats": 2, "trials": 3, "steps": 6,
-                 "evaluations": 2, "batch": 8},
-}  # fmt: skip
 # What is written first in each stage, in a bucket; and on a disk.
 _STAGES = {
     "tiling": r"/spool/",
@@ -42,7 +37,7 @@ _ON_DISK = {"pretraining": "checkpoints/supervised/*/resume/*", "searching": "ce
 def calm(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """The results of a run that nothing disturbs."""
     folder = tmp_path_factory.mktemp("calm")
-    write_mini(folder, **_SMALL)
+    write_mini(folder, **SMALL)
     code, said = _run(folder)
     assert code == 3, said  # of the mini study one slide has no file
     return results(folder)
@@ -164,7 +159,7 @@ def test_what_passes_is_ridden_out(
     calm: list[dict],
     bucket: FaultyBucket,
 ) -> None:
-    write_mini(tmp_path, **_SMALL)
+    write_mini(tmp_path, **SMALL)
     bucket.rule = rule = rule_of()
     began = time.monotonic()
     code, said = _run(tmp_path, bucket.front.address("runs"))
@@ -176,7 +171,7 @@ def test_what_passes_is_ridden_out(
 
 
 def test_what_lasts_ends_in_one_sentence(tmp_path: Path, calm: list[dict], bucket: FaultyBucket) -> None:
-    write_mini(tmp_path, **_SMALL)
+    write_mini(tmp_path, **SMALL)
     ends = {}
     for what, (stage, fault, all_requests) in _FOR_GOOD.items():
         bucket.rule = _for_good(stage, fault, all_requests)
@@ -219,7 +214,7 @@ def _remount(disk: Path, how: str) -> None:
 
 
 def test_a_disk_that_is_full_or_read_only_half_way(disk: Path, tmp_path: Path, calm: list[dict]) -> None:
-    write_mini(tmp_path, **_SMALL)
+    write_mini(tmp_path, **SMALL)
     cases: dict[str, tuple[str, Callable[[], None], Callable[[], None]]] = {
         "a disk without room": ("pretraining", lambda: _fill(disk), lambda: (disk / "filler").unlink()),
         "a folder that is read-only": ("searching", lambda: _remount(disk, "ro"), lambda: _remount(disk, "rw")),
