@@ -3,12 +3,13 @@
 import hashlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import RequestError, StorageError, WorkError
 from raysweep.exclusive import Entry, alive, new_entry, read_entry, seems_gone, take
 from raysweep.storage import Storage
 
@@ -139,11 +140,16 @@ class Claims:
         return True
 
     def release(self, piece: Storage) -> None:
-        """This process is not at it any more."""
+        """This process is not at it any more. A storage that is away is told, unless an error is on its way already."""
         with self._lock:
             name = self._held.pop(piece.root, None)
         if name is not None:
-            self._claims.remove(name)
+            ended_by = sys.exc_info()[1]
+            try:
+                self._claims.remove(name)
+            except StorageError:
+                if ended_by is None:
+                    raise
 
     def fellows(self) -> list[Entry]:
         """The other living processes that share the work, whatever they are at."""

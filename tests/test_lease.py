@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import RequestError, StorageError, WorkError
 from raysweep.lease import holders, lease, sharing
 from raysweep.stopping import stoppable
 from raysweep.storage import Storage
@@ -229,6 +229,23 @@ def test_what_a_dead_one_was_at_is_free_and_what_a_living_one_is_at_is_not(tmp_p
     assert not holders(folder)
     with sharing(folder):  # who comes after the dead clears away what they left
         assert len(folder.names("sharing")) == 2
+
+
+def test_what_ended_the_work_is_told_and_not_that_its_claim_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, piece = Storage.open(tmp_path), Storage.open(tmp_path / "piece")
+
+    def away(self: Storage, *parts: str) -> None:
+        raise StorageError(None, f"{self.path(*parts)}: cannot be removed")
+
+    with sharing(folder) as claims:
+        with monkeypatch.context() as storage:
+            storage.setattr(Storage, "remove", away)
+            with pytest.raises(WorkError, match="the disk is full"), claims.turn(piece):
+                raise WorkError("the disk is full")
+            with pytest.raises(StorageError, match="cannot be removed"), claims.turn(piece):
+                pass
 
 
 def test_alone_and_together_exclude_each_other(tmp_path: Path) -> None:
