@@ -133,8 +133,10 @@ class Claims:
                 return True
         if not self._folder.is_local and not self.fellows():
             self._claims.write_json(entry, name)  # nobody else is there, and who arrives waits before it claims
-        elif take(self._claims, name, entry, self._lives) is not None:
-            return False
+        else:
+            other = take(self._claims, name, entry, self._lives)
+            if other and other["token"] != self._mine["token"]:  # else it is one that could not be given back
+                return False
         with self._lock:
             self._held[piece.root] = name
         return True

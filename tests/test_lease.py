@@ -239,13 +239,12 @@ def test_what_ended_the_work_is_told_and_not_that_its_claim_stays(
     def away(self: Storage, *parts: str) -> None:
         raise StorageError(None, f"{self.path(*parts)}: cannot be removed")
 
-    with sharing(folder) as claims:
-        with monkeypatch.context() as storage:
-            storage.setattr(Storage, "remove", away)
-            with pytest.raises(WorkError, match="the disk is full"), claims.turn(piece):
-                raise WorkError("the disk is full")
-            with pytest.raises(StorageError, match="cannot be removed"), claims.turn(piece):
-                pass
+    with sharing(folder) as claims, monkeypatch.context() as storage:
+        storage.setattr(Storage, "remove", away)
+        with pytest.raises(WorkError, match="the disk is full"), claims.turn(piece):
+            raise WorkError("the disk is full")
+        with pytest.raises(StorageError, match="cannot be removed"), claims.turn(piece):
+            pass
 
 
 def test_alone_and_together_exclude_each_other(tmp_path: Path) -> None:
