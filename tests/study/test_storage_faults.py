@@ -1,6 +1,6 @@
 """Whatever goes wrong with a study's storage: what passes is ridden out, what lasts ends in one sentence, and the same
-command goes on later. The end is that of an undisturbed run. Each case prints a line of a table, last so (two cores, load
-5 to 10):
+command goes on later. The end is that of an undisturbed run. Each case prints a line of a table, last so (two cores,
+load 5 to 10):
 
 | what | how much | then |
 |---|---|---|
