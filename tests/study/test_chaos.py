@@ -1,9 +1,9 @@
 """Whatever is killed, stopped or put to sleep in a study: the end is that of an undisturbed one.
 
-Other places have tests of their own: the driver by SIGKILL in each stage (`test_kill`); Train workers, nodes and
-drivers of a pretraining and a full disk (`pretrain/test_faults`); workers that tile (`slides/test_killed_workers`);
-drivers and actors of a search (`sweep/test_run`). Each case here prints a line of a table, last so (two cores, load 5
-to 25):
+Other places have tests of their own: the driver by SIGKILL in each stage (`test_kill`); Train workers, nodes, spot
+nodes that leave and drivers of a pretraining, and a full disk (`pretrain/test_faults`); workers that tile
+(`slides/test_killed_workers`); drivers and actors of a search (`sweep/test_run`). Each case here prints a line of a
+table, last so (two cores, load 5 to 25):
 
 | what | in | then |
 |---|---|---|
@@ -11,6 +11,7 @@ to 25):
 | kill -9 of a worker | tiling, pretraining, searching | its work is done again |
 | kill -9 of a raylet with its node | tiling, searching | goes on on another node |
 | kill -9 of the GCS | searching | ends after 51 s with 1 and a sentence; goes on elsewhere |
+| a spot node leaves, announced 15 s before | tiling, searching | goes on on another node |
 | the working folder is removed | tiling | goes on |
 | SIGSTOP of driver and Ray for 60 s, SIGCONT | pretraining, searching | goes on by itself |
 | kill -9 of one of two drivers | searching | the other ends the study |
