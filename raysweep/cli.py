@@ -15,7 +15,7 @@ from raysweep.addresses import shown
 from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
 from raysweep.cluster_commands import submit
-from raysweep.commands import Commands, StoppedError, new_progress
+from raysweep.commands import OPTIONS, Commands, StoppedError, new_progress
 from raysweep.errors import RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
 from raysweep.json_log import WarningEvents, log_event
@@ -46,7 +46,6 @@ app.add_typer(checkpoints, name="checkpoints")
 app.add_typer(cluster, name="cluster")
 
 out = Console(highlight=False, soft_wrap=True)
-_state = {"debug": False, "json": False}
 
 
 class LogForm(StrEnum):
@@ -61,16 +60,14 @@ Watch = Annotated[bool, typer.Option("--watch", help="show the search that anoth
 
 @app.callback()
 def _options(
-    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
     log: Annotated[
         LogForm, typer.Option("--log", help="how progress is told on standard error; json: one object for each event")
     ] = LogForm.plain,
     version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
 ) -> None:
-    _state.update(debug=debug, json=log == LogForm.json)
-    context.obj = dict(_state)
-    if _state["json"]:
+    OPTIONS.update(debug=debug, json=log == LogForm.json)
+    if OPTIONS["json"]:
         logging.basicConfig(level=logging.WARNING, handlers=[WarningEvents()])
         logging.captureWarnings(True)
     if version:
@@ -238,7 +235,7 @@ def _main() -> None:
     except (KeyboardInterrupt, StoppedError):
         sys.exit(_say(STOPPED, exit_code()))
     except Exception as error:
-        if _state["debug"]:
+        if OPTIONS["debug"]:
             raise
         text = " ".join(str(error).split())[:300]
         sys.exit(_say(f"unexpected {type(error).__name__}: {text} (--debug shows more)", 1))
@@ -279,7 +276,7 @@ def _finish(outcome: Any) -> None:
     page = outcome.report.path("index.html") if outcome.report is not None else None
     if page is not None:
         out.print(f"report: {page}", markup=False)
-    if _state["json"]:
+    if OPTIONS["json"]:
         log_event("finished", failures=len(outcome.failures), left=len(outcome.left), report=page)
     if outcome.failures or outcome.left or outcome.others:
         raise typer.Exit(3)
@@ -292,7 +289,7 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 
 def _say(what: object, code: int) -> int:
-    if _state["json"]:
+    if OPTIONS["json"]:
         log_event("error", text=str(what), exit_code=code)
         return code
     Console(stderr=True, highlight=False, soft_wrap=True).print(without_secrets(f"raysweep: {what}"), markup=False)

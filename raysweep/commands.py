@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
+
+OPTIONS = {"debug": False, "json": False}  # those of `raysweep` itself, as it was started
 
 
 class StoppedError(Exception):
@@ -25,5 +26,4 @@ def new_progress() -> Any:
     """Where a command shows its progress: as `--log` and `--debug`, options of `raysweep` itself, say."""
     from raysweep.progress import Progress
 
-    context = click.get_current_context(silent=True)
-    return Progress(**(context.find_root().obj or {} if context else {}))
+    return Progress(**OPTIONS)

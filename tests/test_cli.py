@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from raysweep.cli import main
+from raysweep.commands import new_progress
 
 _COMMANDS = ["demo", "run", "plan", "tile", "pretrain", "tune", "report", "status", "verify", "export", "predict",
              "clean", "doctor", "new"]  # fmt: skip
@@ -149,8 +150,12 @@ def test_with_log_json_a_refusal_is_an_event(
         event = json.loads(line)
         assert (event["what"], event["exit_code"], event["stage"]) == ("error", 2, None)
         assert event["text"].startswith("gone.yaml: no such study file")
+        with new_progress().stage("tile", 3, "slides"):
+            pass
+        assert [json.loads(line)["what"] for line in capsys.readouterr().err.splitlines()] == ["started", "ended"]
         assert _run(monkeypatch, "run", "gone.yaml") == 2
         assert capsys.readouterr().err.startswith("raysweep: gone.yaml: no such study file")
+        assert (new_progress().json, new_progress().debug) == (False, False)
         assert _run(monkeypatch, "--log", "yaml", "run", "gone.yaml") == 2
     finally:
         logging.captureWarnings(False)
