@@ -18,7 +18,7 @@ _SHOWN = 8  # names in a message
 
 def nfc(text: str) -> str:
     """The one form in which names are compared: macOS writes `ä` as two characters, tables mostly as one."""
-    return unicodedata.normalize("NFC", text)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def left_by_tools(name: str) -> bool:

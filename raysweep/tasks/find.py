@@ -69,8 +69,10 @@ def _check_counts(card: Card, root: Path, found: Sequence[Sample | LeftOut]) -> 
             f"{card.n_images}{_parts(card, samples)}{_strangers(card, root, found)}; complete the download, or correct "
             "the card"
         )
+    if card.n_units is None or len(samples) != len(found):
+        return
     units = sorted({nfc(sample.unit) for sample in samples})
-    if card.n_units is not None and len(samples) == len(found) and len(units) != card.n_units:
+    if len(units) != card.n_units:
         raise RequestError(
             f"card {card.name}: n_units: the {len(found)} images below {root} are of {len(units)} {card.unit}s "
             f"({', '.join(units[:_NAMED])}{', ...' * (len(units) > _NAMED)}) but the card says {card.n_units}; get the "

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -84,10 +85,15 @@ def unit_from(pattern: str | None, image: str, card: Card) -> str:
 
 def part_of(pattern: str, image: str, card: Card, key: str) -> str:
     """What group 1 of a regular expression finds in an image's path. Raises RequestError naming the key without it."""
-    match = re.search(nfc(pattern), nfc(image))
+    match = _compiled(pattern).search(nfc(image))
     if not match or not match.group(1):
         raise RequestError(f"card {card.name}: layout.{key}: {pattern} finds no {key} in {image}")
     return match.group(1)
+
+
+@cache  # there are hundreds of thousands of paths
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(nfc(pattern))
 
 
 def check_splits(card: Card, splits: Mapping[str, str], found: Iterable[Sample | LeftOut]) -> None:

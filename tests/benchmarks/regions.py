@@ -33,7 +33,7 @@ def one(slides: int, wave: int, one_pass: bool) -> dict[str, float]:
     from raysweep.storage import Storage
 
     pipeline._WAVE = wave
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     cutting = Cutting(PatchSetSpec(slides="x", um=32, px=32), (), 0, False, Limits())
     with tempfile.TemporaryDirectory() as folder:
         path = str(write_slide(Path(folder) / "a.svs", tissue(64, 64), compression="jpeg"))
