@@ -118,16 +118,16 @@ def read_slides_into(
 
     wave = max(_WAVE, _SLIDES_PER_CPU * (workers or int(ray.cluster_resources().get("CPU", 1))))
     for pipeline, one_pass in ((spread, False), (whole, True)):
-        rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder}
-                for task in tasks if task.one_pass == one_pass]  # fmt: skip
-        for start in range(0, len(rows), wave):
-            build = partial(_on_slides, pipeline, rows[start : start + wave])
+        chosen = [task for task in tasks if task.one_pass == one_pass]
+        for start in range(0, len(chosen), wave):
+            build = partial(_on_slides, pipeline, chosen[start : start + wave])
             yield from stream(build, workers=workers, doing="tiling", tell=tell)
 
 
 def _on_slides(
-    pipeline: Callable[[ray.data.Dataset], ray.data.Dataset], rows: list[dict[str, Any]]
+    pipeline: Callable[[ray.data.Dataset], ray.data.Dataset], tasks: Sequence[SlideTask]
 ) -> ray.data.Dataset:
+    rows = [{"entry": json.dumps(asdict(task.entry)), "folder": task.folder} for task in tasks]
     return pipeline(ray.data.from_arrow([pa.Table.from_pylist([row], schema=_TASK) for row in rows]))
 
 

@@ -4,7 +4,10 @@
 
 The files are PNGs of 4 x 4 pixels in ten class folders of a temporary folder, which is removed. `listed` is the
 index without opening an image, `again` what a study or a second `prepare` does when nothing has changed, `prepare` the
-first time (every file is decoded). Figures of the last run are in `indexing.txt`.
+first time (every file is decoded). The target is at most five times `find` for `listed`.
+
+Last figures (two cores, 300,000 files, other work beside): prepare 243 s, again with all that it looks for 15.4 s; find
+0.87 s, listed 4.35 s (5.23 times), again 10.2 s (11.5 times). Since then names that are ASCII are not normalised.
 """
 
 import argparse
