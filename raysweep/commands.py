@@ -26,4 +26,4 @@ def new_progress() -> Any:
     """Where a command shows its progress: as `--log` and `--debug`, options of `raysweep` itself, say."""
     from raysweep.progress import Progress
 
-    return Progress(**OPTIONS)
+    return Progress(debug=OPTIONS["debug"], json=OPTIONS["json"])
