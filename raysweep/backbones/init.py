@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from raysweep.backbones import published
 from raysweep.backbones.checkpoint import CheckpointInfo, Reference, file_of, hash_of, load_checkpoint
+from raysweep.backbones.file_kind import file_kind
 from raysweep.backbones.given import Given
-from raysweep.backbones.names import check_backbone, check_tag
+from raysweep.backbones.names import check_backbone, check_tag, is_tag
 from raysweep.errors import RequestError
 from raysweep.storage import Storage, file_identity
 
@@ -43,6 +44,14 @@ class Initial:
 def is_file(init: str) -> bool:
     """Whether an init names a file of weights, there or not."""
     return init.lower().endswith(_SUFFIXES)
+
+
+def weights_folder(path: Path) -> str | None:
+    """What to do with an init that is a folder of somebody else's, such as the hub's; None where it is none."""
+    if not path.is_dir():
+        return None
+    files = sorted(file.name for file in path.iterdir() if is_file(file.name))
+    return f"is a folder; name the file of weights in it{f', such as {path / files[0]}' if files else ''}"
 
 
 def card_of(init: str, given: Given) -> published.Card | None:
@@ -94,12 +103,16 @@ def check_init(init: str, backbone: str | None, given: Given | None = None) -> N
             raise RequestError(f"init {init}: its licence forbids to copy these weights; write init: published:{name}")
         return
     if init not in ("random", "timm") and not is_file(init) and card is None:
+        if folder := weights_folder(Path(init).expanduser()):
+            raise RequestError(f"init {init}: {folder}")
         raise RequestError(
             f"init {init}: neither random, timm, published:NAME, hf-hub:NAME, a file ({', '.join(_SUFFIXES)}) nor a "
             "checkpoint"
         )
-    if is_file(init) and not Path(init).expanduser().is_file():
-        raise RequestError(f"init {init}: there is no such file; a path starts from the study's folder")
+    if is_file(init):
+        if not Path(init).expanduser().is_file():
+            raise RequestError(f"init {init}: there is no such file; a path starts from the study's folder")
+        file_kind(Path(init).expanduser())
     if not backbone:
         raise RequestError(f"init {init}: give backbone, the timm name of the model")
     if init == "timm":
@@ -228,6 +241,8 @@ def _from_file(init: str, path: Path, model: "nn.Module", info: CheckpointInfo, 
 
 def _hub_backbone(init: str, config: dict[str, Any], backbone: str | None) -> str:
     held = ".".join(filter(None, [config["architecture"], config.get("tag")]))
+    if "." in held and not is_tag(held):  # a tag of its owner's own, by which timm builds nothing
+        held = config["architecture"]
     if backbone is not None and _base(backbone) != _base(held):
         raise RequestError(f"backbone {backbone}: {init} holds {held}; name that one")
     return held

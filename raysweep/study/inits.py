@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.backbones.init import card_of, check_init, init_identity
+from raysweep.backbones.init import card_of, check_init, init_identity, weights_folder
 from raysweep.errors import RequestError
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.storage import MANIFEST, Storage, file_identity
@@ -66,6 +66,8 @@ def _outside(spec: CheckpointSpec, folder: Path, known: list[str]) -> tuple[Chec
     if not spec.backbone:
         raise RequestError("backbone is missing; give a timm model name, such as resnet50")
     if init not in WORDS and not path.is_file() and not init.startswith(("hf-hub:", "published:")):
+        if there := weights_folder(path):
+            raise RequestError(f"init {init}: {there}")
         near = difflib.get_close_matches(init, [*WORDS, *known], n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RequestError(

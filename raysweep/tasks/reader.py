@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from raysweep.storage import file_identity
-from raysweep.tasks.files import load_image, load_mask
+from raysweep.tasks.files import load_image, load_mask, mask_colours
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.sample import Sample
 
@@ -45,6 +45,10 @@ class Reader:
     def mask(self, sample: Sample) -> np.ndarray:
         """What becomes class ids by the layout's `masks`: an integer array (h, w), of values from 0 on."""
         return load_mask(self.root / str(sample.mask), getattr(self.options, "masks", MaskOptions()).channel)
+
+    def colours(self, sample: Sample, mask: np.ndarray) -> dict[int, tuple[int, ...]]:
+        """Of a mask file with a palette, the colour of each number that its `mask` shows; else nothing."""
+        return {} if self.containers else mask_colours(self.root / str(sample.mask), mask)
 
     @property
     def numbered(self) -> bool:

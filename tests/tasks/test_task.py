@@ -174,6 +174,22 @@ def test_numbers_that_are_names_stay_as_they_were_written_in_a_saved_task(tmp_pa
     assert Task.load(folder, tmp_path).masks.values == task.masks.values == {0: "007", 1: "1e3"}
 
 
+def test_palettes_that_draw_a_number_in_two_colours_are_refused(masked, make_card):
+    card = make_card("segmentation", layout=PAIRS, unit="image", splits={"type": "holdout", "test": 0.4})
+    for number, colours in enumerate(([0, 0, 0, 255, 0, 0], [0, 0, 0, 255, 0, 0], [255, 0, 0, 0, 0, 0])):
+        path = masked / "toy" / "masks" / f"{number}.png"
+        mask = Image.fromarray(np.array(Image.open(path)) ^ (number == 2)).convert("P")
+        mask.putpalette(colours)
+        mask.save(path)
+    with pytest.raises(RequestError, match=r"layout\.masks: the number 0 is drawn as \(0, 0, 0\) in masks/0\.png and as "
+                       r"\(255, 0, 0\) in masks/2\.png: each mask has a palette of its own"):  # fmt: skip
+        index_task(card, masked)
+    mask.putpalette([0, 0, 0, 255, 255, 0])
+    mask.save(path)
+    of_objects = {**PAIRS, "masks": {"binarise": True}}
+    assert len(index_task(card.model_copy(update={"layout": of_objects}), masked).samples) == 3, "objects of any colour"
+
+
 def test_a_class_that_no_mask_shows_is_refused(masked, make_card):
     card = make_card("segmentation", layout=PAIRS, unit="image", classes=["background", "gland", "lumen"])
     with pytest.raises(RequestError, match="no image of class lumen"):
