@@ -19,7 +19,7 @@ class Examined:
 
     `identity` names their bytes. `stamp` (sizes and times) is theirs when they were decoded, else empty: files with
     the same stamp need not be read again. `present` are the classes that the mask shows. `look` is the image's
-    `look_of`, 0 where it was not decoded. `colours` are what a mask's palette draws its numbers with, where it was read.
+    `look_of`, 0 where it was not decoded. `colours`: what a mask's palette draws its numbers with.
     """
 
     identity: str

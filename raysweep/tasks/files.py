@@ -83,7 +83,9 @@ def load_mask(path: Path, channel: str | None = None) -> np.ndarray:
                 f"the mask is a {lossy}, whose compression changes the numbers; make it anew as PNG from the original"
             )
         if _has_wide_channels(picture):
-            raise UnfitError("the mask has several channels of 16 bits, of which 8 would be lost; save one number a pixel")
+            raise UnfitError(
+                "the mask has several channels of 16 bits, of which 8 would be lost; save one number a pixel"
+            )
         mask = np.asarray(picture)
         bands = picture.getbands()
         _check_greys(_colours(picture, mask))
@@ -110,9 +112,7 @@ def _open(path: Path) -> Image.Image:
         picture = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
         instead = stand_in(path)
-        raise WorkError(
-            f"it is {instead}" if instead else "not a picture in a format that is read"
-        ) from error
+        raise WorkError(f"it is {instead}" if instead else "not a picture in a format that is read") from error
     pages = _pages(picture)
     if pages > 1:
         picture.close()
@@ -166,7 +166,7 @@ def _check_greys(colours: dict[int, tuple[int, ...]]) -> None:
     greys = [red for red, green, blue in colours.values() if red == green == blue]
     if len(greys) == len(colours) and greys != sorted(greys):
         drawn = ", ".join(f"{number} is drawn as {grey}" for number, grey in zip(colours, greys, strict=True))
-        raise UnfitError(f"the mask has a palette of greys in another order than its numbers ({drawn}); save it as grey")
+        raise UnfitError(f"the mask has a palette of greys in another order than its numbers ({drawn}); save greys")
 
 
 def _lossy_format(picture: Image.Image, path: Path) -> str | None:

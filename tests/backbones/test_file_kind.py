@@ -67,7 +67,7 @@ def test_a_file_is_read_by_what_it_holds_whatever_it_is_called(name, data, tmp_p
         (zipped(), r"it is a zip archive \(resnet18.pth\); unpack it"),
         (scripted(), "a network of TorchScript.*state_dict"),
         (saved()[:-40], "it was cut short or is damaged; get it anew"),
-        (saved(_use_new_zipfile_serialization=False)[:-30], "cannot be read as a file of weights .*get it anew|damaged"),
+        (saved(_use_new_zipfile_serialization=False)[:-30], "cannot be read as a file of weights|damaged"),
         (save(WEIGHTS)[:-8], r"it was cut short, 1\d\d of 1\d\d bytes are there"),
         (save(WEIGHTS)[:60], "its header of safetensors is damaged"),
         (b"\x80\x04garbage", "is damaged, or no file of `torch.save`"),

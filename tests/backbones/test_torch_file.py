@@ -60,5 +60,5 @@ def test_what_is_no_zip_though_it_begins_like_one(tmp_path: Path) -> None:
     data = (tmp_path / "a.pth").read_bytes()
     for part in (data[:-30], data[: len(data) // 2], b"PK\x03\x04"):
         (tmp_path / "b.pth").write_bytes(part)
-        with pytest.raises(RequestError, match="cannot be read as a file of weights|cut short or is damaged"):
+        with pytest.raises(RequestError, match=r"cannot be read as a file of weights|cut short or is damaged"):
             read_content(tmp_path / "b.pth")

@@ -68,7 +68,9 @@ def test_a_picture_of_which_nothing_can_be_seen_is_refused(tmp_path):
         load_image(save(tmp_path, Image.fromarray(np.full((4, 4, 4), [9, 9, 9, 0], np.uint8))))
 
 
-@pytest.mark.parametrize(("data", "says"), [(b"", "it is empty"), (b"version https://git-lfs.github.com/spec/v1", "LFS")])
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"", "it is empty"), (b"version https://git-lfs.github.com/spec/v1", "LFS")]
+)
 def test_what_stands_in_the_place_of_a_picture_is_said(tmp_path, data, says):
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(WorkError, match=says):

@@ -98,7 +98,7 @@ def rewrite(data, word, which, key, values):
     [
         (lambda d: rewrite(d, "test", "y", "y", [0, 1, 2, 0]), {}, "label 2 is none of the classes' numbers, 0 to 1"),
         (lambda d: rewrite(d, "test", "y", "y", [0, 1]), {}, "has 4 rows and .*test_y.h5 has 2"),
-        (lambda d: rewrite(d, "test", "y", "y", np.eye(4)), {}, r"y of .*test_y.h5 is float64 \(4, 4\), not one number for"),
+        (lambda d: rewrite(d, "test", "y", "y", np.eye(4)), {}, r"is float64 \(4, 4\), not one number for"),
         (lambda d: rewrite(d, "test", "y", "y", np.eye(2)[[0, 1]]), {}, "has 4 rows and .*test_y.h5 has 2"),
         (lambda d: rewrite(d, "test", "y", "y", 1), {}, "has 4 rows and .*test_y.h5 has 1"),
         (lambda d: rewrite(d, "test", "y", "y", [b"a", b"b"] * 2), {}, "not one number for each row"),
