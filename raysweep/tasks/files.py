@@ -23,6 +23,7 @@ _TURNS = {  # by EXIF orientation; CIPA DC-008, 4.6.5 A
     8: Image.Transpose.ROTATE_90,
 }
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000"}  # Pillow's name -> people's
+_DARK = 64  # Pillow keeps the upper 8 of 16 bits: in what 14 bits or fewer are used of, nothing is brighter
 _CHANNELS = ("red", "green", "blue")
 _SMALLER_COPY = 1  # bit of the TIFF tag 254, NewSubfileType: a page that shows another page at a lower resolution
 
@@ -43,11 +44,14 @@ def load_image(path: Path) -> Image.Image:
     with picture:
         if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
             raise UnfitError(f"not an 8-bit picture (mode {picture.mode})")
-        if _has_wide_channels(picture):  # Pillow would keep their upper halves: of 12 bits in 16 hardly anything
-            raise UnfitError("not an 8-bit picture (16 bits a channel); scale it to 8 bits")
+        wide = _has_wide_channels(picture)
         picture.load()  # Pillow turns a TIFF here, and then no longer tells that it was turned
         turn = _TURNS.get(orientation_of(picture))
         rgb = _rgb(picture)
+    if wide and max(high for _, high in rgb.getextrema()) < _DARK:  # type: ignore[misc]
+        raise UnfitError(
+            "not an 8-bit picture (16 bits a channel, of which only the lower ones are used); scale it to 8 bits"
+        )
     return rgb if turn is None else rgb.transpose(turn)
 
 
@@ -162,11 +166,13 @@ def _colours(picture: Image.Image, mask: np.ndarray) -> dict[int, tuple[int, ...
 
 
 def _check_greys(colours: dict[int, tuple[int, ...]]) -> None:
-    """Raise UnfitError for greys that a tool numbered as it met them: what is meant is then the grey, not its number."""
+    """Raise UnfitError for greys that a tool numbered as it met them: the grey is then meant, not its number."""
     greys = [red for red, green, blue in colours.values() if red == green == blue]
     if len(greys) == len(colours) and greys != sorted(greys):
         drawn = ", ".join(f"{number} is drawn as {grey}" for number, grey in zip(colours, greys, strict=True))
-        raise UnfitError(f"the mask has a palette of greys in another order than its numbers ({drawn}); save greys")
+        raise UnfitError(
+            f"the mask has a palette of greys in another order than its numbers ({drawn}); save it as grey"
+        )
 
 
 def _lossy_format(picture: Image.Image, path: Path) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from raysweep.storage import file_identity
-from raysweep.tasks.files import load_image, load_mask, mask_colours
+from raysweep.tasks.files import IMAGE_SUFFIXES, load_image, load_mask, mask_colours
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.sample import Sample
 
@@ -48,7 +48,9 @@ class Reader:
 
     def colours(self, sample: Sample, mask: np.ndarray) -> dict[int, tuple[int, ...]]:
         """Of a mask file with a palette, the colour of each number that its `mask` shows; else nothing."""
-        return {} if self.containers else mask_colours(self.root / str(sample.mask), mask)
+        file = str(sample.mask)
+        picture = not self.containers and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
+        return mask_colours(self.root / file, mask) if picture else {}
 
     @property
     def numbered(self) -> bool:

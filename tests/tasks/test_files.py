@@ -40,13 +40,13 @@ def test_sixteen_bit_pictures_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.tif", "x.png"])
-def test_colours_of_sixteen_bits_are_refused_as_their_lower_half_would_be_lost(tmp_path, name):
+def test_colours_of_sixteen_bits_are_refused_where_what_they_show_would_be_lost(tmp_path, name):
     wide = np.full((4, 5, 3), 300, np.uint16)
     if name == "x.tif":
         tifffile.imwrite(tmp_path / name, wide, photometric="rgb")
     else:
         (tmp_path / name).write_bytes(_png_of_sixteen_bits(wide))
-    with pytest.raises(UnfitError, match=r"not an 8-bit picture \(16 bits a channel\)"):
+    with pytest.raises(UnfitError, match=r"not an 8-bit picture \(16 bits a channel, of which only the lower ones are"):
         load_image(tmp_path / name)
     with pytest.raises(UnfitError, match="several channels of 16 bits, of which 8 would be lost"):
         load_mask(tmp_path / name)

@@ -130,6 +130,13 @@ def test_more_than_one_in_a_hundred_that_cannot_be_decoded_refuse_a_set(tmp_path
     assert len(index_task(card, many).excluded) == 3, "files of another kind are whole"
 
 
+def test_one_file_under_two_names_is_refused(data, make_card):
+    rows = ["image,label,patient", "0.png,a,p", "1.png,b,q", "2.png,a,r", "3.png,b,s", "0.PNG,b,t"]
+    (data / "toy" / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(RequestError, match=r"card toy: 0\.png and 0\.PNG are one file, .*toy/0\.png; leave one out"):
+        index_task(make_card(), data)
+
+
 def test_a_table_finds_files_whose_names_have_another_form(tmp_path, make_card, write_image):
     names = ["Gewebe-ä.png", "ü/Schnitt.PNG", "plain.png"]
     for name in names:

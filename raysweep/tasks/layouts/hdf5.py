@@ -18,7 +18,7 @@ from raysweep.tasks.card import Card
 from raysweep.tasks.disk import top_of
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import class_index, inside, read_rows, split_name
+from raysweep.tasks.names import check_unit, class_index, inside, read_rows, split_name
 from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill
@@ -180,8 +180,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 found.append(LeftOut(name, mask))
                 continue
             unit = rows[row][options.unit] if options.unit else name
-            if not unit:
-                raise RequestError(f"card {card.name}: {file} row {rows[row][LINE]} has an empty {options.unit}")
+            if options.unit:
+                check_unit(unit, options.unit, f"{file} row {rows[row][LINE]}", card)
             groups = groups_of(rows[row], options.groups) if options.groups else ()
             found.append(Sample(name, name, mask, label, unit, split, groups=groups))
     return found
