@@ -47,7 +47,7 @@ def test_what_is_merged_has_the_value_of_the_nearest(text: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["a: 1\na: 2", "c: {a: {b: 1}}\nb: [{a: 1, a: 2}]", 'a: 1\n"a": 2', "a: 1\n'a': {}", "b: &b {}\n<<: *b\na: 1\na: 2"],
+    ["a: 1\na: 2", "b: [{a: 1, a: 2}]", 'a: 1\n"a": 2', "a: 1\n'a': {}", "b: &b {}\n<<: *b\na: 1\na: 2"],
 )  # fmt: skip
 def test_a_key_given_twice_is_refused_by_name_and_line(text: str) -> None:
     with pytest.raises(

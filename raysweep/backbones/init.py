@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysweep.addresses import at_home
 from raysweep.backbones import published
 from raysweep.backbones.checkpoint import CheckpointInfo, Reference, file_of, hash_of, load_checkpoint
 from raysweep.backbones.file_kind import file_kind
@@ -79,7 +80,7 @@ def init_identity(init: str, backbone: str | None, card: published.Card | None =
         return f"timm:{backbone}"
     if is_file(init):
         try:
-            identity = file_identity(Path(init).expanduser())
+            identity = file_identity(at_home(init))
         except OSError as error:
             raise RequestError(f"init {init}: cannot be read ({error.strerror}); name an existing file") from error
         file = f"file:{identity['name']}:{identity['size']}:{identity['hash']}"
@@ -103,16 +104,16 @@ def check_init(init: str, backbone: str | None, given: Given | None = None) -> N
             raise RequestError(f"init {init}: its licence forbids to copy these weights; write init: published:{name}")
         return
     if init not in ("random", "timm") and not is_file(init) and card is None:
-        if folder := weights_folder(Path(init).expanduser()):
+        if folder := weights_folder(at_home(init)):
             raise RequestError(f"init {init}: {folder}")
         raise RequestError(
             f"init {init}: neither random, timm, published:NAME, hf-hub:NAME, a file ({', '.join(_SUFFIXES)}) nor a "
             "checkpoint"
         )
     if is_file(init):
-        if not Path(init).expanduser().is_file():
+        if not at_home(init).is_file():
             raise RequestError(f"init {init}: there is no such file; a path starts from the study's folder")
-        file_kind(Path(init).expanduser())
+        file_kind(at_home(init))
     if not backbone:
         raise RequestError(f"init {init}: give backbone, the timm name of the model")
     if init == "timm":
@@ -166,7 +167,7 @@ def initial_weights(
     info = _said(info, given, licence)
     if init == "random":
         return Initial(model.state_dict(), info)
-    path = Path(init).expanduser().absolute() if is_file(init) or card is None else Path(published.fetch(card))
+    path = at_home(init).absolute() if is_file(init) or card is None else Path(published.fetch(card))
     found = _from_file(init, path, model, info, given, init_identity(init, backbone, card))
     if card is None or card.licence.redistribution != "forbidden":
         return found

@@ -18,6 +18,7 @@ from raysweep.tasks.draft.listing import Listing
 from raysweep.tasks.draft.mask_values import guess_masks
 from raysweep.tasks.draft.units import fewest_units, guess_unit
 from raysweep.tasks.find import find_samples
+from raysweep.tasks.names import unit_pattern
 from raysweep.tasks.parse import parse
 from raysweep.yaml_file import parse_yaml, written_line
 
@@ -93,6 +94,10 @@ def _find(listing: Listing, label: str | None, unit: str | None) -> Found:
         raise RequestError(f"{listing.root}: {_KINDS} (found: {seen}{more})")
     pattern = unit if unit and "(" in unit else None
     if pattern:
+        try:
+            unit_pattern(pattern)
+        except ValueError as error:
+            raise RequestError(f"--unit {pattern}: {error}") from error
         found.layout["unit"], found.unit = pattern, "patient"
         matches = [re.search(pattern, image) for image in found.images]
         found.units = [match.group(1) if match else "" for match in matches]

@@ -1,6 +1,7 @@
 """A first card of folders as people have them."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -218,6 +219,13 @@ def test_a_table_alone(column, write, tmp_path):
     assert draft.card.unit == "slide"
     assert len(task.samples) == 12
     assert any("1 rows of labels.csv name no image" in line for line in draft.warnings) == (column == "stem")
+
+
+def test_a_pattern_that_is_none_is_refused(write):
+    folder = write([f"{label}/{n}.png" for label in "ab" for n in range(4)])
+    for unit, says in (("(", "not a regular expression"), ("(x)(y)", "needs exactly one group")):
+        with pytest.raises(RequestError, match=rf"^--unit {re.escape(unit)}: {says}"):
+            draft_card(folder, unit=unit)
 
 
 def test_several_columns_that_may_be_the_class_are_asked_about(write):
