@@ -21,6 +21,18 @@ def is_address(path: str | Path) -> bool:
     return _ADDRESS.match(str(path)) is not None
 
 
+def at_home(path: str | Path) -> Path:
+    """The path with a `~` at its beginning as the user's folder.
+
+    Raises RequestError for a user whom this machine does not know; a name such as `~x.svs` stays as it is.
+    """
+    found = os.path.expanduser(path)
+    if found.startswith("~") and "/" in found:
+        user = found.partition("/")[0]
+        raise RequestError(f"{path}: this machine has no user {user[1:]}; write the path in full, or ./{path}")
+    return Path(found)
+
+
 def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
     """The filesystem of a path or address, and that filesystem's own name of the file or folder; it need not exist.
 
@@ -29,7 +41,7 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
     """
     text = str(path)
     if not is_address(text):
-        return pafs.LocalFileSystem(), Path(text).expanduser().absolute().as_posix()
+        return pafs.LocalFileSystem(), at_home(text).absolute().as_posix()
     parts = urlsplit(text, allow_fragments=False)
     options = [parts.query] if parts.query else []
     if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from raysweep.addresses import is_address, locate, shown
+from raysweep.addresses import at_home, is_address, locate, shown
 from raysweep.errors import RequestError
 
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")  # what pathlib makes of an address
@@ -27,5 +27,8 @@ def local_path(path: str | Path, what: str) -> Path:
 
 
 def user_folder() -> Path:
-    """What is kept between studies, such as accepted licences: `~/.raysweep`, or RAYSWEEP_HOME."""
-    return Path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep").expanduser()
+    """What is kept between studies, such as accepted licences: `~/.raysweep`, or RAYSWEEP_HOME.
+
+    Raises RequestError where that is an address.
+    """
+    return at_home(local_path(os.environ.get("RAYSWEEP_HOME") or "~/.raysweep", "RAYSWEEP_HOME"))

@@ -69,6 +69,8 @@ def _named(key: str, value: Any, annotation: Any) -> Any:
         inner = next((typing.get_args(a) for a in arms if typing.get_origin(a) is dict), None)
         if inner is None:
             return value
+        if inner[0] is int:
+            _check_whole(key, value)
         return {_key(key, k, inner[0]): _named(f"{key}.{k}", v, inner[1]) for k, v in value.items()}
     words = [w for a in arms if typing.get_origin(a) is typing.Literal for w in typing.get_args(a)]
     takes_text = str in arms or any(isinstance(w, str) for w in words)
@@ -76,6 +78,19 @@ def _named(key: str, value: Any, annotation: Any) -> Any:
     if not takes_text or takes_other or isinstance(value, str) or (value is None and type(None) in arms):
         return value
     return word(key, value)
+
+
+def _check_whole(key: str, value: dict[Any, Any]) -> None:
+    """Raise ValueError for keys that are one number in two ways, such as 1 and 01: of these the last would be kept."""
+    seen: dict[int, Any] = {}
+    for name in value:
+        try:
+            number = int(name)
+        except (TypeError, ValueError):
+            continue  # pydantic says what is wrong with it
+        if number in seen:
+            raise ValueError(f"{key}: {seen[number]} and {name} are one number; keep one")
+        seen[number] = name
 
 
 def _key(key: str, name: Any, annotation: Any) -> Any:

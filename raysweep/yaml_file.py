@@ -5,7 +5,9 @@ words, and `1e-4` is a number. Numbers remember how they were written, so that a
 `010` as it stands in the file (see `raysweep.model`). Keys are always names. A key given twice is refused.
 """
 
+import codecs
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from raysweep.errors import RequestError
 _MOST = 2**24  # characters of a file, and of what it means with its aliases written out
 _NODE = 100  # characters that each value counts for, beside its own
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+_SAID = {  # words of PyYAML's -> ours
+    "found another document": "a second document begins (---), and a file holds one",
+    "expected '<document start>'": "something follows after the end of the document",
+    "'\\t' that cannot start": "a tab stands where only spaces may",
+    "could not determine a constructor": "a tag (!) of another program, which means nothing here",
+}
 
 
 class WrittenInt(int):
@@ -94,13 +104,13 @@ def _sources(value: yaml.Node) -> list[yaml.MappingNode]:
 def _check_keys(node: yaml.MappingNode) -> None:
     seen: dict[str, int] = {}
     for key, _ in node.value:
-        if key.tag == _MERGE:
-            continue
         if not isinstance(key, yaml.ScalarNode):
             raise _error("the key is a list or a mapping, where only a name can stand", key)
-        if key.value in seen:
-            raise _error(f"the key {key.value} is given twice, also in line {seen[key.value]}; keep one", key)
-        seen[key.value] = key.start_mark.line + 1
+        name = unicodedata.normalize("NFC", key.value)
+        if name in seen:
+            instead = "write << once, with a list: [*a, *b]" if key.tag == _MERGE else "keep one"
+            raise _error(f"the key {name} is given twice, also in line {seen[name]}; {instead}", key)
+        seen[name] = key.start_mark.line + 1
 
 
 def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
@@ -133,6 +143,11 @@ _CORE = {  # YAML 1.2.2, section 10.3.2
 }
 for _name, (_pattern, _first) in _CORE.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
+_Loader.yaml_constructors = {  # of lists, texts and so on; no dates, sets or bytes, which no key of ours takes
+    tag: how
+    for tag, how in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in {"null", "bool", "int", "float", "str", "seq", "map"}
+}
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
@@ -144,12 +159,19 @@ def load_yaml(path: Path) -> Any:
             data = file.read(_MOST + 1)
         if len(data) > _MOST:
             raise RequestError(f"{path}: has more than {_MOST:,} bytes, which no file of ours needs")
-        text = data.decode("utf-8-sig")
+        text = _text(data)
     except OSError as error:
         raise RequestError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{path}: not a YAML file in UTF-8 ({error.reason} at byte {error.start})") from error
+        raise RequestError(
+            f"{path}: not a YAML file in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     return parse_yaml(text, str(path))
+
+
+def _text(data: bytes) -> str:
+    """UTF-8, or what begins with a mark of UTF-16, as some editors and shells on Windows write it."""
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -159,7 +181,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        said = error.problem or error.context or ""
+        said = next((words for part, words in _SAID.items() if part in str(error.problem)), error.problem or "")
         raise RequestError(f"{where}{line}: {said if said.startswith('the key') else f'not YAML: {said}'}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(f"{where}: not a YAML file ({' '.join(str(error).split())[:150]})") from error
@@ -167,7 +189,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def key_lines(path: Path) -> dict[str, int]:
     """Lines of the keys of a file that `load_yaml` has read, by key: where it stands, from 1. Empty for no mapping."""
-    node = yaml.compose(path.read_bytes().decode("utf-8-sig"), _Loader)
+    node = yaml.compose(_text(path.read_bytes()), _Loader)
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     return {key.value: key.start_mark.line + 1 for key, _ in pairs if key.tag != _MERGE}
 

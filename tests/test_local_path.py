@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from raysweep.addresses import at_home
 from raysweep.cli import app
 from raysweep.errors import RequestError
-from raysweep.local_path import local_path
+from raysweep.local_path import local_path, user_folder
 
 
 def test_a_path_stays_and_a_file_address_is_one(tmp_path):
@@ -15,6 +16,18 @@ def test_a_path_stays_and_a_file_address_is_one(tmp_path):
         assert local_path(path, "--out") == Path(path)
     for address in (f"file://{tmp_path}/a", Path(f"file://{tmp_path}/a")):
         assert local_path(address, "--out") == tmp_path / "a"
+
+
+def test_the_folder_of_a_user(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert [str(at_home(path)) for path in ("~/x", "~", "a/~", "~x.svs")] == ["/home/me/x", "/home/me", "a/~", "~x.svs"]
+    for home, says in (
+        ("~nosuchuser/x", "no user nosuchuser; write"),
+        ("s3://b/x", "RAYSWEEP_HOME s3://b/x: is an addr"),
+    ):
+        monkeypatch.setenv("RAYSWEEP_HOME", home)
+        with pytest.raises(RequestError, match=says):
+            user_folder()
 
 
 @pytest.mark.parametrize("address", ["s3://bucket/a", "gs://bucket/a", "s3://key:secret@bucket/a?region=x"])

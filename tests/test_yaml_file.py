@@ -47,7 +47,7 @@ def test_what_is_merged_has_the_value_of_the_nearest(text: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     "text",
-    ["a: 1\na: 2", "b: {a: 1, a: 1}", 'a: 1\n"a": 2', "a: 1\n'a': {}", "b: &b {}\n<<: *b\na: 1\na: 2"],
+    ["a: 1\na: 2", "b: [{a: 1, a: 2}]", 'a: 1\n"a": 2', "a: 1\n'a': {}", "b: &b {}\n<<: *b\na: 1\na: 2"],
 )  # fmt: skip
 def test_a_key_given_twice_is_refused_by_name_and_line(text: str) -> None:
     with pytest.raises(
@@ -57,6 +57,10 @@ def test_a_key_given_twice_is_refused_by_name_and_line(text: str) -> None:
 
 
 def test_one_and_one_in_quotes_are_the_same_key() -> None:
+    with pytest.raises(RequestError, match=r"the key << is given twice.*write << once, with a list: \[\*a, \*b\]"):
+        parse_yaml("a: &a {k: 1}\nb: &b {k: 2}\nc: {<<: *a, <<: *b}", "x")
+    with pytest.raises(RequestError, match="the key ä is given twice"):
+        parse_yaml("ä: 1\na\u0308: 2", "x")
     with pytest.raises(RequestError, match="the key 1 is given twice"):
         parse_yaml("1: a\n'1': b", "x")
 
@@ -67,6 +71,8 @@ def test_one_and_one_in_quotes_are_the_same_key() -> None:
         "a:\n\t- b",
         "a: [",
         "a: 1\n---\nb: 2",
+        "a: !!timestamp 2021-01-01",
+        "a: !!set {b}",
         "[a]: 1",
         "a: !!python/name:os.system",
         "x: &a [*a]",
@@ -88,6 +94,9 @@ def test_files_may_have_a_byte_order_mark_and_must_be_utf_8(tmp_path: Path) -> N
     file.write_bytes(b"name: \xb5")
     with pytest.raises(RequestError, match=r"f\.yaml: not a YAML file in UTF-8"):
         load_yaml(file)
+    for coding in ("utf-16-le", "utf-16-be"):
+        file.write_bytes("\ufeffname: µ".encode(coding))
+        assert (load_yaml(file), key_lines(file)) == ({"name": "µ"}, {"name": 1})
     with pytest.raises(RequestError, match="cannot be read"):
         load_yaml(tmp_path)
     file.write_bytes(b"")
@@ -103,6 +112,7 @@ class _Names(Model):
     rate: float = 0.0
     either: int | str = 0
     anything: Any = None
+    numbered: dict[int, str] = Field({})
 
 
 def test_a_number_is_its_text_where_only_a_name_can_be() -> None:
@@ -122,6 +132,13 @@ def test_a_number_stays_one_where_it_can_be() -> None:
     assert (found.count, found.rate, found.either, found.anything, found.labels) == (10, 1e-4, 3, [2], {"a": None})
     copied = pickle.loads(pickle.dumps(parse_yaml("[010]", "x")))
     assert copied[0].text == "010"
+
+
+@pytest.mark.parametrize("keys", ["{1: a, 01: b}", "{1: a, '1': b, 2: c, 02: d}", "{7: a, +7: b}"])
+def test_two_ways_to_write_one_number_are_one_key(keys: str) -> None:
+    with pytest.raises((ValidationError, RequestError), match=r"are one number; keep one|is given twice"):
+        _Names.model_validate(parse_yaml(f"numbered: {keys}", "x"))
+    assert _Names.model_validate(parse_yaml("numbered: {01: a, 2: 3}", "x")).numbered == {1: "a", 2: "3"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from raysweep.model import Model
 
@@ -49,10 +49,12 @@ class Given(Model):
                 raise ValueError(f"{key} is not to be given here: {_OURS[key]}")
         return value
 
-    @field_validator("std")
+    @field_validator("mean", "std")
     @classmethod
-    def _positive(cls, value: Triple | None) -> Triple | None:
-        if value is not None and min(value) <= 0:
+    def _of_unit_pixels(cls, value: Triple | None, info: ValidationInfo) -> Triple | None:
+        if value is not None and not (min(value) >= 0 and max(value) <= 1):
+            raise ValueError("is for pixels in [0, 1], so lies there itself; divide what is for 0 to 255 by 255")
+        if value is not None and info.field_name == "std" and min(value) <= 0:
             raise ValueError("every std must be above 0")
         return value
 

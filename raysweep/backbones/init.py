@@ -4,10 +4,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysweep.addresses import at_home
 from raysweep.backbones import published
 from raysweep.backbones.checkpoint import CheckpointInfo, Reference, file_of, hash_of, load_checkpoint
+from raysweep.backbones.file_kind import file_kind
 from raysweep.backbones.given import Given
-from raysweep.backbones.names import check_backbone, check_tag
+from raysweep.backbones.names import check_backbone, check_tag, is_tag
 from raysweep.errors import RequestError
 from raysweep.storage import Storage, file_identity
 
@@ -45,6 +47,14 @@ def is_file(init: str) -> bool:
     return init.lower().endswith(_SUFFIXES)
 
 
+def weights_folder(path: Path) -> str | None:
+    """What to do with an init that is a folder of somebody else's, such as the hub's; None where it is none."""
+    if not path.is_dir():
+        return None
+    files = sorted(file.name for file in path.iterdir() if is_file(file.name))
+    return f"is a folder; name the file of weights in it{f', such as {path / files[0]}' if files else ''}"
+
+
 def card_of(init: str, given: Given) -> published.Card | None:
     """The card of `published:NAME`, or of the file of weights that is said to be that model's.
 
@@ -70,7 +80,7 @@ def init_identity(init: str, backbone: str | None, card: published.Card | None =
         return f"timm:{backbone}"
     if is_file(init):
         try:
-            identity = file_identity(Path(init).expanduser())
+            identity = file_identity(at_home(init))
         except OSError as error:
             raise RequestError(f"init {init}: cannot be read ({error.strerror}); name an existing file") from error
         file = f"file:{identity['name']}:{identity['size']}:{identity['hash']}"
@@ -94,12 +104,16 @@ def check_init(init: str, backbone: str | None, given: Given | None = None) -> N
             raise RequestError(f"init {init}: its licence forbids to copy these weights; write init: published:{name}")
         return
     if init not in ("random", "timm") and not is_file(init) and card is None:
+        if folder := weights_folder(at_home(init)):
+            raise RequestError(f"init {init}: {folder}")
         raise RequestError(
             f"init {init}: neither random, timm, published:NAME, hf-hub:NAME, a file ({', '.join(_SUFFIXES)}) nor a "
             "checkpoint"
         )
-    if is_file(init) and not Path(init).expanduser().is_file():
-        raise RequestError(f"init {init}: there is no such file; a path starts from the study's folder")
+    if is_file(init):
+        if not at_home(init).is_file():
+            raise RequestError(f"init {init}: there is no such file; a path starts from the study's folder")
+        file_kind(at_home(init))
     if not backbone:
         raise RequestError(f"init {init}: give backbone, the timm name of the model")
     if init == "timm":
@@ -153,7 +167,7 @@ def initial_weights(
     info = _said(info, given, licence)
     if init == "random":
         return Initial(model.state_dict(), info)
-    path = Path(init).expanduser().absolute() if is_file(init) or card is None else Path(published.fetch(card))
+    path = at_home(init).absolute() if is_file(init) or card is None else Path(published.fetch(card))
     found = _from_file(init, path, model, info, given, init_identity(init, backbone, card))
     if card is None or card.licence.redistribution != "forbidden":
         return found
@@ -228,6 +242,8 @@ def _from_file(init: str, path: Path, model: "nn.Module", info: CheckpointInfo, 
 
 def _hub_backbone(init: str, config: dict[str, Any], backbone: str | None) -> str:
     held = ".".join(filter(None, [config["architecture"], config.get("tag")]))
+    if "." in held and not is_tag(held):  # a tag of its owner's own, by which timm builds nothing
+        held = config["architecture"]
     if backbone is not None and _base(backbone) != _base(held):
         raise RequestError(f"backbone {backbone}: {init} holds {held}; name that one")
     return held

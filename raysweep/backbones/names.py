@@ -10,13 +10,16 @@ from raysweep.errors import RequestError
 
 
 def check_backbone(name: str) -> None:
-    """Raises RequestError, with the nearest names, for a name that timm does not know; a tag is not looked at."""
-    base = name.partition(".")[0]
-    if re.search(rf"^def {re.escape(base)}\(", _source(), re.MULTILINE):
+    """Raises RequestError, with the nearest names, for a name or a tag that timm does not know."""
+    base, _, tag = name.partition(".")
+    if re.search(rf"^def {re.escape(base)}\(", _source(), re.MULTILINE) and (not tag or _has_entry(name)):
         return
     from timm.models import is_model, list_models
 
-    if not is_model(base):
+    if is_model(base):
+        if tag and not is_tag(name):
+            raise RequestError(f"backbone {name}: timm has no {base} tagged {tag}; write {base}, or a tag that it has")
+    else:
         near = difflib.get_close_matches(base, list_models(), n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists the names"
         raise RequestError(f"backbone {name}: timm has no such model; {hint}")
@@ -25,9 +28,9 @@ def check_backbone(name: str) -> None:
 def check_tag(name: str) -> None:
     """Raises RequestError, with the known tags, unless the name is a full tag with published weights."""
     base, _, tag = name.partition(".")
-    if tag and re.search(rf"'{re.escape(name)}': _\w*cfg\(", _source()):
+    if tag and _has_entry(name):
         return
-    check_backbone(name)
+    check_backbone(base)
     from timm.models import list_pretrained
 
     known = list_pretrained(f"{base}.*")
@@ -37,6 +40,20 @@ def check_tag(name: str) -> None:
         raise RequestError(f"backbone {name}: timm has no published weights of it; use init: random or a file")
     what = f"timm has no weights tagged {tag}" if tag else "init: timm needs the full tag of the weights"
     raise RequestError(f"backbone {name}: {what}; known: {', '.join(known)}")
+
+
+def is_tag(name: str) -> bool:
+    """Whether timm knows a name with a tag: of published weights, or of a way to feed the network."""
+    import timm
+
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=False) is not None
+    except RuntimeError:
+        return False
+
+
+def _has_entry(name: str) -> bool:
+    return re.search(rf"'{re.escape(name)}': _\w*cfg\(", _source()) is not None
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import timm
 import torch
 from timm.models import is_model, list_models
 
+from raysweep.backbones.file_kind import file_kind
 from raysweep.backbones.keys import fit_keys
 from raysweep.backbones.weight_file import read_content
 from raysweep.errors import RequestError
@@ -40,7 +41,7 @@ def recognise(path: Path) -> str:
         try:
             with torch.device("meta"):
                 model = timm.create_model(name, num_classes=0)
-            fitted = fit_keys(content, model, ordered=path.suffix.lower() != ".safetensors")
+            fitted = fit_keys(content, model, ordered=file_kind(path) != "safetensors")
         except (RequestError, RuntimeError, NotImplementedError):  # what cannot be built, or fitted, without values
             continue
         if fitted.misfits == (0, 0):
@@ -69,7 +70,7 @@ def _candidates(path: Path, content: Mapping[str, Any]) -> Iterator[str]:
 
 def _written(path: Path) -> list[str]:
     """What a checkpoint or export of raysweep says of itself."""
-    if path.suffix.lower() != ".safetensors":
+    if file_kind(path) != "safetensors":
         return []
     with open(path, "rb") as file:
         (size,) = struct.unpack("<Q", file.read(8))

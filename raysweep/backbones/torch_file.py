@@ -26,6 +26,9 @@ def load_tensors(source: Path | io.BytesIO) -> Any:
     if isinstance(source, io.BytesIO):
         source.seek(0)
     try:
+        if isinstance(source, Path) and source.suffix.lower() == ".safetensors":  # torch goes by the name of a path
+            with open(source, "rb") as file:
+                return torch.load(file, map_location="cpu", weights_only=True)
         return torch.load(source, map_location="cpu", weights_only=True)
     except RecursionError as error:
         raise pickle.UnpicklingError("it is nested too deep") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raysweep.backbones.file_kind import file_kind
 from raysweep.backbones.torch_file import load_tensors
 from raysweep.errors import RequestError, WorkError
 
@@ -38,7 +39,7 @@ def read_weights(path: Path, model: "nn.Module", *, name: str, init: str, allow_
 
     content = read_content(path)
     try:
-        fitted = fit_keys(content, model, ordered=path.suffix.lower() != ".safetensors")
+        fitted = fit_keys(content, model, ordered=file_kind(path) != "safetensors")
     except RequestError as error:
         raise RequestError(f"init {init}: {error}") from error
     target, needed = model.state_dict(), needed_keys(model)
@@ -63,8 +64,30 @@ def read_weights(path: Path, model: "nn.Module", *, name: str, init: str, allow_
             f"({_some(strays)}); name the backbone that it holds, such as a deeper one, or allow_missing what may be "
             "left out"
         )
+    _check_numbers(fitted.weights, target, init)
     weights = {key: fitted.weights.get(key, value).to(value.dtype) for key, value in target.items()}
     return FoundWeights(weights, fitted.dropped, fitted.missing, fitted.strays, fitted.notes)
+
+
+def _check_numbers(weights: "dict[str, Tensor]", target: "dict[str, Tensor]", init: str) -> None:
+    """Raise RequestError for weights that no network can have learnt: they would load, and all features be useless."""
+    import torch
+
+    real = {name: value for name, value in weights.items() if target[name].is_floating_point()}
+    empty = [name for name, value in real.items() if value.is_meta or value.layout != torch.strided]
+    whole = [name for name, value in real.items() if not value.is_floating_point()]
+    rest = {name: value for name, value in real.items() if name not in {*empty, *whole}}
+    odd = [name for name, value in rest.items() if not torch.isfinite(value).all()]
+    odd += [name for name, value in rest.items() if name.endswith("running_var") and (value < 0).any()]
+    for names, what, instead in (
+        (empty, "hold no numbers", "save them on a CPU, as plain tensors"),
+        (whole, "are no floating-point numbers, as in a quantised network", "give those that were not quantised"),
+        (odd, "hold values that are no numbers, or variances below 0", "give those of an earlier epoch"),
+    ):
+        if names:
+            raise RequestError(f"init {init}: {len(names)} of its weights {what} ({_some(names)}); {instead}")
+    if all(not value.any() for value in rest.values() if value.ndim > 1):
+        raise RequestError(f"init {init}: all of its weights are 0; give those of a network that was trained")
 
 
 def _not_allowed(keys: list[str], allow_missing: Sequence[str]) -> list[str]:
@@ -74,27 +97,35 @@ def _not_allowed(keys: list[str], allow_missing: Sequence[str]) -> list[str]:
 def read_content(path: Path) -> dict[str, Any]:
     """What a file of weights holds: names and tensors, perhaps nested. A stranger's file is never unpickled.
 
-    Raises RequestError for a file of something else, WorkError for one that cannot be read.
+    Raises RequestError for a damaged file and one of something else, WorkError for one that cannot be read.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    kind = file_kind(path)
     try:
-        if path.suffix.lower() == ".safetensors":
-            return dict(load_file(path))
-        content = load_tensors(path)
+        content = load_file(path) if kind == "safetensors" else load_tensors(path)
+    except OSError as error:
+        raise WorkError(f"init {path}: cannot be read ({error.strerror or error})") from error
     except pickle.UnpicklingError as error:
-        raise RequestError(
-            f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
-            " .safetensors where you trust it"
-        ) from error
-    except (SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, LookupError,
+        if _asks_for_objects(str(error)):
+            raise RequestError(
+                f"init {path}: holds Python objects besides tensors, which could run code when read; convert it to"
+                " .safetensors where you trust it"
+            ) from error
+        raise RequestError(f"init {path}: is damaged, or no file of `torch.save`; get it anew") from error
+    except (SafetensorError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError,
             AttributeError) as error:  # fmt: skip
         text = " ".join(str(error).split())[:150]
-        raise WorkError(f"init {path}: cannot be read as a file of weights ({text})") from error
+        raise RequestError(f"init {path}: cannot be read as a file of weights ({text}); get it anew") from error
     if not isinstance(content, dict):
         raise RequestError(f"init {path}: holds a {type(content).__name__} where names and tensors are needed")
-    return content
+    return dict(content)
+
+
+def _asks_for_objects(said: str) -> bool:
+    """Whether torch refused a pickle for what it would build; else it could not follow it at all."""
+    return "GLOBAL" in said or "can still be loaded" in said or "nested too deep" in said
 
 
 def _some(names: list[str]) -> str:

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
+from raysweep.addresses import at_home
 from raysweep.backbones.init import check_init, is_file
 from raysweep.backbones.names import check_backbone, check_tag
 from raysweep.backbones.published import PREFIX, find_card, list_cards
@@ -52,7 +53,7 @@ def _is_file(text: str) -> bool:
 
 def _file(text: str) -> Candidate:
     backbone, equals, name = text.rpartition("=")
-    path = Path(name).expanduser().absolute()
+    path = at_home(name).absolute()
     if not path.is_file():
         raise RequestError(
             f"--with {text}: there is no such file of weights; write its path, or imagenet, or a timm tag"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from raysweep.addresses import at_home
 from raysweep.errors import RequestError, WorkError
 from raysweep.patches.write import INDEX, contents
 from raysweep.pretrain.inputs import check_method, checkpoint_inputs
@@ -232,7 +233,7 @@ class _Planner:
     def _elsewhere(self, name: str) -> Storage:
         """A finished patch set that is named by its folder."""
         if "/" in name:
-            folder = Storage.open(name if "://" in name else self._folder / Path(name).expanduser())
+            folder = Storage.open(name if "://" in name else self._folder / at_home(name))
             if folder.exists(MANIFEST) and folder.exists(INDEX):
                 return folder
             raise RequestError(f"patches {name}: there is no finished patch set in this folder")

@@ -58,7 +58,10 @@ def watched(head: Head) -> Iterator[None]:
 
 def _watch(address: str, over: threading.Event) -> None:
     host, port = _parsed(address)
-    patience = float(os.environ.get(_RAY_WAITS, "60")) - _BEFORE_SECONDS
+    try:
+        patience = float(os.environ.get(_RAY_WAITS, "60")) - _BEFORE_SECONDS
+    except ValueError:  # Ray itself then waits as by default
+        patience = 60 - _BEFORE_SECONDS
     since = None
     while not over.wait(_LOOK_SECONDS):
         try:

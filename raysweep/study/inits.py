@@ -4,7 +4,8 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.backbones.init import card_of, check_init, init_identity
+from raysweep.addresses import at_home
+from raysweep.backbones.init import card_of, check_init, init_identity, weights_folder
 from raysweep.errors import RequestError
 from raysweep.pretrain.spec import CheckpointSpec
 from raysweep.storage import MANIFEST, Storage, file_identity
@@ -57,7 +58,7 @@ def inherit(spec: CheckpointSpec, backbone: str | None) -> CheckpointSpec:
 def _outside(spec: CheckpointSpec, folder: Path, known: list[str]) -> tuple[CheckpointSpec, str]:
     """An init that is no checkpoint of a study: random, published weights or a file; with its identity."""
     init = spec.init
-    path = folder / Path(init).expanduser()
+    path = folder / at_home(init)
     if init not in WORDS and path.is_file():
         spec = spec.model_copy(update={"init": path.as_posix()})
     card = card_of(spec.init, spec)
@@ -66,6 +67,8 @@ def _outside(spec: CheckpointSpec, folder: Path, known: list[str]) -> tuple[Chec
     if not spec.backbone:
         raise RequestError("backbone is missing; give a timm model name, such as resnet50")
     if init not in WORDS and not path.is_file() and not init.startswith(("hf-hub:", "published:")):
+        if there := weights_folder(path):
+            raise RequestError(f"init {init}: {there}")
         near = difflib.get_close_matches(init, [*WORDS, *known], n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise RequestError(
@@ -86,7 +89,7 @@ def _checkpoint_folders(init: str, base: Path, storage: Storage) -> list[Storage
         return _of_other_study(init, storage)
     if "/" not in init:
         return []
-    folder = Storage.open(init if "://" in init else base / Path(init).expanduser())
+    folder = Storage.open(init if "://" in init else base / at_home(init))
     if not folder.exists("backbone.safetensors"):
         return []
     if not folder.exists(MANIFEST):

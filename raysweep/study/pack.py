@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysweep.addresses import is_address
+from raysweep.addresses import at_home, is_address
 from raysweep.errors import RequestError
 from raysweep.secrets import has_secret
 from raysweep.storage import shipped
@@ -57,7 +57,7 @@ def _copy(file: StudyFile, home: Path, folder: Path) -> None:
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / inside)
     for name, spec in file.study.checkpoints.items():
-        init = Path(spec.init).expanduser()
+        init = at_home(spec.init)
         if not init.is_absolute() and (home / init).is_file():
             raise RequestError(
                 f"checkpoints.{name}.init: {spec.init} stands on this machine, and weights are not sent; put the file "

@@ -20,6 +20,7 @@ from raysweep.study.power import power_notes
 from raysweep.study.pretrainings import FEW, pretraining_notes, pretrainings
 from raysweep.study.registering import register_study
 from raysweep.study.sources import SourcePlan
+from raysweep.study.task_notes import task_notes
 from raysweep.sweep.sampler import trials_of
 from raysweep.transfer.decoders import decoder_words
 from raysweep.transfer.spec import TransferSpec
@@ -90,6 +91,7 @@ def plan_rows(file: StudyFile, *, register: bool = False) -> tuple[list[str], li
         *node_notes(costs, totals.pixels),
         *power_notes(graph),
         *registered,
+        *task_notes(graph.tasks, file.study.seed),
         *leakage_notes(graph.leakage),
     ]
     return _HEADER, rows, notes

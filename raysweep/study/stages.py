@@ -22,6 +22,7 @@ from raysweep.study.patch_sets import make_patch_set, to_tile
 from raysweep.study.pretrain_stage import pretrain_all
 from raysweep.study.reporting import make_report
 from raysweep.study.sources import make_source, to_write
+from raysweep.study.task_notes import task_notes
 from raysweep.study.tasks import save_index
 from raysweep.study.thumbnails import make_thumbnails
 from raysweep.study.todo import to_search
@@ -60,6 +61,7 @@ class Stages:
     def begin(self) -> None:
         """Keep what was found of the files of slides, tasks, further test sets and sources; forget what failed."""
         self.graph.identities.save()
+        list(map(self.progress.say, task_notes(self.graph.tasks, self.graph.study.seed)))
         self._drop_notes(self.graph.artefacts())
         found = [(plan.task, plan.artefact) for plan in self.graph.tasks.values()]
         found += [(other.task, other.artefact) for plan in self.graph.tasks.values() for other in plan.further]

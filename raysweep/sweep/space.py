@@ -1,14 +1,16 @@
 """Search spaces: which settings a protocol is tried with."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from raysweep.errors import RequestError
 from raysweep.storage import shipped
 from raysweep.sweep.entry import read_entry
-from raysweep.transfer.protocol import check_space, get_protocol, read_path, read_settings, space_name
+from raysweep.transfer.protocol import check_space, get_protocol, protocol_names, read_path, read_settings, space_name
+from raysweep.transfer.spec import Adapt
 from raysweep.yaml_file import key_lines, load_yaml
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def load_space(
     Raises RequestError naming the file or key that is wrong, and the line.
     """
     how = get_protocol(protocol)
+    _check_names(spaces)
     found = _find(space_name(protocol, kind, adaptation), spaces, list(folders))
     keys = found.keys
     if not isinstance(keys, Mapping) or not all(isinstance(key, str) for key in keys):
@@ -171,6 +174,17 @@ class _Found:
 
     def at(self, key: str | None) -> str:
         return f"{self.where}, line {self.lines[key]}" if key is not None and key in self.lines else self.where
+
+
+def _check_names(spaces: Mapping[str, Any]) -> None:
+    """Raise RequestError for a space that no search would ever take: its settings would be passed by."""
+    known = {space_name(name, kind, how) for name in protocol_names() for kind in get_protocol(name).kinds
+             for how in ("", *get_args(Adapt)[1:]) if how == "" or not get_protocol(name).frozen}  # fmt: skip
+    for name in spaces:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"they are called {', '.join(sorted(known))}"
+            raise RequestError(f"transfer.spaces.{name}: no search space is called so; {hint}")
 
 
 def _find(name: str, spaces: Mapping[str, Any], folders: list[Path]) -> _Found:

@@ -19,13 +19,14 @@ class Examined:
 
     `identity` names their bytes. `stamp` (sizes and times) is theirs when they were decoded, else empty: files with
     the same stamp need not be read again. `present` are the classes that the mask shows. `look` is the image's
-    `look_of`, 0 where it was not decoded.
+    `look_of`, 0 where it was not decoded. `colours`: what a mask's palette draws its numbers with.
     """
 
     identity: str
     stamp: str
     present: tuple[int, ...]
     look: int = 0
+    colours: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def examine(sample: Sample, reader: Reader, card: Card, masks: MaskOptions, *, d
             return Examined("+".join(identities), "+".join(stamps), (), look)
         current = sample.mask
         mask = reader.mask(sample)
+        colours = reader.colours(sample, mask)
     except FileNotFoundError:
         return Unusable(f"{subject()} is missing")
     except Exception as error:  # decoders raise whatever a broken file leads them to
@@ -99,7 +101,7 @@ def examine(sample: Sample, reader: Reader, card: Card, masks: MaskOptions, *, d
     present = np.flatnonzero(np.bincount(ids.ravel(), minlength=IGNORED)[:IGNORED])
     if not len(present):
         return Unusable(f"its mask {sample.mask} has no pixel that counts: all are ignored")
-    return Examined("+".join(identities), "+".join(stamps), tuple(present.tolist()), look)
+    return Examined("+".join(identities), "+".join(stamps), tuple(present.tolist()), look, tuple(colours.items()))
 
 
 def _files(sample: Sample) -> list[str]:

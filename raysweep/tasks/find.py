@@ -46,7 +46,7 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
     RequestError as the layout does, for a count, with what filters leave out, that is not the card's `n_images`, and
     for two samples of one name.
     """
-    samples = dict[str, Sample]()
+    samples, places = dict[str, Sample](), dict[str, str]()
     for one in _found(card, root):
         if isinstance(one, LeftOut):
             continue
@@ -55,6 +55,11 @@ def find_samples(card: Card, root: Path) -> list[Sample]:
             raise RequestError(
                 f"card {card.name}: two images below {root} are called {name}, in two forms of Unicode; rename one"
             )
+        if one.image in places:
+            raise RequestError(
+                f"card {card.name}: {places[one.image]} and {name} are one file, {root / one.image}; leave one out"
+            )
+        places[one.image] = name
         unit = nfc(one.unit)
         samples[name] = one if (name, unit) == (one.id, one.unit) else replace(one, id=name, unit=unit)
     return list(samples.values())

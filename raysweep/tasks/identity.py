@@ -24,3 +24,13 @@ def plain_name(name: str) -> str:
     """A slide's or patient's name without suffixes of images, in one case and one way of writing accents."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
     return _SUFFIXES.sub("", folded).strip() or folded
+
+
+def unpadded_name(name: str) -> str:
+    """`plain_name` without what programs add to the names of people, or take away: `P-007`, `p7` and `P 7.0` are alike.
+
+    Zeros before a number and `.0` behind it go, and so does what stands between a word and its number.
+    """
+    plain = re.sub(r"(?<=\d)\.0+$", "", plain_name(name))
+    plain = re.sub(r"(?<![\d.])0+(?=\d)", "", plain)
+    return re.sub(r"[\s_.-]+", "-", re.sub(r"(?<=[^\W\d_])[\s_.-]+(?=\d)", "", plain))

@@ -13,7 +13,7 @@ from raysweep.patches.schema import NO_CLASS
 IGNORED = NO_CLASS  # the class id of a pixel that counts neither in a loss nor in a metric
 MOST_CLASSES = IGNORED  # of a segmentation task: ids are 8-bit numbers below it
 _MOST = 2**16 - 1
-_NEAR_WHITE = 236  # values from here on
+_NEAR = 19  # values between what was drawn and what a JPEG makes of most of it
 _ALIKE = 0.5  # of neighbours: they have one value in 0.9 of instances, in 0.2 of ripples
 
 
@@ -97,20 +97,22 @@ def encode_mask(ids: np.ndarray) -> bytes:
 
 
 def _check_instances(mask: np.ndarray) -> None:
-    """Raise WorkError when the foreground of a mask (h, w) is that of objects drawn with 255 and blurred since.
+    """Raise WorkError when the foreground of a mask (h, w) is that of objects drawn with one value and blurred since.
 
-    After a JPEG that was saved as PNG, or a smooth resize, most of the foreground is at or near 255 and the rest is
-    spread over many values that change from pixel to pixel. The numbers of instances do not change within one.
+    After a JPEG that was saved as PNG, or a smooth resize, most of the foreground is at or near that value and the rest
+    is spread over many values that change from pixel to pixel. The numbers of instances do not change within one.
     """
     if mask.dtype != np.uint8:
         return
     counts = np.bincount(mask.ravel(), minlength=256)
-    others = np.count_nonzero(counts[1:255])
-    if others < 4 or counts[_NEAR_WHITE:].sum() < 0.5 * counts[1:].sum():
+    drawn = int(counts[1:].argmax()) + 1
+    others = np.count_nonzero(counts[1:]) - 1
+    near = counts[max(1, drawn - _NEAR) : drawn + _NEAR + 1].sum()
+    if others < 4 or near < 0.5 * counts[1:].sum():
         return
-    between = (mask[:, 1:] > 0) & (mask[:, 1:] < 255)
+    between = (mask[:, 1:] > 0) & (mask[:, 1:] != drawn)
     if (mask[:, 1:] == mask[:, :-1])[between].mean() < _ALIKE:
         raise WorkError(
-            f"most of its foreground is near the value 255 and the rest has {others} others, as after a JPEG or a "
+            f"most of its foreground is near the value {drawn} and the rest has {others} others, as after a JPEG or a "
             "smooth resize: no instance numbers; make it anew from the original"
         )

@@ -14,6 +14,7 @@ from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.text_table import read_table
 
 T = TypeVar("T")
+_NOBODY = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "none", "null", "nat"})  # by pandas, R and spreadsheets
 SPLITS = ("train", "val", "test")
 _OTHER_VALUES = ("yes", "no", "on", "off", "y", "n")  # other readers of YAML take these for true and false
 
@@ -81,6 +82,19 @@ def unit_from(pattern: str | None, image: str, card: Card) -> str:
             f"card {card.name}: layout: says nothing of the {card.unit} of an image; name it, or set unit: image"
         )
     return image
+
+
+def check_unit(unit: str, column: str, where: str, card: Card) -> None:
+    """Raise RequestError for a unit that a table does not name: an empty cell, or a word that programs write into one.
+
+    All such images would be taken as of one patient.
+    """
+    if not unit or unit.casefold() in _NOBODY:
+        said = f"holds {unit!r}" if unit else "is empty"
+        raise RequestError(
+            f"card {card.name}: {where}: the column {column!r} {said}; every image has a {card.unit}: write who it is, "
+            "or a name of its own"
+        )
 
 
 def part_of(pattern: str, image: str, card: Card, key: str) -> str:

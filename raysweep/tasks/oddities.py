@@ -10,6 +10,7 @@ from raysweep.errors import WorkError
 from raysweep.tasks.disk import files_below, nfc
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.find import find_everything
+from raysweep.tasks.identity import unpadded_name
 from raysweep.tasks.look import look_alikes, resemble
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.task import Task
@@ -25,7 +26,7 @@ class Oddities:
     `leftovers` are image files by the folder that makes them one (`.ipynb_checkpoints`), `passed_by` all other files
     that no sample uses, by suffix; `left_out` counts images that the card's filters leave out. `two_classes`,
     `two_splits` and `two_units` are pictures of the same bytes, `alike` pairs that only look alike, of different
-    units; of these at most one more than are shown.
+    units; of these at most one more than are shown. `alike_units` are names that differ in how they are written alone.
     """
 
     unit: str
@@ -36,6 +37,7 @@ class Oddities:
     two_splits: list[tuple[str, str]]
     two_units: list[tuple[str, str]]
     alike: list[tuple[str, str]]
+    alike_units: list[tuple[str, str]]
 
     def lines(self) -> list[str]:
         """One line for each thing that was found."""
@@ -56,6 +58,10 @@ class Oddities:
         if self.alike:
             whose = "images" if self.unit == "image" else f"images of different {self.unit}s"
             said.append(f"{whose} that look alike: {_examples(self.alike, '~')}")
+        if self.alike_units:
+            said.append(
+                f"{self.unit}s that may be one, with names written in two ways: {_examples(self.alike_units, '~')}"
+            )
         return said
 
 
@@ -85,6 +91,7 @@ def find_oddities(task: Task) -> Oddities:
         two_splits=_differing(copies, lambda sample: sample.split),
         two_units=_differing(copies, lambda sample: sample.unit),
         alike=_that_resemble(task, alike),
+        alike_units=[] if task.card.unit == "image" else _alike_units(task.samples),
     )
 
 
@@ -119,6 +126,14 @@ def _that_resemble(task: Task, pairs: list[tuple[int, int]]) -> list[tuple[str, 
         if len(found) > _SHOWN:
             break
     return found
+
+
+def _alike_units(samples: Iterable[Sample]) -> list[tuple[str, str]]:
+    """Units whose names are the same but for how they are written, such as `P-007` and `p7`."""
+    groups: dict[str, list[str]] = {}
+    for unit in sorted({sample.unit for sample in samples}):
+        groups.setdefault(unpadded_name(unit), []).append(unit)
+    return [(first, other) for first, *others in groups.values() for other in others]
 
 
 def _differing(groups: Iterable[list[Sample]], key: Callable[[Sample], object]) -> list[tuple[str, str]]:

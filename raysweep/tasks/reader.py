@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from raysweep.storage import file_identity
-from raysweep.tasks.files import load_image, load_mask
+from raysweep.tasks.files import IMAGE_SUFFIXES, load_image, load_mask, mask_colours
 from raysweep.tasks.masks import MaskOptions
 from raysweep.tasks.sample import Sample
 
@@ -45,6 +45,12 @@ class Reader:
     def mask(self, sample: Sample) -> np.ndarray:
         """What becomes class ids by the layout's `masks`: an integer array (h, w), of values from 0 on."""
         return load_mask(self.root / str(sample.mask), getattr(self.options, "masks", MaskOptions()).channel)
+
+    def colours(self, sample: Sample, mask: np.ndarray) -> dict[int, tuple[int, ...]]:
+        """Of a mask file with a palette, the colour of each number that its `mask` shows; else nothing."""
+        file = str(sample.mask)
+        picture = not self.containers and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
+        return mask_colours(self.root / file, mask) if picture else {}
 
     @property
     def numbered(self) -> bool:

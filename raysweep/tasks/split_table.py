@@ -32,6 +32,8 @@ def with_splits(card: Card, root: Path, samples: list[Sample]) -> list[Sample]:
     sides: dict[str, tuple[str | None, ...]] = {}
     for row in rows:
         name = nfc(row[key])
+        if key == "image":
+            name = PurePosixPath(name.replace("\\", "/")).as_posix()
         if name in sides:
             raise RequestError(f"{where}: {splits.file}: the {key} {row[key]} is listed twice")
         said = f"{splits.file}: {row[key]}"

@@ -190,6 +190,7 @@ def index_task(
             same = facts.present == sample.present
             task.samples.append(sample if same else replace(sample, present=facts.present))
             task.examined.append(facts)
+    _check_palettes(task)
     _check_classes(task, check_images)
     if card.splits.fixed:
         _check_given(task)
@@ -240,6 +241,22 @@ def _check_classes(task: Task, known: bool) -> None:
             raise RequestError(f"card {card.name}: classes: no image of class {name} below {task.root}{why}")
         if any(index not in of for of in trained):
             raise RequestError(f"card {card.name}: splits: train has no image of class {name}{why}")
+
+
+def _check_palettes(task: Task) -> None:
+    """Raise RequestError where palettes draw one number in two colours: tools number the colours of each file anew."""
+    first: dict[int, tuple[str | None, tuple[int, ...]]] = {}
+    for sample, seen in task._pairs():
+        for number, colour in seen.colours:
+            if number and task.masks.numbered:  # each object may have any colour
+                continue
+            other, was = first.setdefault(number, (sample.mask, colour))
+            if was != colour:
+                raise RequestError(
+                    f"card {task.card.name}: layout.masks: the number {number} is drawn as {was} in {other} and as "
+                    f"{colour} in {sample.mask}: each mask has a palette of its own, so numbers mean nothing; save all "
+                    "with one palette, or as grey"
+                )
 
 
 def _sides(task: Task) -> list[tuple[str, list[str | None]]]:

@@ -108,6 +108,14 @@ class TransferSpec(Model):
             raise ValueError("give steps, epochs, or both")
         return self
 
+    @field_validator("protocols")
+    @classmethod
+    def _each_once(cls, value: list[str] | dict[str, list[str]]) -> list[str] | dict[str, list[str]]:
+        for names in value.values() if isinstance(value, dict) else [value]:
+            if len(set(names)) < len(names):
+                raise ValueError("name every protocol once")
+        return value
+
     @field_validator("fractions")
     @classmethod
     def _fractions(cls, value: list[float]) -> list[float]:

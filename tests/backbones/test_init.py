@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from raysweep.backbones.checkpoint import load_checkpoint, save_checkpoint
@@ -30,6 +31,7 @@ def state() -> dict[str, torch.Tensor]:
         ("timm", None, "give backbone"),
         ("random", None, "give backbone"),
         ("random", "resnet_18", "timm has no such model"),
+        ("random", "resnet18.nobodys", r"timm has no resnet18 tagged nobodys; write resnet18, or a tag"),
         ("hf-hub:", None, "name the weights"),
         ("none/such.pth", "resnet18", "there is no such file"),
         ("imagenett", "resnet18", "neither random, timm"),
@@ -118,6 +120,47 @@ def test_a_damaged_file(name, tmp_path):
     (tmp_path / name).write_bytes(b"PK\x03\x04 not quite")
     with pytest.raises((WorkError, RequestError), match=r"cut\."):
         initial_weights(str(tmp_path / name), NAME, seed=0)
+
+
+def test_a_folder_of_the_hub_names_the_file_in_it(state, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(
+        RequestError, match=r"is a folder; name the file of weights in it, such as .*/model\.safetensors"
+    ):
+        check_init(str(tmp_path), NAME)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: (v * 9).to(torch.int8), "are no floating-point numbers, as in a quantised network .*not quantised"),
+        (lambda v: v.to(torch.complex64), "are no floating-point numbers"),
+        (lambda v: torch.full_like(v, float("nan")), "hold values that are no numbers"),
+        (lambda v: v.to("meta"), "hold no numbers"),
+        (torch.zeros_like, "all of its weights are 0"),
+    ],
+)
+def test_weights_that_would_load_and_be_useless_are_refused(state, change, said, tmp_path):
+    torch.save({k: change(v) if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "w.pth")
+    with pytest.raises(RequestError, match=rf"init .*w\.pth: .*{said}"):
+        initial_weights(str(tmp_path / "w.pth"), NAME, seed=0)
+
+
+def test_one_infinite_weight_or_a_variance_below_zero_is_named(state, tmp_path):
+    for name, value in (("conv1.weight", float("inf")), ("bn1.running_var", -1.0)):
+        name = next(key for key in state if key.endswith(name.rpartition(".")[2]))
+        changed = {**state, name: state[name].clone()}
+        changed[name].view(-1)[0] = value
+        torch.save(changed, tmp_path / "w.pth")
+        with pytest.raises(RequestError, match=rf"1 of its weights hold values .*\({name}\); give those of an earlier"):
+            initial_weights(str(tmp_path / "w.pth"), NAME, seed=0)
+
+
+@pytest.mark.parametrize(("key", "value"), [("mean", [124, 116, 104]), ("std", [58, 57, 57]), ("mean", [-0.1, 0, 0])])
+def test_means_for_pixels_up_to_255_are_refused(key, value):
+    with pytest.raises(ValidationError, match=r"for pixels in \[0, 1\].*divide what is for 0 to 255 by 255"):
+        Given.model_validate({key: value})
 
 
 def test_a_file_of_one_tensor(tmp_path):

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from raysweep.backbones import recognise as module
 from raysweep.backbones.recognise import recognise
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import RequestError
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def test_without_a_name_the_usual_ones_are_tried(weights, tmp_path, monkeypatch)
 
 def test_a_file_that_is_no_weights(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"hello")
-    with pytest.raises((RequestError, WorkError), match=r"x\.pth"):
+    with pytest.raises(RequestError, match=r"x\.pth"):
         recognise(tmp_path / "x.pth")
     (tmp_path / "x.safetensors").write_bytes(b"hello")
-    with pytest.raises(WorkError, match=r"x\.safetensors: cannot be read"):
+    with pytest.raises(RequestError, match=r"x\.safetensors: it is no file of weights"):
         recognise(tmp_path / "x.safetensors")
 
 

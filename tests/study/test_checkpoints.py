@@ -200,7 +200,7 @@ def test_a_published_model_needs_no_backbone_and_its_card_is_in_the_fingerprint(
     assert len(set(prints)) == 3
     assert of(seen=[], allow_missing=[]).artefacts[0].fingerprint == prints[0]
     file = tmp_path / "bt.torch"
-    file.write_bytes(b"weights")
+    file.write_bytes(b"\x80\x02weights")
     named = _plan(tmp_path, {"a": {"init": "bt.torch", "card": "lunit-bt"}})["a"]
     assert (named.spec.backbone, named.spec.init) == ("resnet50", file.as_posix())
     plain = _plan(tmp_path, {"a": {"init": "bt.torch", "backbone": "resnet50"}})["a"]

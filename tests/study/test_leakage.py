@@ -210,7 +210,7 @@ def test_images_with_barcodes_are_of_tcga(study: Study) -> None:
 
 
 def test_a_file_that_says_nothing_is_unknown_once(study: Study) -> None:
-    (study.folder / "w.safetensors").write_bytes(b"weights")
+    (study.folder / "w.safetensors").write_bytes(b"\x80\x02weights")
     file = {"backbone": "resnet10t", "init": "w.safetensors"}
     seen = study.word(file)
     assert seen == Seen("demo-tissue", UNKNOWN, "w.safetensors does not say what it has seen; name it under `seen`")

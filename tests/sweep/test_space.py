@@ -139,6 +139,10 @@ def test_wrong_settings_spaces_and_files_are_refused(tmp_path: Path) -> None:
         load_space("linear", "classification", {"linear_classification": {"c": C}}, [])
     with pytest.raises(RequestError, match="maps names"):
         load_space("linear", "classification", {"linear_classification": [1]}, [])  # type: ignore[dict-item]
+    with pytest.raises(
+        RequestError, match=r"transfer\.spaces\.finetune_classifcation: .* mean finetune_classification\?"
+    ):
+        load_space("linear", "classification", {"finetune_classifcation": {"lr": 1}}, [])
     with pytest.raises(RequestError, match=r"no search space linear_segmentation; write linear_segmentation\.yaml"):
         load_space("linear", "segmentation", {}, [tmp_path])
     (tmp_path / "linear_classification.yaml").write_text("C: {low\n")

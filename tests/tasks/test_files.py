@@ -39,6 +39,54 @@ def test_sixteen_bit_pictures_are_refused(tmp_path):
         load_image(save(tmp_path, Image.fromarray(np.full((4, 4), 4000, np.uint16))))
 
 
+@pytest.mark.parametrize("name", ["x.tif", "x.png"])
+def test_colours_of_sixteen_bits_are_refused_where_what_they_show_would_be_lost(tmp_path, name):
+    wide = np.full((4, 5, 3), 300, np.uint16)
+    if name == "x.tif":
+        tifffile.imwrite(tmp_path / name, wide, photometric="rgb")
+    else:
+        (tmp_path / name).write_bytes(_png_of_sixteen_bits(wide))
+    with pytest.raises(UnfitError, match=r"not an 8-bit picture \(16 bits a channel, of which only the lower ones are"):
+        load_image(tmp_path / name)
+    with pytest.raises(UnfitError, match="several channels of 16 bits, of which 8 would be lost"):
+        load_mask(tmp_path / name)
+
+
+def _png_of_sixteen_bits(pixels):
+    """PNG, 11.2: what Pillow reads and does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_a_picture_of_which_nothing_can_be_seen_is_refused(tmp_path):
+    with pytest.raises(UnfitError, match="all of it is transparent"):
+        load_image(save(tmp_path, Image.fromarray(np.full((4, 4, 4), [9, 9, 9, 0], np.uint8))))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"), [(b"", "it is empty"), (b"version https://git-lfs.github.com/spec/v1", "LFS")]
+)
+def test_what_stands_in_the_place_of_a_picture_is_said(tmp_path, data, says):
+    (tmp_path / "x.png").write_bytes(data)
+    with pytest.raises(WorkError, match=says):
+        load_image(tmp_path / "x.png")
+
+
+def test_greys_of_a_palette_are_not_taken_for_other_numbers(tmp_path):
+    truth = np.array([[0, 1], [1, 1]], np.uint8)
+    quantised = Image.fromarray(truth * 255).convert("RGB").quantize(2)  # the colour that is seen most comes first
+    with pytest.raises(UnfitError, match=r"another order than its numbers \(0 is drawn as 255, 1 is drawn as 0\)"):
+        load_mask(save(tmp_path, quantised))
+    upright = Image.fromarray(truth, mode="L").convert("P")
+    upright.putpalette([0, 0, 0, 255, 255, 255])
+    assert load_mask(save(tmp_path, upright)).tolist() == truth.tolist()
+
+
 def test_masks_keep_their_numbers(tmp_path):
     wide = np.array([[0, 300], [65535, 1]], np.uint16)
     assert np.array_equal(load_mask(save(tmp_path, Image.fromarray(wide))), wide)

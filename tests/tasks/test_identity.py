@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.tasks.identity import plain_name, tcga_patients
+from raysweep.tasks.identity import plain_name, tcga_patients, unpadded_name
 
 _CODE = st.text(string.ascii_uppercase + string.digits, min_size=4, max_size=4)
 _SITE = st.text(string.ascii_uppercase + string.digits, min_size=2, max_size=2)
@@ -51,6 +51,18 @@ def test_suffixes_and_case_do_not_matter(stem: str, suffix: str) -> None:
     assert plain_name(plain_name(stem)) == plain_name(stem)
     if stem.strip() and not stem.strip().startswith("."):  # a name that is nothing but a suffix stays as it is
         assert plain_name(f"{stem.strip()}{suffix}") == plain_name(stem.upper().lower() if stem.isascii() else stem)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("P-007", "p7"), ("001", "1"), ("6", "6.0"), ("Pat 3", "pat_03"), ("A_1_02", "a1-2")]
+)
+def test_names_that_differ_in_how_they_are_written(a: str, b: str) -> None:
+    assert unpadded_name(a) == unpadded_name(b)
+
+
+def test_names_of_others_stay_others() -> None:
+    names = ["1", "10", "100", "1-1", "11", "P1", "P10", "Q1", "1.5", "15", "P1-2", "P12"]
+    assert len({unpadded_name(name) for name in names}) == len(names)
 
 
 def test_other_names_stay_apart() -> None:

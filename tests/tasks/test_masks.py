@@ -71,7 +71,7 @@ def test_a_blurred_mask_is_not_taken_for_instances():
     drawn[(np.add.outer(np.arange(96), np.arange(96)) % 64) < 32] = 255
     assert MaskOptions(binarise=True).class_ids(drawn, CLASSES[:2]).max() == 1
     smooth = np.array(Image.fromarray(drawn).resize((144, 144), Image.Resampling.BILINEAR))
-    for mask in (_jpeg(drawn, 60), _jpeg(drawn, 95), smooth):
+    for mask in (_jpeg(drawn, 60), _jpeg(drawn, 95), smooth, _jpeg(drawn // 255 * 128, 90), smooth // 2):
         with pytest.raises(WorkError, match="no instance numbers"):
             MaskOptions(binarise=True).class_ids(mask, CLASSES[:2])
     instances = np.kron(np.arange(200, 236, dtype=np.uint8).reshape(6, 6), np.ones((16, 16), np.uint8))

@@ -72,6 +72,12 @@ def test_images_of_two_patients_that_look_alike_are_told_up_to_five(toy, card, w
     assert line.endswith(", ...")
 
 
+def test_patients_whose_names_are_written_in_two_ways_are_told(toy, card, write_image):
+    write_image(toy / "test/b/p01_5.png", blobs(11))
+    (line,) = odd(card.model_copy(update={"layout": {**card.layout, "unit": r"/(p\d+)_"}}), toy).lines()
+    assert line == "patients that may be one, with names written in two ways: p01 ~ p1"
+
+
 def test_a_look_that_only_suggests_is_not_told(toy, card, monkeypatch):
     monkeypatch.setattr("raysweep.tasks.examine.look_of", lambda picture: 9)
     task = index_task(card, toy.parent)

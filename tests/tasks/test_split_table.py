@@ -56,6 +56,13 @@ def test_a_table_beside_the_card_names_images(tmp_path, make_card, data):
         assert str(tmp_path) not in task.card.model_dump_json()
 
 
+def test_paths_of_a_table_may_be_those_of_windows(make_card, data):
+    sides = [rf".\{f}\{u}.png,{'test' if u > 'p3' else 'train'}" for u in UNITS for f in "ab"]
+    table(data / "toy", "image,split", *sides)
+    task = index_task(make_card(layout=LAYOUT, splits={"type": "file", "file": "splits.csv"}), data)
+    assert names(task, folds(task, 0)[0].test) == ["p4", "p5"]
+
+
 def test_images_may_be_named_without_their_folders_where_that_tells_them_apart(make_card, data, write_image):
     for number, folder in enumerate("ab" * 2):
         write_image(data / f"other/{folder}/x{number}.png", 50)

@@ -130,6 +130,13 @@ def test_more_than_one_in_a_hundred_that_cannot_be_decoded_refuse_a_set(tmp_path
     assert len(index_task(card, many).excluded) == 3, "files of another kind are whole"
 
 
+def test_one_file_under_two_names_is_refused(data, make_card):
+    rows = ["image,label,patient", "0.png,a,p", "1.png,b,q", "2.png,a,r", "3.png,b,s", "0.PNG,b,t"]
+    (data / "toy" / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(RequestError, match=r"card toy: 0\.png and 0\.PNG are one file, .*toy/0\.png; leave one out"):
+        index_task(make_card(), data)
+
+
 def test_a_table_finds_files_whose_names_have_another_form(tmp_path, make_card, write_image):
     names = ["Gewebe-ä.png", "ü/Schnitt.PNG", "plain.png"]
     for name in names:
@@ -172,6 +179,22 @@ def test_numbers_that_are_names_stay_as_they_were_written_in_a_saved_task(tmp_pa
     folder = Storage.open(tmp_path / "saved")
     task.save(folder)
     assert Task.load(folder, tmp_path).masks.values == task.masks.values == {0: "007", 1: "1e3"}
+
+
+def test_palettes_that_draw_a_number_in_two_colours_are_refused(masked, make_card):
+    card = make_card("segmentation", layout=PAIRS, unit="image", splits={"type": "holdout", "test": 0.4})
+    for number, colours in enumerate(([0, 0, 0, 255, 0, 0], [0, 0, 0, 255, 0, 0], [255, 0, 0, 0, 0, 0])):
+        path = masked / "toy" / "masks" / f"{number}.png"
+        mask = Image.fromarray(np.array(Image.open(path)) ^ (number == 2)).convert("P")
+        mask.putpalette(colours)
+        mask.save(path)
+    says = r"the number 0 is drawn as \(0, 0, 0\) in masks/0\.png and as \(255, 0, 0\) in masks/2\.png: each mask has"
+    with pytest.raises(RequestError, match=says):
+        index_task(card, masked)
+    mask.putpalette([0, 0, 0, 255, 255, 0])
+    mask.save(path)
+    of_objects = {**PAIRS, "masks": {"binarise": True}}
+    assert len(index_task(card.model_copy(update={"layout": of_objects}), masked).samples) == 3, "objects of any colour"
 
 
 def test_a_class_that_no_mask_shows_is_refused(masked, make_card):

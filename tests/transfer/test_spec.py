@@ -46,6 +46,9 @@ def test_protocols_are_a_list_or_a_list_for_each_kind() -> None:
     by_kind = TransferSpec(protocols={"classification": ["linear", "finetune"]})
     assert by_kind.protocols_for("classification") == ["linear", "finetune"]
     assert by_kind.protocols_for("segmentation") == []
+    for twice in (["linear", "linear"], {"classification": ["knn", "knn"]}):  # each repeat would count as two
+        with pytest.raises(ValidationError, match="name every protocol once"):
+            TransferSpec(protocols=twice)
 
 
 @pytest.mark.parametrize("key", ["finals", "parallel_per_cell"])

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
-from raysweep.addresses import is_address, join, locate, shown
+from raysweep.addresses import at_home, is_address, join, locate, shown
 from raysweep.bounds import check_room
 from raysweep.errors import RequestError, WorkError
 from raysweep.slides.dicom import is_dicom_name
@@ -82,7 +82,7 @@ def _read_table(table: str, where: str, spec: PatchSetSpec) -> list[Row]:
 
 
 def _glob(text: str, root: Path, where: str) -> list[Row]:
-    name = Path(text).expanduser()
+    name = at_home(text)
     if text and os.path.isdir(root / name):
         try:
             names, folders = [file for file in os.listdir(root / name) if _is_slide(root / name / file)], set[str]()

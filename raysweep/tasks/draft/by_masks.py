@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from raysweep.tasks.draft.found import Found
 from raysweep.tasks.draft.listing import Listing, split_word
 
-_MASKS = re.compile(r"mask|label|annot|anno|truth|target|segm|(^|[_ -])(seg|gt)($|[_ -])", re.IGNORECASE)
-_PAIRED = 0.9  # of the images in a folder have a mask
+MASKS = re.compile(r"mask|label|annot|anno|truth|target|segm|(^|[_ -])(seg|gt)($|[_ -])", re.IGNORECASE)
+_PAIRED = 0.5  # of the images in a folder have a mask: more, and the others are named; fewer, and it is chance
 
 
 def by_masks(listing: Listing) -> Found | None:
@@ -66,11 +66,11 @@ def _beside(listing: Listing) -> tuple[dict, dict[str, str]] | None:
 def _neighbours(by_folder: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
     """Folders whose name is one of masks, each with the folders beside it that may hold its images."""
     for masks in by_folder:
-        if masks == "." or not _MASKS.search(PurePosixPath(masks).name):
+        if masks == "." or not MASKS.search(PurePosixPath(masks).name):
             continue
         for images in by_folder:
             same = PurePosixPath(images).parent == PurePosixPath(masks).parent
-            if images not in (".", masks) and same and not _MASKS.search(PurePosixPath(images).name):
+            if images not in (".", masks) and same and not MASKS.search(PurePosixPath(images).name):
                 yield masks, images
 
 
@@ -93,7 +93,7 @@ def _together(listing: Listing) -> tuple[dict, dict[str, str]] | None:
     for path in listing.pictures:
         name = PurePosixPath(path).name
         word = re.search(r"[_-]([A-Za-z]+)\.\w+$", name)
-        if word and _MASKS.search(word[1]):
+        if word and MASKS.search(word[1]):
             endings[name[word.start() :]] += 1
     for ending, _ in endings.most_common():
         masks = {path for path in listing.pictures if path.endswith(ending)}

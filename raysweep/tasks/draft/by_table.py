@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from raysweep.errors import RequestError
 from raysweep.tasks.disk import nfc
-from raysweep.tasks.draft.by_masks import by_masks
+from raysweep.tasks.draft.by_masks import MASKS, by_masks
 from raysweep.tasks.draft.found import Found
 from raysweep.tasks.draft.listing import Listing, split_word
 
@@ -24,6 +24,7 @@ class Table:
     """A table whose rows name images. `named` has the image of each row, None where there is no such image.
 
     `form` is what the column holds of an image's path: image, name or stem; `template` the path as made from it.
+    `elsewhere` are folders that hold images of these names, where there are several and nothing says which is meant.
     """
 
     file: str
@@ -35,6 +36,7 @@ class Table:
     unit: tuple[str, str] | None  # (patient | slide, column)
     split: str | None
     labels: list[str]  # columns that may name the class, the likeliest first
+    elsewhere: list[str]
 
     def of_image(self) -> dict[str, dict[str, str]]:
         """The row of each image."""
@@ -55,6 +57,11 @@ def by_table(listing: Listing, label: str | None, unit: str | None = None) -> Fo
     table = find_table(listing, listing.pictures, unit)
     if table is None or (label is None and not table.labels):
         return None
+    if table.elsewhere:
+        raise RequestError(
+            f"{listing.root / table.file}: its column {table.column} has names of images that are in several folders "
+            f"({', '.join(table.elsewhere)}); write their paths into it"
+        )
     if label is None and len(table.labels) > 1 and not re.search(_LABELS, table.labels[0], re.IGNORECASE):
         raise RequestError(
             f"{listing.root / table.file}: several columns may name the class: {', '.join(table.labels)}; say which "
@@ -104,27 +111,41 @@ def _table(listing: Listing, file: str, images: Sequence[str], unit: str | None)
     rows = listing.rows(file)
     if not rows:
         return None
-    best: tuple[int, str, str, str, list[str | None]] | None = None
+    fits: list[tuple[int, bool, str, _Reading]] = []  # images named, from a folder that the table is about, the column
+    home = PurePosixPath(file).parent.as_posix()
     for column in rows[0]:
         values = [row.get(column, "") for row in rows]
         if len(set(values)) < len(values):
             continue  # an image is listed once
-        for form, template, named in _readings(column, values, images):
-            count = sum(image is not None for image in named)
-            if count >= _FEWEST * len(rows) and (best is None or count > best[0]):
-                best = count, column, form, template, named
-    if best is None:
+        for reading in _readings(column, values, images):
+            count = sum(image is not None for image in reading.named)
+            if count >= _FEWEST * len(rows):
+                fits.append((count, reading.folder in (None, home), column, reading))
+    if not fits:
         return None
-    _, column, form, template, named = best
-    return Table(file, rows, column, form, template, named, *_roles(rows, column, unit))
+    count, own, column, best = max(fits, key=lambda fit: fit[:2])
+    homes = {str(r.folder) for n, _, _, r in fits if n == count and not own and not MASKS.search(str(r.folder))}
+    if len(homes) == 1:  # the others hold masks
+        column, best = next((c, r) for n, _, c, r in fits if n == count and str(r.folder) in homes)
+    elsewhere = sorted(homes) if len(homes) > 1 else []
+    return Table(file, rows, column, best.form, best.template, best.named, *_roles(rows, column, unit), elsewhere)
 
 
-def _readings(column: str, values: list[str], images: Sequence[str]) -> list[tuple[str, str, list[str | None]]]:
-    """The ways in which a column may name the images: by path, or by name or stem in the folder that has most."""
+@dataclass(frozen=True)
+class _Reading:
+    """A way in which a column may name images: `folder` is where, None for whole paths."""
+
+    folder: str | None
+    form: str
+    template: str
+    named: list[str | None]
+
+
+def _readings(column: str, values: list[str], images: Sequence[str]) -> list[_Reading]:
+    """The ways in which a column may name the images: by path, or by name or stem in each of the folders."""
     known = {nfc(image): image for image in images}
-    found: list[tuple[str, str, list[str | None]]] = [
-        ("image", f"{{{column}}}", [known.get(value.replace("\\", "/").removeprefix("./")) for value in values])
-    ]
+    paths = [known.get(value.replace("\\", "/").removeprefix("./")) for value in values]
+    found = [_Reading(None, "image", f"{{{column}}}", paths)]
     homes: dict[tuple[str, str], dict[str, str]] = {}  # folder, suffix (empty: the name has it) -> name -> image
     for image in images:
         path = PurePosixPath(image)
@@ -134,8 +155,8 @@ def _readings(column: str, values: list[str], images: Sequence[str]) -> list[tup
     for (folder, suffix), names in homes.items():
         if wanted & names.keys():
             prefix = "" if folder == "." else f"{folder}/"
-            template = f"{prefix}{{{column}}}{suffix}"
-            found.append(("stem" if suffix else "name", template, [names.get(value) for value in values]))
+            named = [names.get(value) for value in values]
+            found.append(_Reading(folder, "stem" if suffix else "name", f"{prefix}{{{column}}}{suffix}", named))
     return found
 
 

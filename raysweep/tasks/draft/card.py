@@ -18,6 +18,7 @@ from raysweep.tasks.draft.listing import Listing
 from raysweep.tasks.draft.mask_values import guess_masks
 from raysweep.tasks.draft.units import fewest_units, guess_unit
 from raysweep.tasks.find import find_samples
+from raysweep.tasks.names import unit_pattern
 from raysweep.tasks.parse import parse
 from raysweep.yaml_file import parse_yaml, written_line
 
@@ -93,13 +94,22 @@ def _find(listing: Listing, label: str | None, unit: str | None) -> Found:
         raise RequestError(f"{listing.root}: {_KINDS} (found: {seen}{more})")
     pattern = unit if unit and "(" in unit else None
     if pattern:
+        try:
+            unit_pattern(pattern)
+        except ValueError as error:
+            raise RequestError(f"--unit {pattern}: {error}") from error
         found.layout["unit"], found.unit = pattern, "patient"
         matches = [re.search(pattern, image) for image in found.images]
         found.units = [match.group(1) if match else "" for match in matches]
         return found
-    table = find_table(listing, found.images, unit) if found.kind == "segmentation" else None
+    table = find_table(listing, found.images, unit) if found.layout["type"] != "csv" else None
     if table is not None and found.layout["type"] == "image_mask_pairs":
-        _join(found, table)
+        if not table.elsewhere:
+            _join(found, table)
+    elif table is not None and found.kind == "classification" and table.labels:
+        found.warnings.append(
+            f"{table.file} names the images as well, and is not used: --label {' or '.join(table.labels)} takes it"
+        )
     if unit and found.units is None:
         raise RequestError(f"--unit {unit}: neither a column of a table of the images nor a pattern with a group in ()")
     if found.units is None:
@@ -141,7 +151,16 @@ def _guess(found: Found) -> None:
 
 def _classes(found: Found, listing: Listing) -> list[str]:
     if found.masks is None:
-        return sorted(set(found.labels or []))
+        classes = sorted(set(found.labels or []))
+        plain: dict[str, list[str]] = {}
+        for name in classes:
+            plain.setdefault(" ".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
+        if twice := [" and ".join(names) for names in plain.values() if len(names) > 1]:
+            key = "labels" if found.layout["type"] == "csv" else "folders"
+            found.warnings.append(
+                f"classes: {'; '.join(twice)} are classes of their own; if they are one, map them in layout.{key}"
+            )
+        return classes
     guess = guess_masks(listing.root, found.masks)
     if guess.masks:
         found.layout["masks"] = guess.masks

@@ -88,8 +88,9 @@ def sampled(items: Sequence[_T]) -> list[_T]:
 
 
 def split_word(name: str) -> str | None:
-    """train, val or test where a folder or value means that, as `Train`, `testA` and `test_1` do; else None."""
+    """train, val or test where a folder or value means that, as `testA`, `test_1` and `Testset` do; else None."""
     plain = name.strip().casefold().strip("_- ")
+    plain = re.sub(r"[_ -]?(sets?|data|images?|imgs?|patches|tiles|split)$", "", plain)
     part = re.fullmatch(r"([a-z]{4,}?)[_ -]?[a-z0-9]", plain)  # of several test sets
     meant = {plain, part.group(1) if part else plain}
     return next((split for split, words in _WORDS.items() if meant & words), None)

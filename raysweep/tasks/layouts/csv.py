@@ -9,7 +9,7 @@ from raysweep.model import Model
 from raysweep.tasks.card import Card
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import by_nfc, class_index, inside, read_rows, split_name
+from raysweep.tasks.names import by_nfc, check_unit, class_index, inside, read_rows, split_name
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill, template
 from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
@@ -76,10 +76,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
         if mask_template:
             mask = inside(fill(mask_template, row), f"card {card.name}: {where}")
         unit = row[options.unit] if options.unit else image
-        if not unit:
-            raise RequestError(
-                f"card {card.name}: {where}: the column {options.unit!r} is empty; every image has a unit"
-            )
+        if options.unit:
+            check_unit(unit, options.unit, where, card)
         if image in samples:
             raise RequestError(f"card {card.name}: {where}: the image {image} is listed twice")
         split = split_name(card, row[options.split], options.splits, where) if options.split else None

@@ -13,11 +13,12 @@ from raysweep.errors import RequestError, WorkError
 from raysweep.hdf5_file import check_size, find_dataset
 from raysweep.model import Model
 from raysweep.patches.codec import MAX_PIXELS
+from raysweep.stand_in import stand_in
 from raysweep.tasks.card import Card
 from raysweep.tasks.disk import top_of
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import class_index, inside, read_rows, split_name
+from raysweep.tasks.names import check_unit, class_index, inside, read_rows, split_name
 from raysweep.tasks.reader import Reader
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import columns_of, fill
@@ -161,8 +162,13 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 )
         else:
             file, dataset = _opened(options, root, card, "label", word)
+            _same(card, images, n, file, len(dataset) if dataset.shape else 1)
             values = np.asarray(dataset).ravel()
-            _same(card, images, n, file, len(values))
+            if len(values) != n or values.dtype.kind not in "biuf":
+                raise RequestError(
+                    f"card {card.name}: layout.labels: {options.label_key} of {file} is {dataset.dtype} "
+                    f"{dataset.shape}, not one number for each row; write whole numbers, which layout.classes can name"
+                )
             of_value = {value: _class(card, options, file, value) for value in np.unique(values).tolist()}
             labels = [of_value[value] for value in values.tolist()]
         file, rows, kept = meta.get(word, ("", [], []))
@@ -174,8 +180,8 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 found.append(LeftOut(name, mask))
                 continue
             unit = rows[row][options.unit] if options.unit else name
-            if not unit:
-                raise RequestError(f"card {card.name}: {file} row {rows[row][LINE]} has an empty {options.unit}")
+            if options.unit:
+                check_unit(unit, options.unit, f"{file} row {rows[row][LINE]}", card)
             groups = groups_of(rows[row], options.groups) if options.groups else ()
             found.append(Sample(name, name, mask, label, unit, split, groups=groups))
     return found
@@ -206,7 +212,8 @@ def _opened(options: Options, root: Path, card: Card, what: str, word: str) -> t
     try:
         return file, _dataset(path, options, what)
     except (OSError, WorkError) as error:
-        raise RequestError(f"{where}: {path} cannot be used: {error}") from error
+        instead = stand_in(path)
+        raise RequestError(f"{where}: {path} cannot be used: {f'it is {instead}' if instead else error}") from error
 
 
 def _same(card: Card, images: str, n: int, other: str, m: int) -> None:
@@ -215,8 +222,8 @@ def _same(card: Card, images: str, n: int, other: str, m: int) -> None:
 
 
 def _class(card: Card, options: Options, labels: str, value: Any) -> int:
-    whole = int(value)
-    if options.classes:
+    whole = int(value) if np.isfinite(value) else -1
+    if options.classes and whole == value:
         name = options.classes.get(whole, str(value))
         return class_index(card, name, f"{labels}, label", "layout.classes")
     if whole != value or not 0 <= whole < len(card.classes):

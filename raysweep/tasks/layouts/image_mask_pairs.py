@@ -12,7 +12,16 @@ from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.globs import glob_matcher, literal_folder
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.masks import MaskOptions
-from raysweep.tasks.names import check_splits, inside, part_of, read_rows, split_name, unit_from, unit_pattern
+from raysweep.tasks.names import (
+    check_splits,
+    check_unit,
+    inside,
+    part_of,
+    read_rows,
+    split_name,
+    unit_from,
+    unit_pattern,
+)
 from raysweep.tasks.sample import LeftOut, Sample
 from raysweep.tasks.templates import PATH_NAMES, fill, path_names, template
 from raysweep.tasks.where import ABOUT_GROUPS, ABOUT_WHERE, Groups, Where, groups_of, wanted
@@ -98,10 +107,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample | LeftOut]:
                 continue
             if options.table.unit:
                 unit = row[options.table.unit]
-                if not unit:
-                    raise RequestError(
-                        f"card {card.name}: {options.table.file}: {key} has an empty {options.table.unit}"
-                    )
+                check_unit(unit, options.table.unit, f"{options.table.file}: {key}", card)
             if options.table.split:
                 where = f"{options.table.file}: {key}"
                 split = split_name(card, row[options.table.split], options.table.splits, where)

@@ -1,6 +1,7 @@
 """Images in NumPy files, one row each, with a mask of one channel a class beside: PanNuke's folds."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from raysweep.errors import RequestError, WorkError
 from raysweep.model import Model
 from raysweep.patches.codec import MAX_PIXELS
+from raysweep.stand_in import stand_in
 from raysweep.tasks.card import Card
 from raysweep.tasks.disk import top_of
 from raysweep.tasks.layouts import layout
@@ -58,10 +60,9 @@ class _NpyReader(Reader):
 
     def image(self, name: str) -> Image.Image:
         pixels = self._row(name)
-        whole = np.rint(pixels)
-        if (whole != pixels).any() or whole.min(initial=0) < 0 or whole.max(initial=0) > 255:
+        if not _are_bytes(pixels):
             raise WorkError("its values are no whole numbers from 0 to 255")
-        return Image.fromarray(whole.astype(np.uint8))
+        return Image.fromarray(pixels.astype(np.uint8))
 
     def size(self, name: str) -> tuple[int, int]:
         shape = self._array(self.part(name)[0]).shape
@@ -109,12 +110,16 @@ class _NpyReader(Reader):
             return self._open[key]
 
 
+def _are_bytes(pixels: np.ndarray) -> bool:
+    return bool(((np.rint(pixels) == pixels) & (pixels >= 0) & (pixels <= 255)).all())
+
+
 def _mapped(path: Path) -> np.ndarray:
     """A file of rows with channels. Raises OSError or WorkError where it is none; nothing in it is run."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise WorkError(f"it is no array of numbers ({error})") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise WorkError(f"it is {stand_in(path) or f'no array of numbers ({error})'}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype.kind not in "buif":
         raise WorkError("it holds no rows of pictures with channels, (rows, h, w, channels)")
     if not 0 < array.shape[1] * array.shape[2] <= MAX_PIXELS:
@@ -141,6 +146,10 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
         masks, values = _opened(options.mask, root, card, "mask", word)
         if pixels.shape[3] != 3 or not len(pixels):
             raise RequestError(f"card {card.name}: layout.images: {images} is {pixels.shape}, not rows of 3 channels")
+        if not any(map(_are_bytes, (pixels[0], pixels[-1]))):  # a range is that of every row
+            raise RequestError(
+                f"card {card.name}: layout.images: {images} holds no whole numbers from 0 to 255; scale them to these"
+            )
         if values.shape[:3] != pixels.shape[:3]:
             raise RequestError(
                 f"card {card.name}: {images} has {len(pixels)} rows of {_size(pixels)} px and {masks} {len(values)} of "

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from raysweep.errors import WorkError
+from raysweep.stand_in import stand_in
 from raysweep.tasks.obtain.fetch import GivenUpError
 
 _RATIO, _SMALL = 200, 2**30  # times the archive's bytes, and what even a tiny one may hold: masks shrink very well
@@ -62,7 +63,10 @@ def _told(archive: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
-        raise WorkError(f"{archive}: is damaged, or no such archive ({error}); remove it and get it anew") from error
+        if instead := stand_in(archive):
+            raise WorkError(f"{archive}: it is {instead}") from error
+        said = " ".join(str(error).split())[:100]
+        raise WorkError(f"{archive}: is damaged, or no such archive ({said}); remove it and get it anew") from error
     except (NotImplementedError, RuntimeError) as error:  # encrypted, or an unknown method
         raise WorkError(f"{archive}: cannot be unpacked ({error}); unpack it yourself") from error
     except OSError as error:

@@ -1,6 +1,7 @@
 """A first card of folders as people have them."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -55,6 +56,64 @@ def test_a_folder_for_each_class(write, tmp_path):
     assert len(task.samples) == draft.card.n_images == 12
     assert draft.card.px == 32
     assert "classes: benign 6, no 6" in draft.facts
+
+
+@pytest.mark.parametrize(
+    "tops",
+    [("train", "test"), ("fold1", "fold2", "fold3"), ("img", "lbl"), ("P01", "P02", "P03")],
+)
+def test_folders_that_are_no_classes_are_not_taken_for_them(tops, write):
+    with pytest.raises(RequestError, match="no labels are found"):
+        draft_card(write([f"{top}/{n}.png" for top in tops for n in range(6)]))
+
+
+@pytest.mark.parametrize(
+    ("template", "layout", "units"),
+    [
+        ("P{unit}/{label}/{n}.png", {"type": "nested_folders", "path": "{unit}/{class}/**"}, 12),
+        ("{unit}/{label}/{n}.png", {"type": "nested_folders", "path": "{unit}/{class}/**"}, 12),
+        ("{label}/{side}/{unit}-{n}.png",
+         {"type": "nested_folders", "path": "{class}/{split}/**", "splits": {"test": "test", "train": "train"}}, 48),
+        ("{side}set/{label}/{unit}-{n}.png",
+         {"type": "image_folder", "splits": {"testset": "test", "trainset": "train"}}, 48),
+    ],
+)  # fmt: skip
+def test_classes_below_patients_and_beside_splits(template, layout, units, write, tmp_path):
+    paths = {template.format(unit=10 + u, label=label, n=n, side="test" if u % 3 else "train"): label
+             for u in range(12) for label in ("benign", "malignant") for n in range(2)}  # fmt: skip
+    folder = write(paths)
+    draft = draft_card(folder)
+    task = _checked(draft, folder, tmp_path)
+    assert {key: draft.card.layout.get(key) for key in layout} == layout
+    assert {sample.image: draft.card.classes[sample.label] for sample in task.samples} == paths
+    assert len({sample.unit for sample in task.samples}) in (units, 12)
+    assert draft.card.splits.type == ("given" if "splits" in layout else "folds")
+
+
+def test_empty_folders_and_names_that_differ_in_writing_are_said(write, tmp_path):
+    folder = write([f"{label}/{n}.png" for label in ("Benign", "benign", "old ") for n in range(6)])
+    (folder / "unsure").mkdir()
+    draft = draft_card(folder)
+    _checked(draft, folder, tmp_path)
+    assert draft.card.layout["folders"] == {"old ": "old", "unsure": None}
+    said = "\n".join(draft.warnings)
+    assert "folders that hold no image of a class are left out: unsure" in said
+    assert "classes: Benign and benign are classes of their own; if they are one, map them in layout.folders" in said
+
+
+def test_a_table_speaks_of_the_images_beside_it(write, tmp_path):
+    """Hugging Face's metadata.csv: one in each split, with names that are in every split."""
+    folder = write([f"{side}/{n}.png" for side in ("test", "train") for n in range(12)])
+    for side in ("test", "train"):
+        rows = [{"file_name": f"{n}.png", "label": "ab"[(n + (side == "test")) % 2]} for n in range(12)]
+        _table(folder / side / "metadata.csv", rows)
+    draft = draft_card(folder)
+    assert draft.card.layout["image"] == draft.card.layout["file"].replace("metadata.csv", "{file_name}")
+    assert any(line.startswith("12 images are not in") for line in draft.warnings)
+    for side in ("test", "train"):
+        (folder / side / "metadata.csv").rename(folder / f"{side}.csv")
+    with pytest.raises(RequestError, match=r"in several folders \(test, train\); write their paths into it"):
+        draft_card(folder)
 
 
 def test_split_folders_and_patients_in_names(write, tmp_path):
@@ -162,6 +221,13 @@ def test_a_table_alone(column, write, tmp_path):
     assert any("1 rows of labels.csv name no image" in line for line in draft.warnings) == (column == "stem")
 
 
+def test_a_pattern_that_is_none_is_refused(write):
+    folder = write([f"{label}/{n}.png" for label in "ab" for n in range(4)])
+    for unit, says in (("(", "not a regular expression"), ("(x)(y)", "needs exactly one group")):
+        with pytest.raises(RequestError, match=rf"^--unit {re.escape(unit)}: {says}"):
+            draft_card(folder, unit=unit)
+
+
 def test_several_columns_that_may_be_the_class_are_asked_about(write):
     folder = write([f"{n}.png" for n in range(12)])
     _table(folder / "t.csv", [{"id": n, "blue": "xy"[n % 2], "round": "yn"[n // 6]} for n in range(12)])
@@ -178,6 +244,8 @@ def test_several_columns_that_may_be_the_class_are_asked_about(write):
         ([0, 1], None, 2),
         ([0, 255], {"values": {"0": "background", "255": "object"}}, 2),
         ([0, 1, 2, 3], None, 4),
+        ([0, 1, 255], {"ignore": [255]}, 2),
+        ([0, 1, 2, 255], {"ignore": [255]}, 3),
         ([0, 64, 128], {"values": {"0": "background", "64": "class64", "128": "class128"}}, 3),
         (list(range(60)), {"binarise": True}, 2),
     ],
@@ -191,6 +259,15 @@ def test_what_the_numbers_in_masks_mean(values, masks, classes, write, tmp_path)
     assert draft.card.layout.get("masks") == masks
     assert len(draft.card.classes) == classes
     assert not task.excluded
+
+
+def test_masks_that_were_saved_in_two_ways_have_one_object(write, tmp_path):
+    folder = write([f"images/{n}.png" for n in range(8)])
+    for n in range(8):
+        write([f"masks/{n}.png"], np.array([0, 1 if n % 2 else 255], np.uint8)[np.arange(1200).reshape(30, 40) % 2])
+    draft = draft_card(folder)
+    assert draft.card.layout["masks"] == {"values": {"0": "background", "1": "object", "255": "object"}}
+    assert not _checked(draft, folder, tmp_path).excluded
 
 
 def test_few_numbered_objects_are_no_classes(write, tmp_path):

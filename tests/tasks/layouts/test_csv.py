@@ -51,6 +51,10 @@ def test_without_units_every_image_is_its_own(tmp_path, make_card):
     [
         ("image,label,patient\nx.png,aa,p\n", r"row 2: 'aa' is none of the classes a, b \(nearest: a\); map it"),
         ("image,label,patient\nx.png,a,\n", "row 2: the column 'patient' is empty"),
+        (
+            "image,label,patient\nx.png,a,NaN\n",
+            "row 2: the column 'patient' holds 'NaN'; every image has a patient: write",
+        ),
         ("image,label,patient\nx.png,a,p\nx.png,b,p\n", r"row 3: the image x\.png is listed twice"),
         ("image,label,patients\nx.png,a,p\n", r"no column 'patient' \(nearest: patients\)"),
         ("image,label,patient\n", "has no rows"),

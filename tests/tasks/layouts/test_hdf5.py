@@ -98,6 +98,12 @@ def rewrite(data, word, which, key, values):
     [
         (lambda d: rewrite(d, "test", "y", "y", [0, 1, 2, 0]), {}, "label 2 is none of the classes' numbers, 0 to 1"),
         (lambda d: rewrite(d, "test", "y", "y", [0, 1]), {}, "has 4 rows and .*test_y.h5 has 2"),
+        (lambda d: rewrite(d, "test", "y", "y", np.eye(4)), {}, r"is float64 \(4, 4\), not one number for"),
+        (lambda d: rewrite(d, "test", "y", "y", np.eye(2)[[0, 1]]), {}, "has 4 rows and .*test_y.h5 has 2"),
+        (lambda d: rewrite(d, "test", "y", "y", 1), {}, "has 4 rows and .*test_y.h5 has 1"),
+        (lambda d: rewrite(d, "test", "y", "y", [b"a", b"b"] * 2), {}, "not one number for each row"),
+        (lambda d: rewrite(d, "test", "y", "y", [0, 1, np.nan, 0]), {}, "label nan is none of the classes' numbers"),
+        (lambda d: rewrite(d, "test", "y", "y", [0, 1, 0.5, 0]), {"classes": {0: "a", 1: "b"}}, "label 0.5 is none of"),
         (lambda d: rewrite(d, "test", "y", "z", [0]), {}, "it has no dataset y; it has z"),
         (lambda d: rewrite(d, "valid", "x", "x", np.zeros((0, 2, 2, 3), np.uint8)) or rewrite(d, "valid", "y", "y", []),
          {}, "valid_x.h5 has no rows, so val is empty"),
@@ -105,6 +111,7 @@ def rewrite(data, word, which, key, values):
         (lambda d: (d / "toy/camelyonpatch_level_2_split_test_x.h5").rename(
             d / "toy/camelyonpatch_level_2_split_test_x.h5.gz"), {}, "does not exist; unpack .*x.h5.gz"),
         (lambda d: (d / "toy/camelyonpatch_level_2_split_test_x.h5").write_bytes(b"x"), {}, "cannot be used"),
+        (lambda d: (d / "toy/camelyonpatch_level_2_split_test_x.h5").write_bytes(b"<html>"), {}, "it is a web page"),
         (lambda d: None, {"unit": "slide"}, "has no column 'slide'"),
         (lambda d: None, {"classes": {0: "c", 1: "b"}}, "'c' is none of the classes a, b"),
         (lambda d: None, {"images": "x.h5"}, r"images: needs \{split\} in it"),

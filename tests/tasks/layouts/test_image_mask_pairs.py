@@ -59,7 +59,10 @@ def test_a_table_names_unit_and_split(root, make_card, column, key):
     [
         ("image,patient\nimages/p1_x.png,P1\n", r"has no row for images/p2_y\.png"),
         ("image,patient\nimages/p1_x.png,P1\nimages/p1_x.png,P1\n", "listed twice"),
-        ("image,patient\nimages/p1_x.png,\nimages/p2_y.png,P\n", "has an empty patient"),
+        (
+            "image,patient\nimages/p1_x.png,\nimages/p2_y.png,P\n",
+            "the column 'patient' is empty; every image has a patient",
+        ),
         ("image,person\nimages/p1_x.png,P1\n", "no column 'patient'"),
     ],
 )

@@ -75,6 +75,7 @@ def test_objects_are_told_apart_by_channel_and_number(write, make_card):
         ),
         ({"masks": np.zeros((3, 6, 8, 3))}, r"has 2 rows of 8 x 6 px and .*masks\.npy 3 of 8 x 6: they do not belong"),
         ({"images": np.zeros((2, 6, 8))}, r"images\.npy cannot be used: it holds no rows of pictures with channels"),
+        ({"images": np.full((2, 6, 8, 3), 0.7)}, r"images\.npy holds no whole numbers from 0 to 255; scale them"),
         ({"masks": np.array([{}], dtype=object)}, r"masks\.npy cannot be used: it is no array of numbers"),
     ],
 )

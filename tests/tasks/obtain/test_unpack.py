@@ -131,7 +131,7 @@ def test_a_bomb_is_stopped_at_its_bound(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda p: p.write_bytes(b"<html>no archive</html>"), "is damaged, or no such archive"),
+        (lambda p: p.write_bytes(b"<html>no archive</html>"), "it is a web page and not the file itself"),
         (lambda p: _zip(p, {}), "holds no file"),
         (lambda p: p.write_bytes(_zip(p, FILES).read_bytes()[:-60]), "is damaged, or no such archive"),
     ],
