@@ -224,6 +224,8 @@ def test_a_storage_that_stays_away_is_told_in_a_sentence(
             ("written", lambda: folder.write_json([2], "a.json")),
             ("removed", lambda: folder.remove("a.json")),
         ]
+        if status == 503:  # the library tries each by itself for 6 s
+            del doings[1:]
         for doing, do in doings:
             with pytest.raises(StorageError, match=f"^slides/out/a.json: cannot be {doing} \\(({said})\\)$"):
                 do()

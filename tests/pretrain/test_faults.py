@@ -216,7 +216,7 @@ def test_a_node_that_leaves_is_left_with_a_state(home, cluster, patch_set, pair)
     assert same_weights(checkpoint(home), undisturbed(home, patch_set, SPEC_LONG, pair))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_that_is_stopped_leaves_one_sentence(home, cluster):
     """SIGTERM, what schedulers send."""
     run = Command.start(home, "compute.cpus=2")  # a Ray of its own, although one has been started on this machine
