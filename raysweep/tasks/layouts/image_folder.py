@@ -1,6 +1,5 @@
 """Images in one folder per class: `root[/split]/class/**/image`."""
 
-import os
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -51,7 +50,7 @@ def index(options: Options, root: Path, card: Card) -> list[Sample]:
                 continue
             label = class_index(card, name, f"folder {folder}", "layout.folders", options.folders)
             for image, _ in files_below(root, folder.relative_to(root).as_posix()):
-                if os.path.splitext(image)[1].lower() in IMAGE_SUFFIXES:
+                if image[image.rfind(".") :].lower() in IMAGE_SUFFIXES:
                     unit = unit_from(options.unit, image, card)
                     samples.append(Sample(image, image, None, label, unit, split))
     if not samples:
