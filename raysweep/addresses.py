@@ -13,11 +13,16 @@ import pyarrow.fs as pafs
 from raysweep.errors import RequestError
 from raysweep.secrets import without_secrets
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_ADDRESS = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+://|(file|s3|gs|gcs|hdfs|abfss?|https?):/", re.IGNORECASE
+)  # C:// is none
 
 
 def is_address(path: str | Path) -> bool:
-    """Whether this is a filesystem address (`s3://bucket/file`) and not a path."""
+    """Whether this is a filesystem address (`s3://bucket/file`) and not a path.
+
+    `file:/folder` is one too (RFC 8089), and so is `s3:/bucket`, of which `locate` says what is wrong with it.
+    """
     return _ADDRESS.match(str(path)) is not None
 
 
@@ -43,6 +48,9 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
     if not is_address(text):
         return pafs.LocalFileSystem(), at_home(text).absolute().as_posix()
     parts = urlsplit(text, allow_fragments=False)
+    if not parts.netloc and text[len(parts.scheme) + 1 :][:2] != "//" and parts.scheme != "file":
+        meant = shown(f"{parts.scheme}:/{text[len(parts.scheme) + 1 :]}")
+        raise RequestError(f"{parts.scheme}:/ begins no address; write {meant}")
     options = [parts.query] if parts.query else []
     if parts.scheme == "s3" and "allow_delayed_open" not in parts.query:
         options.append("allow_delayed_open=true")  # a small file is one request in place of three

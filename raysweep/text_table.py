@@ -15,6 +15,8 @@ from raysweep.errors import RequestError, WorkError
 LINE = "#"  # the key of a row's line number
 TIMES = 10  # bytes of memory for one of a file, at most
 _NAMED = 5  # rows of which one sentence tells
+_TOLD = "sep="  # begins a line before the header in which Excel names the separator
+_UNSEEN = "\u200b\ufeff"  # marks without width, which come along with what is copied from pages
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -44,7 +46,8 @@ def read_table(path: Path, where: str) -> TextTable:
 def parse_table(data: bytes, where: str) -> TextTable:
     """Comma, semicolon or tab, as spreadsheets write them, in UTF-8 or, with its byte order mark, UTF-16.
 
-    Spaces around cells and lines without a cell do not matter. Cells that a short row lacks are empty.
+    The separator is the one that the header has most of, or Excel's line `sep=;` names. Spaces around cells and lines
+    without a cell do not matter. Cells that a short row lacks are empty.
     Raises RequestError, which begins with `where`, for text in another coding, a quote that is not closed, a row with
     more cells than there are columns, and more than 20 million cells.
     """
@@ -56,7 +59,8 @@ def parse_table(data: bytes, where: str) -> TextTable:
         raise RequestError(f"{where}: is not UTF-8 text; save it as a UTF-8 CSV")
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), skipinitialspace=True)
     try:
-        header = [cell.strip() for cell in next(lines, [])]
+        filled = (cells for cells in map(_bare, lines) if any(cells))
+        header = next((cells for cells in filled if cells[0] != _TOLD), [])
         rows = list(_rows(lines, header, where, unclosed=text.count('"') % 2 == 1))
     except csv.Error as error:
         raise RequestError(f"{where}, line {lines.line_num}: is not CSV ({error}); save the table again") from error
@@ -65,15 +69,21 @@ def parse_table(data: bytes, where: str) -> TextTable:
 
 def _separator(text: str) -> str:
     """Spreadsheets write semicolons where the comma is the decimal sign, and tabs when asked for text."""
-    header = text.lstrip().partition("\n")[0]
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    header = text.lstrip().splitlines()[0] if text.strip() else ""
+    if header.startswith(_TOLD) and len(header) == len(_TOLD) + 1:
+        return header[-1]
+    return max(",;\t", key=header.count)
+
+
+def _bare(cells: list[str]) -> list[str]:
+    return [cell.strip().strip(_UNSEEN).strip() for cell in cells]
 
 
 def _rows(lines: Any, header: list[str], where: str, *, unclosed: bool) -> Iterator[dict[str, str]]:
     names = [name for name in header if name]
     wide = []
     for number, cells in enumerate(lines):
-        cells = [cell.strip() for cell in cells]
+        cells = _bare(cells)
         if not any(cells):
             continue
         if number * len(header) > MOST_CELLS:  # a few kB can name so many columns that each short line becomes long

@@ -266,6 +266,15 @@ def test_join(root: str, name: str, joined: str) -> None:
     assert join(root, name) == joined
 
 
+def test_an_address_with_one_slash_makes_no_folder_called_like_it() -> None:
+    assert locate("file:/data/a b") == locate("file:///data/a%20b") == (locate("/")[0], "/data/a b")
+    for text in ("s3:/bucket/x", "S3:/key:secret@bucket/x"):
+        with pytest.raises(RequestError, match=r"^s3:/ begins no address; write s3://bucket/x$"):
+            locate(text)
+    assert not is_address("C:/data")
+    assert not is_address("a:/b")
+
+
 def test_nobody_is_shown_a_password() -> None:
     assert shown("s3://key:secret@bucket/a%20b.svs?endpoint_override=x") == "s3://bucket/a b.svs"
     assert shown("/a?b.svs") == "/a?b.svs"

@@ -37,10 +37,20 @@ def _read(data: bytes | str) -> list[dict[str, str]]:
         (_PLAIN + ",\n , \n\n").encode(),
         _PLAIN.replace("\n", ",,\n").encode(),
         _PLAIN.replace("1.png", '"1.png"').encode(),
+        ("\n,\n" + _PLAIN).encode(),
+        ("sep=;\n" + _PLAIN.replace(",", ";")).encode(),
+        _PLAIN.replace("a", "\u200ba\ufeff")
+        .replace("n\u200ba\ufeffme", "name")
+        .replace("l\u200ba\ufeff", "la")
+        .encode(),
     ],
 )
 def test_what_programs_make_of_a_table_is_the_same_table(data: bytes) -> None:
     assert _read(data) == _ROWS
+
+
+def test_the_separator_is_what_the_header_has_most_of() -> None:
+    assert _read("name;label, final;mpp\na;b;0,5\n") == [{"name": "a", "label, final": "b", "mpp": "0,5"}]
 
 
 def test_short_rows_end_in_empty_cells_and_lines_are_counted() -> None:

@@ -37,11 +37,16 @@ def elements(data: bytes | mmap) -> Iterator[tuple[Tag, int, int]]:
 
 
 def items(data: bytes | mmap, start: int) -> Iterator[tuple[int, int]]:
-    """Place and length of each item of compressed pixels that begin at `start`: a table of offsets, then fragments."""
+    """Place and length of each item of compressed pixels that begin at `start`: a table of offsets, then fragments.
+
+    Raises struct.error where the data end before them.
+    """
     while True:
         tag, start, length = _element(data, start, implicit=True)
         if tag != _ITEM:
             return
+        if start + length > len(data):
+            raise struct.error("the data end in the middle of an item")
         yield start, length
         start += length
 

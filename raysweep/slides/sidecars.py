@@ -12,7 +12,7 @@ import shapely
 from raysweep.errors import WorkError
 from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.annotations.rasterize import rasterize
-from raysweep.slides.annotations.shapes import Shape
+from raysweep.slides.annotations.shapes import Shape, n_outside
 from raysweep.slides.far import far_reader
 from raysweep.slides.fetch import fetched_together
 from raysweep.slides.labels.classes import mask_classes_of
@@ -70,6 +70,9 @@ class Sidecars:
             left = iter(stack.enter_context(fetched_together(given, limit_bytes=fetch_bytes)))
             path = Path(entry.path) if reader else next(left)
             mask, annotations, coords = (None if one is None else next(left) for one in beside)
+            for one in (mask, annotations, coords):
+                if one is not None and one.exists() and not one.is_file():  # a pipe would be waited for
+                    raise WorkError(f"{one}: is no file")
             yield cls(entry, path, mask, annotations, coords, reader)
 
     def slide(self, spec: PatchSetSpec) -> Slide:
@@ -77,14 +80,20 @@ class Sidecars:
         return Slide(self.path, self.entry.mpp, spec.reader, fallback_mpp=spec.slide_mpp, opened=self.reader)
 
     def shapes(self, slide: Slide) -> list[Shape]:
-        """The annotations, in level-0 pixels."""
+        """The annotations, in level-0 pixels. Raises WorkError where all of them lie beside the slide."""
         if self.annotations is None:
             raise WorkError("the slide table names no annotations for this slide")
         shapes = list(_annotations(self.annotations, _stamp(self.annotations)))
-        if self.annotations.suffix.lower() not in _QUPATH or slide.reader.origin == (0, 0):
-            return shapes
-        # QuPath counts from the corner of the scanned area, OpenSlide from that of the whole stage.
-        return [Shape(s.name, shapely.transform(s.geometry, lambda xy: xy + slide.reader.origin)) for s in shapes]
+        if self.annotations.suffix.lower() in _QUPATH and slide.reader.origin != (0, 0):
+            # QuPath counts from the corner of the scanned area, OpenSlide from that of the whole stage.
+            shapes = [Shape(s.name, shapely.transform(s.geometry, lambda xy: xy + slide.reader.origin)) for s in shapes]
+        beside = n_outside([s.geometry for s in shapes], slide.size)
+        if beside and beside == sum(not s.geometry.is_empty for s in shapes):
+            raise WorkError(
+                f"annotations {self.annotations}: none of the {beside} lies on the slide of {slide.size[0]} x "
+                f"{slide.size[1]} pixels; coordinates are pixels of its level 0"
+            )
+        return shapes
 
     def tissue(self, slide: Slide, shape: tuple[int, int], spec: TissueSpec) -> np.ndarray | None:
         """The tissue that a mask image or annotations give, bool of `shape` (h, w) over the whole slide; else None.

@@ -119,6 +119,8 @@ def _open(path: Path, reader: str) -> Reader:
         raise WorkError(f"no such file: {path}")
     if path.is_dir():  # of DICOM
         path = next((file for file in sorted(path.iterdir()) if is_dicom_name(file.name)), path)
+    if not path.is_file():
+        raise WorkError(f"no file, nor a folder of DICOM: {path}")  # a pipe would be waited for
     for kind in _READERS[reader]:
         with suppress(NotMine):
             return _upright(kind(path))

@@ -6,12 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from raysweep.errors import RequestError
-
-# Folders that file servers, archives and viewers leave between the images; what is hidden needs no entry here.
-_OF_TOOLS = frozenset({
-    "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "__pycache__", "thumbs",
-    "lost+found", "system volume information",
-})  # fmt: skip
+from raysweep.leftovers import left_by_tools
 
 _SHOWN = 8  # names in a message
 
@@ -19,11 +14,6 @@ _SHOWN = 8  # names in a message
 def nfc(text: str) -> str:
     """The one form in which names are compared: macOS writes `ä` as two characters, tables mostly as one."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def left_by_tools(name: str) -> bool:
-    """Whether a file or folder of this name is no part of a set: hidden, or left there by a tool."""
-    return name.startswith(".") or name.casefold() in _OF_TOOLS
 
 
 def files_below(root: Path, below: str = "", *, leftovers: bool = False) -> Iterator[tuple[str, str | None]]:
@@ -74,10 +64,11 @@ def _walk(
         reason = left or (entry.name if left_by_tools(entry.name) else None)
         if reason is not None and not leftovers:
             continue
-        if entry.is_dir():
+        is_link = entry.is_symlink()
+        if os.path.isdir(entry.path) if is_link else entry.is_dir():  # a link to itself is no error
             below = above | {(here.st_dev, here.st_ino)}
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", reason, leftovers, below)
-        elif entry.is_file() or entry.is_symlink():  # a link to nothing is a file that is missing
+        elif is_link or entry.is_file():  # a link to nothing is a file that is missing
             yield prefix + entry.name, reason
 
 

@@ -21,8 +21,12 @@ def write_dicom_slide(
     mpp: float = 0.5,
     series: str = "1.2.3.4.5.6",
     places: Sequence[tuple[int, int]] | None = None,
+    part: tuple[int, int, int] | None = None,
 ) -> Path:
-    """Frames row by row, or at `places`, the corners (x, y) of each."""
+    """Frames row by row, or at `places`, the corners (x, y) of each.
+
+    `part`: of a concatenation, the file's number, how many there are, and the frames before.
+    """
     instance = f"{series}.{path.stem.encode().hex()[:8].translate(str.maketrans('abcdef', '123456'))}"
     about = element(2, 1, "OB", b"\0\1") + element(2, 2, "UI", _uid(_SLIDE)) + element(2, 3, "UI", _uid(instance))
     about += element(2, 0x10, "UI", _uid(syntax)) + element(2, 0x12, "UI", _uid("1.2.3.4"))
@@ -35,6 +39,7 @@ def write_dicom_slide(
         element(0x20, 0xD, "UI", _uid("1.2.3.4.5")),
         element(0x20, 0xE, "UI", _uid(series)),
         element(0x20, 0x13, "IS", b"1"),
+        *([] if part is None else _concatenation(*part)),
         element(0x20, 0x9311, "CS", b"TILED_SPARSE" if places else b"TILED_FULL"),
         _short(0x28, 2, 3),
         element(0x28, 4, "CS", photometric.encode()),
@@ -55,6 +60,16 @@ def write_dicom_slide(
     head = element(2, 0, "UL", struct.pack("<I", len(about))) + about
     path.write_bytes(bytes(128) + b"DICM" + head + b"".join(body) + pixels)
     return path
+
+
+def _concatenation(number: int, total: int, before: int) -> list[bytes]:
+    """PS3.3, C.7.6.16.2.2.4."""
+    return [
+        element(0x20, 0x9161, "UI", _uid("1.2.3.4.5.8")),
+        _short(0x20, 0x9162, number + 1),
+        _short(0x20, 0x9163, total),
+        _long(0x20, 0x9228, before),
+    ]
 
 
 def _place(x: int, y: int) -> bytes:

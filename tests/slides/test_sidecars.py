@@ -1,12 +1,14 @@
 """What a slide's sidecars say of its tissue."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from raysweep.errors import WorkError
 from raysweep.slides import sidecars
 from raysweep.slides.annotations.formats import read_annotations
 from raysweep.slides.sidecars import Sidecars
@@ -14,6 +16,7 @@ from raysweep.slides.slide import Slide
 from raysweep.slides.table.entries import SlideEntry
 from raysweep.slides.tissue.spec import TissueSpec
 
+from .labels.makers import write_qupath
 from .slidemaker import tissue, write_slide
 
 SHAPE = (64, 80)
@@ -95,3 +98,26 @@ def test_annotations_are_parsed_once_for_all_cuts_of_a_slide(tmp_path, slide_pat
     draw(0, 50, 100)
     with Slide(slide_path) as slide, Sidecars.of(entry, 0) as beside:
         assert len(beside.shapes(slide)) == 3, "a file that has changed is read again"
+
+
+def test_annotations_that_lie_beside_the_slide_are_another_slides(tmp_path, slide_path):
+    """They would make background of all its patches, unnoticed; a single one is an accident, and counted."""
+    here, there = [[0, 0], [9, 0], [9, 9]], [[900, 0], [909, 0], [909, 9]]
+    for parts, wrong in (([there, there], True), ([here, there], False), ([[]], False)):
+        path = write_qupath(tmp_path / f"{len(parts)}{wrong}.json", [("a", "Polygon", [part]) for part in parts])
+        entry = SlideEntry("a", str(slide_path), annotations=str(path))
+        with Slide(slide_path) as slide, Sidecars.of(entry, 0) as beside:
+            if wrong:
+                with pytest.raises(WorkError, match=r"none of the 2 lies on the slide of 320 x 256 pixels"):
+                    beside.shapes(slide)
+            else:
+                assert len(beside.shapes(slide)) == len(parts)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path, slide_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(WorkError, match=r"pipe\.json: is no file$"):
+        Sidecars.of(SlideEntry("a", str(slide_path), annotations=str(tmp_path / "pipe.json")), 0).__enter__()
+    os.mkfifo(tmp_path / "pipe.svs")
+    with pytest.raises(WorkError, match=r"^no file, nor a folder of DICOM: .*pipe\.svs$"):
+        Slide(tmp_path / "pipe.svs")

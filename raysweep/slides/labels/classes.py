@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from raysweep.errors import RequestError
 from raysweep.slides.labels.spec import LabelSpec
+from raysweep.slides.table.missing import says_nothing
 
 
 def classes_of(spec: LabelSpec, table_labels: Iterable[str]) -> list[str]:
@@ -17,6 +18,12 @@ def classes_of(spec: LabelSpec, table_labels: Iterable[str]) -> list[str]:
     if spec.source == "slide":
         left = sorted(set(table_labels) - set(spec.ignore))
         if not spec.classes:
+            nothing = [label for label in left if says_nothing(label) and label.lower() != "none"]  # it may be a class
+            if nothing:
+                raise RequestError(
+                    f"labels: the slide table has the label {nothing[0]}; leave the cell empty where there is none, or "
+                    "name it in labels.classes or labels.ignore"
+                )
             return left
         unknown = set(left).difference(*spec.classes.values())
         if unknown:

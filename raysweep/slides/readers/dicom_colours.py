@@ -20,10 +20,12 @@ from PIL import Image
 from raysweep.errors import WorkError
 from raysweep.slides.dicom import series_files
 from raysweep.slides.dicom_elements import elements, items, text_of
+from raysweep.slides.readers.jpeg_colours import jpeg_is_ycbcr
 
 _SYNTAX, _PHOTOMETRIC, _PIXELS = (0x0002, 0x0010), (0x0028, 0x0004), (0x7FE0, 0x0010)
 _ROWS, _COLUMNS = (0x0028, 0x0010), (0x0028, 0x0011)
 _WIDTH, _HEIGHT, _KIND = (0x0048, 0x0006), (0x0048, 0x0007), (0x0020, 0x9311)  # of the whole picture; DimensionOrg.
+_BEFORE = (0x0020, 0x9228)  # ConcatenationFrameOffsetNumber
 _PLACES = b"\x48\x00\x1e\x02SL\x04\x00", b"\x48\x00\x1f\x02SL\x04\x00"  # column and row of a frame, counted from 1
 _JPEG, _JPEG2000 = ("1.2.840.10008.1.2.4.50",), ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _FRAMES = 64  # that are looked at in a file, at most
@@ -53,14 +55,18 @@ def ycbcr_levels(path: Path, sizes: list[tuple[int, int]], show: Show) -> list[b
                 continue  # not a picture, or damaged: the reader says more
             if instance is not None and instance.size in sizes:
                 level = sizes.index(instance.size)
-                found[level] = _is_ycbcr(instance, data, lambda *box, level=level: show(level, *box))
+                try:
+                    found[level] |= _is_ycbcr(instance, data, lambda *box, level=level: show(level, *box))
+                except (struct.error, IndexError) as error:
+                    raise WorkError(f"truncated: {info.base_name} ends in the middle of its frames") from error
     return found
 
 
 @dataclass(frozen=True)
 class _Instance:
     """What a file's header says; `tile` and `size` are (width, height), `first` the corner (x, y) of the first frame
-    where others do not follow row by row, `pixels` where compressed frames begin."""
+    where others do not follow row by row, `pixels` where compressed frames begin, `before` how many frames are in
+    earlier files (of a concatenation: PS3.3, C.7.6.16.2.2.4)."""
 
     syntax: str
     photometric: str
@@ -68,12 +74,13 @@ class _Instance:
     size: tuple[int, int]
     first: tuple[int, int] | None
     pixels: int
+    before: int
 
     def corner(self, frame: int) -> tuple[int, int] | None:
         """Where a frame lies (x, y); None for those of which it is not looked up."""
         if self.first is not None:
             return self.first if frame == 0 else None
-        row, column = divmod(frame, -(-self.size[0] // self.tile[0]))
+        row, column = divmod(self.before + frame, -(-self.size[0] // self.tile[0]))
         return column * self.tile[0], row * self.tile[1]
 
     @classmethod
@@ -87,6 +94,7 @@ class _Instance:
         columns, rows, width, height = (
             struct.unpack_from(number[at[tag][1]], data, at[tag][0])[0] for tag in (_COLUMNS, _ROWS, _WIDTH, _HEIGHT)
         )
+        before = struct.unpack_from("<I", data, at[_BEFORE][0])[0] if _BEFORE in at else 0
         first = None
         if _KIND in at and text_of(data, *at[_KIND]) != "TILED_FULL":
             places = [data.find(tag) for tag in _PLACES]  # deep in sequences; the first are those of the first frame
@@ -94,7 +102,9 @@ class _Instance:
                 raise KeyError("no place of a frame")
             x, y = (struct.unpack_from("<i", data, place + 8)[0] - 1 for place in places)
             first = (x, y)
-        return cls(syntax, text_of(data, *at[_PHOTOMETRIC]), (columns, rows), (width, height), first, at[_PIXELS][0])
+        return cls(
+            syntax, text_of(data, *at[_PHOTOMETRIC]), (columns, rows), (width, height), first, at[_PIXELS][0], before
+        )
 
     def frames(self, data: mmap.mmap) -> Iterator[bytes]:
         """The frames in order; a frame begins with a mark, and may lie in several fragments."""
@@ -157,31 +167,10 @@ def _decoded(instance: _Instance, packed: bytes) -> _Frame:
         plain, converted = (
             imagecodecs.jpeg8_decode(packed, colorspace=kind, outcolorspace="RGB") for kind in ("RGB", "YCBCR")
         )
-        return _Frame(plain, converted, _jpeg_mark(packed))
+        return _Frame(plain, converted, jpeg_is_ycbcr(packed))
     plain = imagecodecs.jpeg2k_decode(packed)
     converted = np.asarray(Image.frombytes("YCbCr", plain.shape[1::-1], plain.tobytes()).convert("RGB"))
     return _Frame(plain, converted, False if _transforms(packed) else None)
-
-
-def _jpeg_mark(jpeg: bytes) -> bool | None:
-    """Whether a JPEG says that it is YCbCr: by Adobe's mark, JFIF's, names of components or chroma of fewer pixels.
-
-    As libjpeg has it, but for JPEGs without any of these, which that takes for YCbCr: None.
-    """
-    at, jfif = 2, False
-    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
-        mark, size = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4], "big")
-        body = jpeg[at + 4 : at + 2 + size]
-        if mark == 0xEE and body[:5] == b"Adobe":
-            return body[11] == 1
-        jfif = jfif or (mark == 0xE0 and body[:4] == b"JFIF")
-        if 0xC0 <= mark <= 0xC2:  # the start of a frame: T.81, B.2.2; Adobe's mark, which counts more, comes before
-            names, sampling = body[6::3][:3], body[7::3][:3]
-            if jfif or len(set(sampling)) > 1:
-                return True
-            return False if names == b"RGB" else None
-        at += 2 + size
-    return True if jfif else None
 
 
 def _transforms(packed: bytes) -> bool:

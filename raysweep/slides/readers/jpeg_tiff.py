@@ -104,12 +104,24 @@ class JpegTiffReader:
         try:
             found = decode_jpeg(self.tile_jpeg(level, tile), pixels)
             if found.shape != pixels.shape:
-                raise ValueError(f"{found.shape[1]} x {found.shape[0]} pixels instead of {width} x {height}")
+                pixels = self._filled_up(found, level, tile)
         except (ValueError, WorkError) as error:
             row, column = divmod(tile, about.columns)
             raise WorkError(
                 f"pixels cannot be read at level {level}, x {column * width}, y {row * height} ({error})"
             ) from error
+        return pixels
+
+    def _filled_up(self, found: np.ndarray, level: int, tile: int) -> np.ndarray:
+        """A tile of another size: some writers cut those at the edges of the picture. Raises ValueError for others."""
+        about, size = self._levels[level], self.level_sizes[level]
+        row, column = divmod(tile, about.columns)
+        wide, high = (min(about.tile[axis], size[axis] - (column, row)[axis] * about.tile[axis]) for axis in (0, 1))
+        width, height = about.tile
+        if not (wide <= found.shape[1] <= width and high <= found.shape[0] <= height):
+            raise ValueError(f"{found.shape[1]} x {found.shape[0]} pixels instead of {width} x {height}")
+        pixels = np.full((height, width, 3), 255, np.uint8)
+        pixels[: found.shape[0], : found.shape[1]] = found
         return pixels
 
     def tile_jpeg(self, level: int, tile: int) -> bytes:

@@ -11,12 +11,16 @@ from PIL import Image, ImageOps
 from raysweep.errors import WorkError, reason_of
 from raysweep.patches.codec import FORMATS
 from raysweep.slides.readers.claimed import claimed_pixels
+from raysweep.slides.readers.lossy import lossy_kind
 from raysweep.slides.readers.open_tiff import all_pages, open_tiff
 from raysweep.slides.readers.turned import TURNS, orientation_of
 
 _CHANNELS = {"red": 0, "green": 1, "blue": 2}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_LOSSY = (6, 7, 34892)  # TIFF's compressions by JPEG
+_JPEGS = (6, 7, 34892)  # TIFF's compressions
+_MODES = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16B", "F", "RGB", "RGBA", "RGBX")  # Pillow's
+_WHITE_IS_ZERO, _PHOTOMETRICS = 0, (0, 1, 2, 3, 4)  # white as 0, black as 0, RGB, palette, a page's transparency
+_SMALLER = 1  # bit of NewSubfileType
 _MOST_PIXELS = 2**27  # of an image that can only be read whole, or of one piece of a TIFF
 _CACHE_BYTES = 64 * 2**20  # of decoded pieces
 _ASPECT = 0.01  # sides may disagree by this fraction beyond the rounding of the mask's size
@@ -121,16 +125,20 @@ def _check_shape(path: Path, mask: tuple[int, int], slide: tuple[int, int]) -> N
 def _check_kind(path: Path, dtype: np.dtype | None, samples: int, channel: int) -> int:
     """The sample that holds the values. Raises WorkError where there is none, or no integers."""
     if dtype is None or dtype.kind not in "bu":
-        raise WorkError(f"mask {path}: its pixels are {dtype}, not unsigned integers")
+        raise WorkError(f"mask {path}: its pixels are {dtype}, not unsigned integers; write it with 8 or 16 bits")
     if channel and channel >= samples:
         raise WorkError(f"mask {path}: has {samples} channel(s) and not that of labels.channel")
     return channel
 
 
-def _lossy(path: Path) -> WorkError:
-    return WorkError(
-        f"mask {path}: is compressed by JPEG, which turns values into their neighbours unnoticed; write it without loss"
-    )
+def _check_lossless(path: Path, data: bytes) -> None:
+    """`data` is its file or a piece of it, as compressed."""
+    kind = lossy_kind(data)
+    if kind:
+        raise WorkError(
+            f"mask {path}: is compressed by {kind}, which turns values into their neighbours unnoticed; "
+            "write it without loss"
+        )
 
 
 class _Whole:
@@ -138,8 +146,10 @@ class _Whole:
 
     def __init__(self, path: Path, channel: int) -> None:
         with Image.open(path, formats=FORMATS) as image:
-            if image.format in ("JPEG", "MPO"):
-                raise _lossy(path)
+            if image.format in ("JPEG", "MPO", "WEBP", "JPEG2000"):
+                _check_lossless(path, path.read_bytes())
+            if image.mode not in _MODES:
+                raise WorkError(f"mask {path}: its colours are {image.mode}; write its values as greys")
             if image.width * image.height > _MOST_PIXELS:
                 raise WorkError(
                     f"mask {path}: {image.width} x {image.height} pixels are too many to be read whole; "
@@ -178,8 +188,15 @@ class _Tiff:
     def _look(self, channel: int) -> None:
         pages = all_pages(self._file.pages)
         page = self._page = max(pages, key=lambda page: page.imagewidth * page.imagelength)
-        if int(page.compression) in _LOSSY:
-            raise _lossy(self._path)
+        if int(page.compression) in _JPEGS:
+            _check_lossless(self._path, b"\xff\xd8\xff")
+        alike = [other for other in pages if other.shaped[-3:] == page.shaped[-3:] and not other.subfiletype & _SMALLER]
+        if len(alike) > 1:
+            raise WorkError(
+                f"mask {self._path}: holds {len(alike)} images of {page.imagewidth} x {page.imagelength} pixels, and "
+                "which one is meant is not clear; keep one"
+            )
+        self._check_colours(page)
         self.orientation = orientation_of(page)
         self.samples = page.samplesperpixel
         self._sample = _check_kind(self._path, page.dtype, self.samples, channel)
@@ -195,6 +212,18 @@ class _Tiff:
         self._dtype = np.dtype(np.uint8) if page.dtype == bool else np.dtype(page.dtype).newbyteorder("=")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._cached = 0
+
+    def _check_colours(self, page: Any) -> None:
+        photometric = int(page.photometric)
+        if photometric not in _PHOTOMETRICS:
+            raise WorkError(f"mask {self._path}: its colours are {page.photometric!r}; write its values as greys")
+        inverted = photometric == _WHITE_IS_ZERO
+        self._inverted = inverted and not page.software.startswith("tifffile")  # which writes and reads bits like that
+        if inverted and page.bitspersample > 1:
+            raise WorkError(
+                f"mask {self._path}: has 0 for white (photometric interpretation MINISWHITE), so that its values are "
+                "not those that viewers show; write it with 0 for black"
+            )
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """The pixels of some rows and columns, both in increasing order."""
@@ -239,8 +268,10 @@ class _Tiff:
             raise WorkError(f"mask {self._path}: is cut off: piece {index} of {len(page.dataoffsets)} is incomplete")
         if claimed_pixels(data, int(page.compression)) > _MOST_PIXELS:
             raise WorkError(f"mask {self._path}: piece {index} claims to be far larger than it is")
+        _check_lossless(self._path, data)
         pixels: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
-        return np.ascontiguousarray(pixels[0, :, :, sample]).astype(self._dtype, copy=False)
+        values = np.ascontiguousarray(pixels[0, :, :, sample]).astype(self._dtype, copy=False)
+        return 1 - values if self._inverted else values
 
 
 class _TurnedTiff:

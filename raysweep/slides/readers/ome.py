@@ -53,17 +53,19 @@ def _image(pixels: ElementTree.Element) -> OmeImage:
 
 
 def _mpp(pixels: ElementTree.Element) -> tuple[float, float] | None:
+    stated = {axis: text for axis in "XY" if (text := pixels.get(f"PhysicalSize{axis}", "").strip())}
     found = []
-    for axis in "XY":
-        um = length_um(pixels.get(f"PhysicalSize{axis}Unit", "um"))
+    for axis in "XY" if stated else "":
+        given = axis if axis in stated else min(stated)  # of one edge alone: pixels are square
+        um = length_um(pixels.get(f"PhysicalSize{given}Unit") or "um")
         try:
-            value = float(pixels.get(f"PhysicalSize{axis}", "")) * (um or math.nan)
+            value = float(stated[given].replace(",", ".")) * (um or math.nan)
         except ValueError:
             return None
         if not (math.isfinite(value) and value > 0):
             return None
         found.append(value)
-    return found[0], found[1]
+    return (found[0], found[1]) if found else None
 
 
 def _tag(element: ElementTree.Element) -> str:

@@ -13,7 +13,7 @@ from raysweep.slides.readers.reader import NotMine
 
 _MOST_PIXELS = 178 * 10**6  # held in memory as a whole; Pillow opens hardly more
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_LEAST_WHITE = 64  # of 255: glass is near white, so darker pictures have another range than their bits allow
+_LEAST_WHITE = 128  # of 255: glass is near white, so darker pictures have another range than their bits allow
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")  # in others it would be a slide's thumbnail
 
 
@@ -51,7 +51,7 @@ class PictureReader:
             except (OSError, ValueError, SyntaxError) as error:
                 raise WorkError(f"the picture cannot be decoded ({error})") from error
         if deep and self._pixels.max() < _LEAST_WHITE:
-            raise WorkError("its 16-bit values are all below a quarter of their range: scale them, or write 8 bits")
+            raise WorkError("its 16-bit values are all below half of their range: scale them, or write 8 bits")
         self.level_sizes = [self._pixels.shape[1::-1]]
         self.mpp_xy: tuple[float, float] | None = None
         self.mpp_source = "metadata"

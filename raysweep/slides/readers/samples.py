@@ -10,7 +10,9 @@ from raysweep.slides.tissue.find import NotBrightfield
 _GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6  # TIFF's PhotometricInterpretation
 _WHITE_IS_ZERO = 0
 _JPEGS = (6, 7, 34892)
-_LEAST_USED = 0.25  # of the range: glass is near white, so a picture that uses less has another white
+_APERIO_YCBCR = 33003  # a compression; whatever the colours' tag says
+_LEAST_USED = 0.5  # of the range: glass is near white, so a picture that uses less has another white (15 bits, say)
+_ASSOCIATED, _ALPHAS = 1, (1, 2)  # of ExtraSamples; 0 is something else than a transparency
 
 
 class Samples:
@@ -32,23 +34,38 @@ class Samples:
         samples, photometric, self._kind = page.samplesperpixel, int(page.photometric), page.dtype
         if self._kind is None or self._kind.kind not in "buif":
             raise WorkError(
-                f"its values are {page.sampleformat}, {page.bitspersample} bits: not read; write RGB in 8 bits"
+                f"its values are of SampleFormat {int(page.sampleformat)} and {page.bitspersample} bits, which are not "
+                "read; write RGB in 8 bits"
             )
-        alpha = any(int(kind) in (1, 2) for kind in page.extrasamples)
-        if photometric in _GREY and (samples > 1 + alpha or page.bitspersample > 8):
+        extra = [int(kind) for kind in page.extrasamples]
+        alpha = next((number for number, kind in enumerate(extra) if kind in _ALPHAS), None)
+        if photometric in _GREY and (samples > 1 + (alpha is not None) or page.bitspersample > 8):
             raise NotBrightfield(f"not brightfield: {samples} channel(s) of {page.bitspersample} bits, no colours")
-        if photometric not in (*_GREY, _RGB, _PALETTE, _YCBCR) or (
-            photometric == _YCBCR and int(page.compression) not in _JPEGS
+        if (
+            photometric not in (*_GREY, _RGB, _PALETTE, _YCBCR)
+            or (photometric == _YCBCR and int(page.compression) not in _JPEGS)
+            or int(page.compression) == _APERIO_YCBCR
         ):
-            raise WorkError(f"its colours are {page.photometric.name}, which are not read; write RGB")
+            name = getattr(page.photometric, "name", f"of the unknown kind {photometric}")
+            name += " in JPEG 2000" * (int(page.compression) == _APERIO_YCBCR)
+            raise WorkError(f"its colours are {name}, which are not read; write RGB")
+        if (photometric in (_RGB, _YCBCR) and page.bitspersample < 8) or int(page.planarconfig) not in (1, 2):
+            raise WorkError(
+                f"its colours have {page.bitspersample} bits in PlanarConfiguration {int(page.planarconfig)}, which is "
+                "not read; write RGB in 8 bits"
+            )
         self._photometric = photometric
         self._palette = None
         if photometric == _PALETTE:
-            self._palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
-        self._alpha = photometric in (_RGB, *_GREY) and alpha
-        self._premultiplied = any(int(kind) == 1 for kind in page.extrasamples)
+            colours = np.asarray(page.colormap)
+            self._palette = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8).T  # some write 8 bits
+        self._alpha = None  # the number of the sample that says how opaque a pixel is
+        if photometric in (_RGB, *_GREY) and alpha is not None:
+            self._alpha = samples - len(extra) + alpha
+            self._premultiplied = extra[alpha] == _ASSOCIATED
         stated = _stated(page) if page.bitspersample > 8 else None  # in 8 bits it tells of the picture, not of white
-        self.unsure = stated is None and bits is None and page.bitspersample > 8
+        said = bits is not None and bits < page.bitspersample  # all bits is what writers say who do not look
+        self.unsure = stated is None and not said and page.bitspersample > 8
         if stated is None and self._kind.kind in "if":
             raise WorkError(
                 f"its values are {self._kind}, and no tag (SMaxSampleValue) says which one is white; "
@@ -67,17 +84,17 @@ class Samples:
     def rgb(self, values: np.ndarray) -> np.ndarray:
         """uint8 (h, w, 3) of decoded (h, w, samples); what is transparent is white."""
         if self._palette is not None:
-            return np.ascontiguousarray(self._palette[values[..., 0]])
+            return np.ascontiguousarray(self._palette[values[..., 0].astype(np.intp)])
         if self._kind != np.uint8 or self._white != 255:
             scaled = np.clip(values.astype(np.float32) * np.float32(255 / self._white), 0, 255)
             values = np.nan_to_num(scaled, nan=255.0).round().astype(np.uint8)
         colours = values[..., :3] if self._photometric in (_RGB, _YCBCR) else np.repeat(values[..., :1], 3, axis=2)
         if self._photometric == _WHITE_IS_ZERO:
             colours = 255 - colours
-        if self._alpha:
-            cover = values[..., colours.shape[2] if self._photometric == _RGB else 1][..., None].astype(np.uint16)
-            lit = colours.astype(np.uint16) * (255 if self._premultiplied else cover)
-            colours = np.minimum((lit + 255 * (255 - cover) + 127) // 255, 255).astype(np.uint8)
+        if self._alpha is not None:
+            cover = values[..., self._alpha, None].astype(np.uint32)
+            lit = np.minimum(colours, cover) * 255 if self._premultiplied else colours * cover
+            colours = ((lit + 255 * (255 - cover) + 127) // 255).astype(np.uint8)
         return np.ascontiguousarray(colours)
 
 

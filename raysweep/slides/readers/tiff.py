@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from raysweep.errors import WorkError, reason_of
+from raysweep.patches.codec import decode_jpeg
 from raysweep.slides.readers.claimed import claimed_pixels
 from raysweep.slides.readers.complete import is_tiff
+from raysweep.slides.readers.jpeg_colours import jpeg_is_ycbcr
+from raysweep.slides.readers.jpeg_stream import JpegTiles
 from raysweep.slides.readers.jpeg_tiff import pastes
 from raysweep.slides.readers.open_tiff import open_tiff
 from raysweep.slides.readers.reader import NotMine
@@ -17,6 +20,7 @@ from raysweep.slides.readers.samples import Samples
 from raysweep.slides.readers.tiff_image import find_image
 from raysweep.slides.tissue.find import NotBrightfield
 
+_JPEG, _RGB, _YCBCR = 7, 2, 6  # TIFF's compression and photometric tags
 _MOST_PIECE_PIXELS = 2**27  # decoded at once: a tile or strip, of which a small file can claim any size
 _CACHE_BYTES = 128 * 2**20  # of decoded pieces
 _PROBES = 64  # pieces that are looked at for the brightest value
@@ -46,12 +50,15 @@ class TiffReader:
             self._file.close()
             raise
         except Exception as error:
+            several = len(self._file.pages) > 1
             self._file.close()
+            if several:  # others would take the first for the slide
+                raise WorkError(f"damaged: its pages cannot be told apart ({reason_of(error)})") from error
             raise NotMine(f"not a TIFF that can be read ({error})") from error
 
     def _look(self, path: Path) -> None:
         image = find_image(path, self._file)
-        if image.plain:
+        if image.plain and not self._other_colours(image.levels[0]):
             raise NotMine("other readers see the same")
         self._pages = image.levels
         self.level_sizes = [(page.imagewidth, page.imagelength) for page in self._pages]
@@ -60,10 +67,11 @@ class TiffReader:
         self.icc: bytes | None = None if icc is None else bytes(icc.value)
         self.origin = (0, 0)
         for page in self._pages:
-            if _piece(page)[0] * _piece(page)[1] > _MOST_PIECE_PIXELS:
+            if not 0 < _piece(page)[0] * _piece(page)[1] <= _MOST_PIECE_PIXELS:
                 raise WorkError(
-                    f"tiles or strips of {_piece(page)[0]} x {_piece(page)[1]} pixels: too large to be read"
+                    f"tiles or strips of {_piece(page)[0]} x {_piece(page)[1]} pixels cannot be read; write it in tiles"
                 )
+        self._jpegs = [JpegTiles(page.jpegtables, ycbcr=page.photometric == _YCBCR) for page in self._pages]
         self._samples = Samples(self._pages[0], image.bits)
         if self._samples.unsure:
             self._samples.check_white(self._brightest())
@@ -118,6 +126,8 @@ class TiffReader:
                 raise WorkError("the file ends in the middle of it")
             if claimed_pixels(data, int(page.compression)) > _MOST_PIECE_PIXELS:
                 raise WorkError("it claims to be far larger than the tile")
+            if _is_colour_jpeg(page):
+                return decode_jpeg(self._jpegs[level].whole(data))
             decoded: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
             return np.asarray(decoded[0])
         except Exception as error:  # decoders raise anything
@@ -126,6 +136,16 @@ class TiffReader:
             raise WorkError(
                 f"pixels cannot be read at level {level}, x {column * width}, y {row * height} ({reason_of(error)})"
             ) from error
+
+    def _other_colours(self, page: Any) -> bool:
+        """Whether JPEGs say that their colours are other ones than the TIFF says, which libtiff would believe."""
+        piece = next((i for i, n_bytes in enumerate(page.databytecounts) if n_bytes), None)
+        if piece is None or not _is_colour_jpeg(page):
+            return False
+        file = self._file.filehandle
+        file.seek(page.dataoffsets[piece])
+        told = jpeg_is_ycbcr(file.read(page.databytecounts[piece]))
+        return told is not None and told != (page.photometric == _YCBCR)
 
     def _brightest(self) -> float:
         """The largest value that is seen in pieces all over the smallest level."""
@@ -137,6 +157,15 @@ class TiffReader:
     def close(self) -> None:
         self._file.close()
         self._cache.clear()
+
+
+def _is_colour_jpeg(page: Any) -> bool:
+    return bool(
+        page.compression == _JPEG
+        and page.photometric in (_RGB, _YCBCR)
+        and (page.samplesperpixel, page.bitspersample, page.planarconfig) == (3, 8, 1)
+        and page.jpegheader is None  # Hamamatsu's
+    )
 
 
 def _piece(page: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,11 @@ _REDUCED, _MASK = 1, 4  # bits of NewSubfileType: a smaller version of another p
 _MOST_PRINTED_UM = (
     10.0  # of a stripped picture's pixel: coarser ones are printers' resolutions, of up to 2,400 per inch
 )
+_COLOURS = (0, 1, 2, 3, 6)  # photometric interpretations: greys, RGB, palettes and YCbCr
+_COMPRESSIONS = (1, 5, 6, 7, 8, 32773, 32946, 50000)  # none, LZW, both JPEGs, both deflates, PackBits, zstd
+_WITHOUT_PREDICTOR = (1, 6, 7, 32773)  # of these libtiff undoes none
 _UNIT_UM = {2: 25_400.0, 3: 10_000.0}  # TIFF's ResolutionUnit
-_APERIO_MPP = re.compile(r"\|\s*MPP\s*=\s*(\d*\.?\d+)")
+_APERIO_MPP = re.compile(r"\|\s*MPP\s*=\s*(\d*[.,]?\d+)")
 _STACKS = {"Z": "a focus stack of {} planes", "T": "a series of {} points in time"}
 
 
@@ -63,8 +67,10 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     pages = all_pages(tiff.pages)
     if not pages:
         raise NotMine("a TIFF without pages")
-    if vendor == "aperio":
-        return _as_openslide_sees_it(path, pages)
+    if not all(_area(page) for page in pages):
+        raise WorkError("damaged: one of its pages has no pixels")
+    if vendor == "aperio" and (seen := _as_openslide_sees_it(path, pages)) is not None:
+        return seen
     series = max(tiff.series, key=lambda series: _area(series.keyframe))
     picture: Any = series.keyframe.aspage()
     size = _size(picture)
@@ -74,8 +80,8 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     about = _about(tiff, picture, size, ome)
     first = picture.index == 0 and not picture.is_subifd and not ome
     if first and _usual(picture) and orientation == 1 and about is None:
-        if vendor == "generic-tiff":
-            return _as_openslide_sees_it(path, pages)
+        if vendor == "generic-tiff" and (seen := _as_openslide_sees_it(path, pages)) is not None:
+            return seen
         mpp = _tag_mpp(picture)
         if not picture.is_tiled and (mpp is None or max(mpp) > _MOST_PRINTED_UM):
             return TiffImage([picture], None, "metadata", 1, plain=True)
@@ -88,18 +94,26 @@ def find_image(path: Path, tiff: tifffile.TiffFile) -> TiffImage:
     return TiffImage(levels, mpp_xy, source, orientation, plain=False, bits=bits)
 
 
-def _as_openslide_sees_it(path: Path, pages: Sequence[Any]) -> TiffImage:
-    """Its levels and resolution, which the pages' own tags do not always tell."""
-    slide = OpenSlideReader(path)
-    try:
-        found = [[page for page in pages if page.is_tiled and _size(page) == size] for size in slide.level_sizes]
-        if any(len(same) != 1 for same in found):
-            raise NotMine("it is not clear which pages are the levels")
-        levels = [same[0] for same in found]
-        orientation = orientation_of(levels[0])
-        return TiffImage(levels, slide.mpp_xy, slide.mpp_source, orientation, plain=orientation == 1)
-    finally:
-        slide.close()
+def _as_openslide_sees_it(path: Path, pages: Sequence[Any]) -> TiffImage | None:
+    """Its levels and resolution, which the pages' own tags do not always tell.
+
+    None where it takes something else, such as a macro in tiles, for a level, or it is not clear which pages they are.
+    """
+    with suppress(NotMine):
+        slide = OpenSlideReader(path)
+        try:
+            found = [[page for page in pages if page.is_tiled and _size(page) == size] for size in slide.level_sizes]
+            full = slide.level_sizes[0]
+            if any(len(same) != 1 for same in found) or not all(_is_alike(full, size) for size in slide.level_sizes):
+                return None
+            levels = [same[0] for same in found]
+            if any(page.samplesperpixel != levels[0].samplesperpixel or page.subfiletype & _MASK for page in levels):
+                return None
+            orientation = orientation_of(levels[0])
+            return TiffImage(levels, slide.mpp_xy, slide.mpp_source, orientation, plain=orientation == 1)
+        finally:
+            slide.close()
+    return None
 
 
 def _check_alone(series: Any, others: Iterable[Any], size: tuple[int, int], ome: Sequence[OmeImage]) -> None:
@@ -150,8 +164,11 @@ def _smaller(picture: Any, pages: Sequence[Any], size: tuple[int, int]) -> list[
 
 def _is_level(full: tuple[int, int], level: tuple[int, int]) -> bool:
     """Whether a smaller picture has the shape of the full one, to a pixel each way."""
-    down = full[0] / level[0]
-    return down >= _LEAST_DOWN and abs(full[1] / down - level[1]) <= 1 + level[1] / level[0]
+    return full[0] >= _LEAST_DOWN * level[0] and _is_alike(full, level)
+
+
+def _is_alike(full: tuple[int, int], level: tuple[int, int]) -> bool:
+    return abs(full[1] * level[0] / full[0] - level[1]) <= 1 + level[1] / level[0]
 
 
 def _about(
@@ -160,7 +177,7 @@ def _about(
     """The mpp that OME's, ImageJ's or Aperio's metadata state, which count more than resolution tags; None: none."""
     if picture.is_svs:
         found = _APERIO_MPP.search(picture.description)
-        mpp = float(found[1]) if found else 0.0
+        mpp = float(found[1].replace(",", ".")) if found else 0.0
         return (mpp, mpp) if mpp > 0 else None, "metadata"  # its resolution tags mean nothing
     stated = {image.mpp_xy for image in ome if image.size == size and image.mpp_xy is not None}
     if len(stated) == 1:
@@ -174,7 +191,7 @@ def _about(
 
 def _tag_mpp(page: Any) -> tuple[float, float] | None:
     unit = page.tags.get(296)
-    um, resolution = _UNIT_UM.get(int(unit.value) if unit else 2), _resolution(page)
+    um, resolution = _UNIT_UM.get(unit.value if unit else 2), _resolution(page)
     return None if um is None or resolution is None else (um / resolution[0], um / resolution[1])
 
 
@@ -182,16 +199,27 @@ def _resolution(page: Any) -> tuple[float, float] | None:
     """Pixels per unit along x and y; None where the tags are missing or 0."""
     found = []
     for tag in (page.tags.get(282), page.tags.get(283)):
-        if tag is None or not all(tag.value):
+        value = None if tag is None else tag.value
+        pair = (*(value if isinstance(value, tuple) else (value,)), 1)[:2]  # not every writer makes fractions of them
+        if not all(isinstance(number, int | float) and number > 0 for number in pair):
             return None
-        found.append(tag.value[0] / tag.value[1])
-    return found[0], found[1]
+        found.append(pair[0] / pair[1])
+    return (found[0], found[1]) if all(map(math.isfinite, found)) else None
 
 
 def _usual(page: Any) -> bool:
-    """Whether it has colours or one grey, in 8 bits."""
+    """Whether it has colours or one grey, in 8 bits, in a form that OpenSlide and Pillow read rightly."""
     grey = int(page.photometric) in (0, 1)
-    return page.bitspersample == 8 and page.sampleformat == 1 and not (grey and page.samplesperpixel > 1)
+    extra = [int(kind) for kind in page.extrasamples]
+    return (
+        page.bitspersample == 8
+        and page.sampleformat == 1
+        and not (grey and page.samplesperpixel > 1)
+        and int(page.photometric) in _COLOURS
+        and int(page.compression) in _COMPRESSIONS
+        and (page.predictor == 1 or int(page.compression) not in _WITHOUT_PREDICTOR)
+        and (not extra or (len(extra) == 1 and extra[0] != 0))  # libtiff takes any fourth sample for a transparency
+    )
 
 
 def _size(page: Any) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from raysweep.addresses import is_address, join, locate, shown
 from raysweep.errors import RequestError
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.listing import Row, list_rows, tcga_columns
+from raysweep.slides.table.missing import says_nothing
 from raysweep.slides.table.series import one_per_series
 from raysweep.storage import Storage
 
@@ -84,6 +85,7 @@ def read_slides(spec: PatchSetSpec, base: Path) -> list[SlideEntry]:
     when the table is missing or empty or values make no sense.
     """
     where, root, rows = list_rows(spec, base)
+    _check_columns(rows, where)
     rows = [_told(row) for row in rows]
     rows = _wanted(rows, spec.where, where)
     if not rows:
@@ -142,6 +144,18 @@ def _told(row: Row) -> Row:
     return {**row, **{column: row.get(column) or cell for column, cell in told.items()}}
 
 
+def _check_columns(rows: Sequence[Row], where: str) -> None:
+    """Raise RequestError for a column that is called like one of ours but for its capitals: it would not be read."""
+    known = {column for row in rows[:1] for column in row}
+    for column in sorted(known):
+        meant = column.lower()
+        if meant != column and meant in _OWN and meant not in known:
+            raise RequestError(
+                f"{where}: has a column `{column}` and none `{meant}`; call it `{meant}`, or, if it is something else, "
+                f"give `{meant}` another content under `columns`, even an empty one"
+            )
+
+
 def _readable(text: str) -> str:
     """Of a file's name that is not UTF-8, the odd bytes as \\udcNN: no table holds them as they are."""
     return text.encode(errors="backslashreplace").decode()
@@ -187,6 +201,9 @@ def _entry(row: Row, root: str, coords: Mapping[str, str]) -> SlideEntry:
     for column, words in (("split", SPLITS), ("stain", STAINS)):
         if row.get(column, "") not in ("", *words):
             raise RequestError(f"{line}: `{column}` is {row[column]}; write one of {', '.join(words)}, or nothing")
+    for column in ("path", "patient", *_FILES):  # not the site: TCGA has one that is called NA
+        if says_nothing(row.get(column, "")):
+            raise RequestError(f"{line}: `{column}` is {row[column]}; leave the cell empty where nothing is known")
     files = {column: _resolve(row[column], root, column, line) for column in _FILES if row.get(column)}
     if coords and "coords" not in files:
         name = row["slide"]

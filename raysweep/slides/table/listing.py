@@ -3,8 +3,8 @@
 import glob
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -23,6 +23,9 @@ from raysweep.text_table import TIMES, parse_table
 _SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".czi", ".vms", ".vmu", ".png",
              ".jpg", ".jpeg", ".bmp", ".webp")  # fmt: skip
 
+_OTHER_TABLES = (".xlsx", ".xls", ".xlsm", ".ods", ".parquet", ".feather", ".json", ".jsonl", ".txt", ".tab", ".csv.gz",
+                 ".tsv.gz", ".csv.zip")  # fmt: skip
+
 
 def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
     """What to call the list in messages, the folder or address that its paths start from, and its rows.
@@ -35,6 +38,8 @@ def list_rows(spec: PatchSetSpec, base: Path) -> tuple[str, str, list[Row]]:
     malformed, when the glob is, or when there is no row.
     """
     root = join(base.as_posix(), spec.root) if spec.root is not None else None
+    if _path_of(spec.slides).lower().endswith(_OTHER_TABLES):
+        raise RequestError(f"slides {shown(spec.slides)}: is a table, but no CSV; save it as a .csv (or .tsv)")
     if _path_of(spec.slides).lower().endswith((".csv", ".tsv")):
         table = join(base.as_posix(), spec.slides)
         where = f"slide table {shown(table)}"
@@ -95,7 +100,10 @@ def _glob(text: str, root: Path, where: str) -> list[Row]:
     if _is_slide(root / name):
         return [_row(name.as_posix())]
     pattern = PathPattern(name.as_posix(), where)
-    found = glob.glob(pattern.glob, root_dir=root, recursive=True)
+    if "**" in pattern.glob.split("/"):
+        found = [path for path in _below(root, pattern, where) if pattern.columns(path) is not None]
+    else:
+        found = glob.glob(pattern.glob, root_dir=root)
     files = sorted({name.rstrip("/") for name in found if _is_slide(root / name) or _holds_dicom(root / name)})
     rows = _found(files, files, pattern)
     if not rows:
@@ -103,6 +111,34 @@ def _glob(text: str, root: Path, where: str) -> list[Row]:
             f"{where}: no such file below {root}; name a slide table (.csv), a folder or a glob of slides"
         )
     return rows
+
+
+def _below(root: Path, pattern: PathPattern, where: str) -> Iterator[str]:
+    """All files and folders below the pattern's fixed folder, but for folders that it cannot mean.
+
+    A folder that a link leads to comes last, and not where it has come before: links can go round in a circle.
+    Raises RequestError for a folder that cannot be listed.
+    """
+    waiting, links, seen = deque([pattern.top]), deque[str](), set[tuple[int, int]]()
+    while waiting or links:
+        folder = waiting.popleft() if waiting else links.popleft()
+        try:
+            here = os.stat(root / folder)
+            if (here.st_dev, here.st_ino) in seen:
+                continue
+            seen.add((here.st_dev, here.st_ino))
+            with os.scandir(root / folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RequestError(f"{where}: {folder or root} cannot be listed ({error.strerror}); check it") from error
+        for entry in entries:
+            path = f"{folder.rstrip('/')}/{entry.name}" if folder else entry.name
+            yield path
+            is_link = entry.is_symlink()
+            if (os.path.isdir(root / path) if is_link else entry.is_dir()) and pattern.means(entry.name):
+                (links if is_link else waiting).append(path)
 
 
 def _is_slide(path: Path) -> bool:
@@ -129,7 +165,7 @@ def _in_folder(paths: Mapping[str, str], where: str, folders: Collection[str] = 
     ]
     if not rows:
         raise RequestError(
-            f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)}); name one that holds "
+            f"{where}: no slide or picture is directly in this folder ({' '.join(_SUFFIXES)} .dcm); name one with "
             "some, a glob or a slide table (.csv)"
         )
     return rows

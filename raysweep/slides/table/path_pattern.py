@@ -4,6 +4,7 @@ import re
 from fnmatch import translate
 
 from raysweep.errors import RequestError
+from raysweep.leftovers import left_by_tools
 
 _TOKEN = re.compile(r"\*|\?|\[!?\]?[^\]]*\]|\{[^{}]*\}|[^][*?{}]+|.", re.DOTALL)
 _WILD = re.compile(r"[*?[{]")
@@ -18,6 +19,7 @@ class PathPattern:
 
     Attributes:
         fixed: how many leading parts have no wildcard.
+        top: the folder that these are.
         glob: the same pattern with `*` in place of columns.
     """
 
@@ -25,7 +27,10 @@ class PathPattern:
         """`where` begins the messages. Raises RequestError when a brace is malformed."""
         parts = pattern.split("/")
         self.fixed = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+        self.top = "/".join(parts[: self.fixed]) or "/" * pattern.startswith("/")
         self._columns: list[str] = []
+        self._parts = frozenset(parts[self.fixed :])
+        self._hidden = any(part.startswith(".") for part in self._parts)
         tokens = [_TOKEN.findall(part) for part in parts]
         folders = "".join(self._name(part, where) + "/" if part != _ANY else f"(?:{_SHOWN}/)*?" for part in tokens[:-1])
         file = self._name(tokens[-1], where) if tokens[-1] != _ANY else f"(?:{_SHOWN}/)*{_SHOWN}"
@@ -33,9 +38,18 @@ class PathPattern:
         self.glob = "/".join("".join("*" if token[0] == "{" else token for token in part) for part in tokens)
 
     def columns(self, path: str) -> dict[str, str] | None:
-        """What the path tells, by column; None when it does not match. As glob does, hidden names are not meant."""
+        """What the path tells, by column; None when it does not match.
+
+        As in glob, hidden names are not meant, nor is what tools leave, unless the pattern has it by that name.
+        """
+        if not all(map(self.means, path.split("/")[self.fixed :])):
+            return None
         found = self._expression.fullmatch(path)
         return dict(zip(self._columns, found.groups(), strict=True)) if found else None
+
+    def means(self, name: str) -> bool:
+        """Whether a folder or file of this name below the fixed parts can be meant."""
+        return not left_by_tools(name) or name in self._parts or (self._hidden and name.startswith("."))
 
     def _name(self, tokens: list[str], where: str) -> str:
         """A regular expression for the name of a folder or file; its columns are noted."""

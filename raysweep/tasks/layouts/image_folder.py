@@ -5,9 +5,10 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from raysweep.errors import RequestError
+from raysweep.leftovers import left_by_tools
 from raysweep.model import Model
 from raysweep.tasks.card import Card
-from raysweep.tasks.disk import Disk, files_below, left_by_tools, nfc, top_of
+from raysweep.tasks.disk import Disk, files_below, nfc, top_of
 from raysweep.tasks.files import IMAGE_SUFFIXES
 from raysweep.tasks.layouts import layout
 from raysweep.tasks.names import by_nfc, check_splits, class_index, unit_from, unit_pattern

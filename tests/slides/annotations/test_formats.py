@@ -163,7 +163,7 @@ def test_a_wrong_file_is_named_with_the_place(tmp_path, name, text, says):
     assert str(caught.value).startswith(f"annotations {path}: ")
 
 
-@pytest.mark.parametrize("x", ["nan", "inf", "1,5", ""])
+@pytest.mark.parametrize("x", ["nan", "inf", "1e300", "1,5,5", ""])
 def test_a_coordinate_that_is_no_number_is_refused(tmp_path, x):
     path = write_asap(tmp_path / "a.xml", [("g", SQUARE)])
     path.write_text(path.read_text().replace('X="10"', f'X="{x}"'))
@@ -234,7 +234,7 @@ def test_points_of_a_table(tmp_path):
         ("x,y,class\n1,2,a\nfive,6,a\n", r"row 3: x and y are numbers of pixels, not 'five' and '6'"),
         ("x,y,class\n1,,a\n", r"row 2: x and y are numbers of pixels, not '1' and ''"),
         ("x,y,class\n1\n", r"row 2: x and y are numbers"),
-        ("x,y,class\n1,inf,a\n", r"row 2: x or y is not finite"),
+        ("x,y,class\n1,inf,a\n", r"row 2: a coordinate is not finite"),
         ("x,y,class\n1,2,\n", r"row 2: class is empty"),
     ],
 )
@@ -312,3 +312,47 @@ def test_a_cell_without_end_is_no_table(tmp_path):
     (tmp_path / "a.csv").write_text('x,y,class\n1,2,"' + "a" * 10**6)
     with pytest.raises(WorkError, match=r"line 2: is not CSV \(field larger than field limit"):
         read_annotations(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("holes", "area"),
+    [
+        ([square(200, 0, 300, 100)], 10_000),
+        ([square(50, 50, 150, 150)], 7_500),
+        ([square(10, 10, 50, 50), square(30, 30, 70, 70)], 10_000 - 2 * 1_600 + 400),
+        ([square(-10, -10, 110, 110)], 0),
+    ],
+    ids=["elsewhere", "half elsewhere", "over each other", "larger"],
+)
+def test_a_hole_takes_away_and_adds_nothing(tmp_path, holes, area):
+    path = write_qupath(tmp_path / "a.json", [("g", "Polygon", polygon(square(0, 0, 100, 100), *holes))])
+    (shape,) = read_annotations(path)
+    assert shape.geometry.area == pytest.approx(area)
+
+
+def test_an_empty_point_is_nothing(tmp_path):
+    assert read_annotations(write_qupath(tmp_path / "a.json", [("g", "Point", []), ("g", "MultiPoint", [])])) == []
+
+
+def test_a_decimal_comma(tmp_path):
+    path = write_asap(tmp_path / "a.xml", [("g", [["0,5", 0], ["10,5", 0], ["10,5", "10,0"]])])
+    assert read_annotations(path)[0].geometry.area == 50
+    (tmp_path / "a.csv").write_text("x;y;class\n1,5;2;a\n")
+    assert read_annotations(tmp_path / "a.csv")[0].geometry == Point(1.5, 2)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "says"),
+    [
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1e300, 0], [1, 1]]]}, r"a coordinate is 1e\+300, .* no slide"),
+        ({"type": "Polygon", "coordinates": SQUARE}, "or are nested otherwise"),
+        ({"type": "Polygon", "coordinates": [[SQUARE]]}, "or are nested otherwise"),
+        ({"type": "Polygon", "coordinates": None}, "coordinates are no list"),
+        ([1], "geometry is no object"),
+    ],
+)
+def test_what_is_wrong_with_a_geometry_is_said(tmp_path, geometry, says):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"type": "Feature", "geometry": geometry}]))
+    with pytest.raises(WorkError, match=rf"features\[0\]: .*{says}"):
+        read_annotations(path)

@@ -26,8 +26,11 @@ def ycbcr(rgb: np.ndarray) -> np.ndarray:
 
 def jpeg(rgb: np.ndarray, held: str, mark: str | None, chroma: str = "444", names: bytes = b"\1\2\3") -> bytes:
     """A frame that holds `held` (YCBCR or RGB), with this mark alone (jfif, adobe, none)."""
-    values = rgb if held == "RGB" else ycbcr(rgb)
-    packed = imagecodecs.jpeg8_encode(values, level=95, colorspace="RGB", outcolorspace="RGB", subsampling=chroma)
+    if chroma == "444":
+        values = rgb if held == "RGB" else ycbcr(rgb)
+        packed = imagecodecs.jpeg8_encode(values, level=95, colorspace="RGB", outcolorspace="RGB")
+    else:  # which the library makes of YCbCr alone
+        packed = imagecodecs.jpeg8_encode(np.ascontiguousarray(rgb), level=95, subsampling=chroma)
     return marked(packed, held, mark, names)
 
 
@@ -119,4 +122,21 @@ def test_what_shows_as_neither_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(OpenSlideReader, "_read", lambda self, *box: 255 - read(self, *box))
     told = r"^colours: its frames seem to be YCbCr, its header says RGB, and the reader shows them otherwise"
     with pytest.raises(WorkError, match=told):
+        Slide(path)
+
+
+def test_a_level_in_two_files(tmp_path):
+    """A concatenation: the frames of the second file go on where those of the first end. Their colours differ."""
+    packed = [jpeg(tile, "YCBCR", "jfif") for tile in tiles(PIXELS)]
+    for part, frames in enumerate((packed[:2], packed[2:])):
+        path = write_dicom_slide(tmp_path / f"{part}.dcm", frames, SIZE, TILE, "YBR_FULL_422", part=(part, 2, 2 * part))
+    assert off(path) < 4
+
+
+def test_a_file_that_ends_among_its_frames(tmp_path):
+    path = write_dicom_slide(
+        tmp_path / "a.dcm", [jpeg(tile, "YCBCR", "jfif") for tile in tiles(PIXELS)], SIZE, TILE, "RGB"
+    )
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(WorkError, match=r"^truncated: a\.dcm ends in the middle of its frames$"):
         Slide(path)

@@ -197,3 +197,47 @@ def test_an_image_too_large_to_read_whole_is_refused(tmp_path):
     Image.new("1", (12_000, 12_000)).save(tmp_path / "m.png")
     with MaskSlide(tmp_path / "m.png", (12_000, 12_000)) as mask, pytest.raises(WorkError, match="are too many"):
         mask.values(np.array([0.0, 0, 1, 1]), 1, 1)
+
+
+def refused(path, match, size=(64, 64)):
+    with MaskSlide(path, size) as mask, pytest.raises(WorkError, match=match):
+        mask.values(np.array([0.0, 0, *size]), *size)
+
+
+def test_other_ways_to_lose_values(tmp_path):
+    values = picture(64, 64) * 40
+    Image.fromarray(values).save(tmp_path / "a.webp", quality=80)
+    Image.fromarray(values).save(tmp_path / "a.jp2", quality_mode="rates", quality_layers=[20], irreversible=True)
+    for kind, keys in (("jpeg2000", {"level": 30}), ("jpegxr", {"level": 50})):
+        tifffile.imwrite(tmp_path / f"{kind}.tif", values, tile=(32, 32), compression=kind, compressionargs=keys)
+    for name, kind in (("a.webp", "lossy WebP"), ("a.jp2", "lossy JPEG 2000"), ("jpeg2000.tif", "lossy JPEG 2000"),
+                       ("jpegxr.tif", "JPEG XR")):  # fmt: skip
+        refused(tmp_path / name, f"is compressed by {kind}, which turns values into their neighbours unnoticed")
+    Image.fromarray(values).save(tmp_path / "b.webp", lossless=True)
+    Image.fromarray(values).save(tmp_path / "b.jp2")
+    tifffile.imwrite(tmp_path / "b.tif", values, tile=(32, 32), compression="jpeg2000")
+    for name in ("b.webp", "b.jp2", "b.tif"):
+        with MaskSlide(tmp_path / name, (64, 64)) as mask:
+            np.testing.assert_array_equal(mask.values(np.array([0.0, 0, 64, 64]), 64, 64), values)
+
+
+@pytest.mark.parametrize("writer", ["tifffile.py", "ImageMagick"])
+def test_bits_of_which_0_is_white(tmp_path, writer):
+    """tifffile writes True so by itself, and reads it back as 1; other programs mean what they show."""
+    bits = picture(64, 64) > 2
+    stored = bits if writer == "tifffile.py" else ~bits
+    tifffile.imwrite(tmp_path / "m.tif", stored, photometric="miniswhite", software=writer)
+    with MaskSlide(tmp_path / "m.tif", (64, 64)) as mask:
+        np.testing.assert_array_equal(mask.values(np.array([0.0, 0, 64, 64]), 64, 64), bits)
+
+
+def test_what_is_not_clear_is_refused(tmp_path):
+    values = picture(64, 64)
+    tifffile.imwrite(tmp_path / "m.tif", values, photometric="miniswhite")
+    refused(tmp_path / "m.tif", r"has 0 for white \(photometric interpretation MINISWHITE\)")
+    Image.fromarray(values).convert("CMYK").save(tmp_path / "m.tif")
+    refused(tmp_path / "m.tif", "its colours are <PHOTOMETRIC.SEPARATED: 5>; write its values as greys")
+    with tifffile.TiffWriter(tmp_path / "m.tif") as tiff:
+        for _ in range(3):
+            tiff.write(values, contiguous=False)
+    refused(tmp_path / "m.tif", "holds 3 images of 64 x 64 pixels, and which one is meant is not clear; keep one")

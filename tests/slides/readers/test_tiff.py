@@ -246,10 +246,16 @@ def test_deep_values_are_scaled_by_what_the_file_says(tmp_path, pixels, tags, ti
 
 
 def test_ome_says_how_many_bits_are_significant(tmp_path):
-    stated = {"axes": "YXS", "SignificantBits": 12, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    """Unless it says that all are, as writers do by themselves."""
     pixels = (WHITE * 4095).round().astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", pixels, ome=True, photometric="rgb", metadata=stated, **TILED)
-    shows(tmp_path / "a.tif", RGB)
+    for bits in (12, 16):
+        stated = {"axes": "YXS", "SignificantBits": bits, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        tifffile.imwrite(tmp_path / "a.tif", pixels, ome=True, photometric="rgb", metadata=stated, **TILED)
+        if bits == 12:
+            shows(tmp_path / "a.tif", RGB)
+        else:
+            with pytest.raises(WorkError, match=r"^its values reach 3710 of 65535, and no tag"):
+                Slide(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("tiled", [True, False])
@@ -300,3 +306,115 @@ def test_a_tile_that_unpacks_to_far_more_than_it_is(tmp_path, compression):
         except WorkError as error:
             assert "pixels cannot be read at level 0, x 0, y 0" in str(error)  # noqa: PT017 - it may also be cut
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kB: 128 MB
+
+
+MACRO = np.full((40, 160, 3), (10, 200, 30), np.uint8)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "lzw"])
+@pytest.mark.parametrize("aperio", [False, True])
+def test_a_macro_in_tiles_is_no_level(tmp_path, compression, aperio):
+    """OpenSlide takes it for one, or refuses the file; a survey would look for tissue on it."""
+    about = {"description": APERIO, "resolution": None} if aperio else {}
+    mark = {} if aperio else {"subfiletype": 1}
+    path = write(tmp_path / ("a.svs" if aperio else "a.tif"), (RGB, {}), (HALF, mark), (MACRO, mark), **TILED,
+                 **about, compression=compression)  # fmt: skip
+    assert shows(path, RGB, most=4 if compression == "jpeg" else 0)[1] == [(301, 203), (151, 102)]
+
+
+def test_neither_is_a_mask_that_is_kept_beside_it(tmp_path):
+    mask = np.zeros((102, 151), np.uint8)
+    path = write(tmp_path / "a.tif", (RGB, {}), (mask, {"subfiletype": 1, "photometric": "minisblack"}), **TILED)
+    assert shows(path, RGB)[1] == [(301, 203)]
+
+
+@pytest.mark.parametrize("layout", [TILED, {}], ids=["tiles", "strips"])
+@pytest.mark.parametrize(
+    ("more", "kinds", "opaque"), [((0,), (0,), None), ((77, 0), (0, 0), None), ((0, 128), (0, 2), 128)], ids=str
+)
+def test_which_sample_is_transparency_is_what_the_file_says(tmp_path, layout, more, kinds, opaque):
+    samples = np.dstack([RGB, *(np.full(RGB.shape[:2], value, np.uint8) for value in more)])
+    shown = RGB if opaque is None else (RGB.astype(int) * opaque + 255 * (255 - opaque) + 127) // 255
+    shows(write(tmp_path / "a.tif", (samples, layout), extrasamples=kinds), shown)
+
+
+def test_colours_brighter_than_their_transparency_allows_do_not_wrap(tmp_path):
+    samples = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
+    shows(write(tmp_path / "a.tif", (samples, {}), extrasamples=(1,)), np.full_like(RGB, 255))
+
+
+@pytest.mark.parametrize("layout", [TILED, {}], ids=["tiles", "strips"])
+def test_a_palette_of_8_bits(tmp_path, layout):
+    palette = np.random.default_rng(0).integers(0, 256, (3, 256), np.uint16)
+    path = write(tmp_path / "a.tif", (RGB[..., 0], layout), photometric="palette", colormap=palette, **tagged(3))
+    shows(path, palette.T.astype(np.uint8)[RGB[::-1, ::-1, 0]])
+
+
+@pytest.mark.parametrize("keys", [{"compression": "webp"}, {"compression": "lzma"}, {"compression": "png"},
+                                  {"compression": "packbits", "predictor": True}], ids=str)  # fmt: skip
+def test_tiles_that_openslide_cannot_unpack(tmp_path, keys):
+    assert shows(write(tmp_path / "a.tif", (RGB, TILED), (HALF, {**TILED, "subfiletype": 1}), **keys), RGB) == (
+        "tiff", [(301, 203), (151, 102)], "tiff resolution",
+    )  # fmt: skip
+
+
+def retagged(path, page, **values):
+    """The file with other values of tags, each with the type to write it as."""
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name, (value, kind) in values.items():
+            tiff.pages[page].tags[name].overwrite(value, dtype=kind)
+    return path
+
+
+OVERVIEW_FIRST = (RGB[::4, ::4].copy(), TILED), (RGB, TILED)
+
+
+@pytest.mark.parametrize("kind", ["f", "d", "H", "I"])
+def test_a_resolution_that_is_no_fraction(tmp_path, kind):
+    value = (20000.0 if kind in "fd" else 20000, kind)
+    path = retagged(write(tmp_path / "a.tif", *OVERVIEW_FIRST), 1, XResolution=value, YResolution=value)
+    assert shows(path, RGB)[2] == "tiff resolution"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "told"),
+    [
+        ("ImageLength", 0, "^damaged: one of its pages has no pixels$"),
+        ("TileLength", 0, r"^damaged: its pages cannot be told apart \("),
+        ("TileWidth", 0, r"^tiles or strips of \d+ x 0 pixels cannot be read; write it in tiles$"),
+        ("PhotometricInterpretation", 99, "^its colours are of the unknown kind 99, which are not read; write RGB$"),
+        ("PlanarConfiguration", 3, "^its colours have 8 bits in PlanarConfiguration 3, which is not read"),
+    ],
+)
+def test_an_overview_is_not_the_slide_because_that_is_damaged(tmp_path, tag, value, told):
+    path = write(tmp_path / "a.tif", *OVERVIEW_FIRST)
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages[1].tags[tag].offset + 8
+    data = bytearray(path.read_bytes())
+    data[place : place + 4] = value.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(WorkError, match=told):
+        Slide(path, 0.5)
+
+
+@pytest.mark.parametrize("layout", [TILED, {}], ids=["tiles", "strips"])
+@pytest.mark.parametrize(("photometric", "name"), [("separated", "SEPARATED"), ("cielab", "CIELAB")])
+def test_colours_of_printers_and_of_eyes_are_refused(tmp_path, layout, photometric, name):
+    pixels = np.dstack([RGB, RGB[..., 0]]) if photometric == "separated" else RGB
+    with pytest.raises(WorkError, match=f"^its colours are {name}, which are not read; write RGB$"):
+        Slide(write(tmp_path / "a.tif", (pixels, layout), photometric=photometric))
+
+
+def test_15_bits_are_told_from_16(tmp_path):
+    path = write(tmp_path / "a.tif", ((WHITE * 32767).round().astype(np.uint16), TILED))
+    with pytest.raises(WorkError, match=r"^its values reach \d+ of 65535, and no tag"):
+        Slide(path)
+
+
+@pytest.mark.parametrize("stated", ['PhysicalSizeX="0,5" PhysicalSizeY="0,5"', 'PhysicalSizeX="0.5"'])
+def test_ome_as_some_write_it(tmp_path, stated):
+    """A country's decimal sign; one edge of pixels that are square. The resolution tags say something else."""
+    pixels = f'DimensionOrder="XYCZT" Type="uint8" SizeX="301" SizeY="203" SizeC="3" SizeZ="1" SizeT="1" {stated}'
+    inside = '<Channel ID="C:0" SamplesPerPixel="3"/><TiffData IFD="0" PlaneCount="1"/>'
+    xml = f'<OME xmlns="x/OME/2016-06"><Image ID="I:0"><Pixels ID="P:0" {pixels}>{inside}</Pixels></Image></OME>'
+    shows(write(tmp_path / "a.ome.tif", (RGB, TILED), description=xml, resolution=(10000, 10000)), RGB)

@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from raysweep.errors import RequestError
+from raysweep.slides.labels.classes import classes_of
+from raysweep.slides.labels.spec import LabelSpec
 from raysweep.slides.spec import PatchSetSpec
 from raysweep.slides.table.entries import SlideEntry, file_stem, read_slides
 
@@ -297,3 +299,39 @@ def test_the_real_tcga_slide_is_a_frozen_section(test_data):
     entry = next(e for e in read_slides(spec("wsi/*.svs"), test_data) if e.name.startswith("TCGA"))
     assert entry.columns["patient"] == "TCGA-CR-7395"
     assert (entry.site, entry.sample_type, entry.preparation) == ("CR", "tumor", "frozen")
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "<NA>", "#N/A", "NULL", "None"])
+@pytest.mark.parametrize("column", ["patient", "mask", "annotations", "path"])
+def test_a_word_for_nothing_is_no_value(tmp_path, column, word):
+    """Slides without a patient would be one patient, and come into one split."""
+    header, row = ("path,label", f"{word},x") if column == "path" else (f"path,{column}", f"a.svs,{word}")
+    with pytest.raises(RequestError, match=rf"line 2: `{column}` is {word}; leave the cell empty"):
+        read(tmp_path, f"{header}\n{row}\n")
+
+
+def test_nor_is_it_a_label_unless_it_is_meant(tmp_path):
+    slides = read(tmp_path, "path,label\na.svs,NA\nb.svs,none\nNone.svs,x\n")
+    labels = [slide.label for slide in slides]
+    assert [slide.name for slide in slides] == ["None", "a", "b"]
+    with pytest.raises(RequestError, match=r"^labels: the slide table has the label NA; leave the cell empty where"):
+        classes_of(LabelSpec(), labels)
+    assert classes_of(LabelSpec(ignore=["NA"]), labels) == ["none", "x"]
+    assert classes_of(LabelSpec(classes={"a": ["NA"], "b": ["none", "x"]}), labels) == ["a", "b"]
+
+
+@pytest.mark.parametrize("column", ["Patient", "MPP", "Label", "Split"])
+def test_a_column_with_other_capitals_is_not_passed_by(tmp_path, column):
+    text = f"path,{column}\na.svs,1\n"
+    with pytest.raises(RequestError, match=rf"has a column `{column}` and none `{column.lower()}`; call it"):
+        read(tmp_path, text)
+    (slide,) = read(tmp_path, text, columns={column.lower(): ""})
+    assert slide.extra == {column: "1"}
+    assert slide.patient is slide.mpp is slide.label is slide.split is None
+
+
+@pytest.mark.parametrize("name", ["t.xlsx", "t.parquet", "T.TXT", "t.csv.gz"])
+def test_a_table_of_another_kind_is_no_slide(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(RequestError, match=rf"^slides {name}: is a table, but no CSV; save it as a \.csv"):
+        read_slides(spec(name), tmp_path)

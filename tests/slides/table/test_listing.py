@@ -149,3 +149,16 @@ def test_a_cell_without_end_is_one_sentence(tmp_path):
     (tmp_path / "slides.csv").write_text("path\n" + "a" * 10**6)
     with pytest.raises(RequestError, match=r"is not CSV \(field larger than field limit \(131072\)\)"):
         read_slides(spec("slides.csv"), tmp_path)
+
+
+def test_links_that_go_round_and_what_tools_leave(tmp_path):
+    """Two links to a folder above are 2^40 ways to each file, until the system gives up."""
+    for name in ("b.png", "z/c.png", "@eaDir/b.png/thumb.png", "z/__MACOSX/d.png", "lost+found/e.png", ".trash/f.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name, target in (("a", "."), ("aa", "."), ("z/up", ".."), ("other", "z"), ("self.png", "self.png")):
+        (tmp_path / name).symlink_to(target)
+    assert [e.given for e in read_slides(spec("**/*.png"), tmp_path)] == ["b.png", "z/c.png", "self.png"]
+    assert [e.given for e in read_slides(spec("z/{label}/*.png"), tmp_path)] == ["z/up/b.png", "z/up/self.png"]
+    assert [e.given for e in read_slides(spec("**/__MACOSX/*.png"), tmp_path)] == ["z/__MACOSX/d.png"]
+    assert [e.given for e in read_slides(spec("**/.trash/*.png"), tmp_path)] == [".trash/f.png"]

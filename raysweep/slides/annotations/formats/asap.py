@@ -26,7 +26,10 @@ def read(path: Path) -> list[Shape]:
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise WorkError(f"annotations {path}: is no plain XML ({error})") from error
     if root.tag != "ASAP_Annotations":
-        raise WorkError(f"annotations {path}: is no ASAP file: its root is {root.tag}, not ASAP_Annotations")
+        raise WorkError(
+            f"annotations {path}: is no ASAP file: its root is {root.tag}, not ASAP_Annotations; "
+            "write GeoJSON, as QuPath exports it, or ASAP's XML"
+        )
     shapes = []
     for index, annotation in enumerate(root.iterfind("Annotations/Annotation")):
         try:
@@ -60,10 +63,8 @@ def _shapes(annotation: ElementTree.Element) -> list[Shape]:
 def _coordinates(annotation: ElementTree.Element) -> np.ndarray:
     """Float (n, 2), by `Order`."""
     rows = [
-        [float(point.attrib[key]) for key in ("Order", "X", "Y")]
+        [float(point.attrib[key].replace(",", ".")) for key in ("Order", "X", "Y")]  # some write as their country does
         for point in annotation.iterfind("Coordinates/Coordinate")
     ]
     table = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64).reshape(-1, 3)
-    if not np.isfinite(table).all():
-        raise ValueError("a coordinate is not finite")
     return table[:, 1:]

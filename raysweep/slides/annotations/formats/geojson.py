@@ -78,17 +78,19 @@ def _name(properties: dict[str, Any]) -> str:
     return classification or _UNCLASSIFIED
 
 
-def _geometries(geometry: dict[str, Any] | None) -> list[Any]:
+def _geometries(geometry: Any) -> list[Any]:
     if geometry is None:
         return []
+    if not isinstance(geometry, dict):
+        raise ValueError("geometry is no object")
     kind = geometry["type"]
-    if kind == "GeometryCollection":
-        return [shape for part in geometry["geometries"] for shape in _geometries(part)]
     if kind not in _GEOMETRIES:
-        raise ValueError(f"geometry is a {kind}")
-    coordinates = geometry["coordinates"]
+        raise ValueError(f"geometry is a {kind}, none of {', '.join(_GEOMETRIES)}")
+    coordinates = _list(geometry, "geometries" if kind == "GeometryCollection" else "coordinates")
+    if kind == "GeometryCollection":
+        return [shape for part in coordinates for shape in _geometries(part)]
     if kind == "Point":
-        return points(_array([coordinates]))
+        return points(_array([coordinates] if coordinates else []))
     if kind == "MultiPoint":
         return points(_array(coordinates))
     if kind == "LineString":
@@ -100,6 +102,12 @@ def _geometries(geometry: dict[str, Any] | None) -> list[Any]:
     return [polygons([_rings(rings) for rings in coordinates])]
 
 
+def _list(geometry: dict[str, Any], key: str) -> list[Any]:
+    if not isinstance(geometry[key], list):
+        raise ValueError(f"{key} are no list")
+    return list(geometry[key])
+
+
 def _rings(rings: list[Any]) -> list[np.ndarray]:
     return [_array(ring) for ring in rings]
 
@@ -108,9 +116,10 @@ def _array(coordinates: list[Any]) -> np.ndarray:
     """Coordinates as float (n, 2)."""
     if not coordinates:
         return np.empty((0, 2))
-    array = np.array([position[:2] for position in coordinates], dtype=np.float64)
+    try:
+        array = np.array([position[:2] for position in coordinates], dtype=np.float64)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError("coordinates are no list of positions of two numbers, or are nested otherwise") from error
     if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError("coordinates are no list of positions")
-    if not np.isfinite(array).all():
-        raise ValueError("a coordinate is not finite")
+        raise ValueError("coordinates are no list of positions of two numbers, or are nested otherwise")
     return array

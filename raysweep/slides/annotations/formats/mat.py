@@ -27,5 +27,8 @@ def read(path: Path) -> list[Shape]:
             continue
         if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind not in "uif" or not np.isfinite(table).all():
             raise WorkError(f"annotations {path}: {name} is no list of x and y, two finite numbers a row")
-        shapes += [Shape(name, point) for point in points(table.astype(np.float64))]
+        try:
+            shapes += [Shape(name, point) for point in points(table.astype(np.float64))]
+        except ValueError as error:
+            raise WorkError(f"annotations {path}: {name}: {error}") from error
     return shapes

@@ -30,10 +30,13 @@ def read(path: Path) -> list[Shape]:
 def _shape(row: dict[str, str], path: Path) -> Shape:
     where = f"annotations {path}: row {row[LINE]}"
     try:
-        place = np.array([[float(row["x"]), float(row["y"])]])
-    except (TypeError, ValueError) as error:
+        place = np.array([[float(row[axis].replace(",", ".")) for axis in "xy"]])  # half of the world's decimal sign
+    except ValueError as error:
         raise WorkError(f"{where}: x and y are numbers of pixels, not {row['x']!r} and {row['y']!r}") from error
-    name = (row["class"] or "").strip()
-    if not name or not np.isfinite(place).all():
-        raise WorkError(f"{where}: {'x or y is not finite' if name else 'class is empty'}")
-    return Shape(name, points(place)[0])
+    name = row["class"]
+    if not name:
+        raise WorkError(f"{where}: class is empty")
+    try:
+        return Shape(name, points(place)[0])
+    except ValueError as error:
+        raise WorkError(f"{where}: {error}") from error

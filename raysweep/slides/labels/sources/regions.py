@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 
+from raysweep.slides.annotations.shapes import n_outside
 from raysweep.slides.grid import Grid
 from raysweep.slides.labels.labelled import Labelled
 from raysweep.slides.labels.objects import Regions
@@ -30,6 +31,7 @@ def label(
     """
     regions = Regions.of(spec, slide, classes)
     dropped["annotations without area"] += regions.without_area
+    dropped["annotations outside the slide"] += n_outside([s.geometry for s in slide.shapes or ()], grid.size)
     names = [name for name in spec.classes if name != spec.background]
     ids = np.array([classes.index(name) for name in names], np.int64)
     rects = places.rects(grid.downsample)
