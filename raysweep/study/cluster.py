@@ -95,7 +95,7 @@ def _connected(head: Head | None, progress: Progress, folder: Path, **options: A
         with not_now(), chdir(folder):
             ray.init(job_config=_OwnImports(), **options)
         progress.say(f"Ray {'cluster ' + head.address if head else 'on this machine'}: {_size()}")
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray's own, and bare ones, as when its processes do not start within half a minute
         where = f"cluster {head.address}" if head else "a local Ray"
         reason = " ".join(str(error).split())[:200] + (head.advice if head else "")
         raise WorkError(f"{where} could not be reached or started: {reason}") from error

@@ -5,6 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysweep.errors import WorkError
+from raysweep.progress import Progress
+from raysweep.study import cluster
 
 _LOOK = """
 import os, sys, ray
@@ -57,3 +64,15 @@ def test_a_local_ray_takes_the_cpus_that_it_may_use() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
     allowed, there = done.stdout.split()
     assert allowed == ("1" if there != "1" else "None")
+
+
+def test_a_ray_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")  # Ray's own kind
+
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    said = r"^a local Ray could not be reached or started: The current node timed out during startup\. This could"
+    with pytest.raises(WorkError, match=said), cluster.cluster(Progress(quiet=True)):
+        pass
