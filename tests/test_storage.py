@@ -173,7 +173,8 @@ def test_a_small_object_is_written_by_one_request() -> None:
         for address in (bucket.address("out"), bucket.address("out", allow_delayed_open="false")):
             folder = Storage.open(address)
             log.addHandler(handler)
-            level, log.level = log.level, logging.INFO
+            level = log.level
+            log.setLevel(logging.INFO)
             folder.write_json({"a": 1}, "b", "c.json")
             log.removeHandler(handler)
             log.setLevel(level)
