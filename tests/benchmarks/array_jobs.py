@@ -6,6 +6,8 @@ Every run has a Ray of its own and one device. Trainings are those of a tiny net
 final sleeps, as one that a GPU does: so runs hardly take each other's CPUs once they have started. The time of one run
 alone is that of one with few repeats, and for each further repeat what one of those took in its search. The target is
 that five are at least four times as fast as one.
+
+Last figures (two cores that the demo used as well): one run 42.8 s a repeat, 2,587 s for 60; five 626 s: 4.13 times.
 """
 
 import argparse
