@@ -26,7 +26,7 @@ def loop(config):
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     trainer = TorchTrainer(
         loop, train_loop_config={"folder": sys.argv[1]}, scaling_config=ScalingConfig(num_workers=2),
         run_config=RunConfig(name="empty", storage_path=sys.argv[1]),

@@ -101,7 +101,7 @@ def step_ray(workers: int, **given: Any) -> dict[str, Any]:
     from raysweep.pretrain.fit import fit
     from raysweep.pretrain.team import Team
 
-    ray.init(num_cpus=2, **_RAY)
+    ray.init("local", num_cpus=2, **_RAY)
     with tempfile.TemporaryDirectory() as out:
         job = make_job(out, **given)
         fit(job, Team(workers=workers, threads=1), say=lambda what: print(what, file=sys.stderr))
@@ -180,7 +180,7 @@ def data_ray(patches: str, steps: int) -> dict[str, Any]:
 
     from raysweep.pretrain.data_path import DataLoader
 
-    ray.init(num_cpus=2, **_RAY)
+    ray.init("local", num_cpus=2, **_RAY)
     made = _prepare(patches, steps, lambda job, *parts: DataLoader.of(job)(*parts))
     ray.shutdown()
     return made

@@ -172,7 +172,7 @@ def _end_to_end(path: str, keys: dict[str, Any]) -> float:
     from raysweep.slides.tile import tile
     from raysweep.storage import Artefact, Storage
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**30)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**30)
     with tempfile.TemporaryDirectory() as name:
         home = Storage.open(name)
         rows = [f"{number},{Path(path).absolute()}" for number in range(_SLIDES)]
