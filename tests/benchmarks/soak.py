@@ -8,7 +8,7 @@ minutes allow), all garbage collected: memory (unshared, MiB), open files and th
 files of Ray's raylet and GCS, and how many folders stand in the temporary one. The target is at most 1.2 times the
 memory after 50 studies against that after 5, and not one file or folder more.
 
-Last figures (two cores). A quiet machine, about 20 s a study: 997 MiB after 2 studies, 1,003.7 after 5, 1,003.8 after 8.
+Last figures (two cores). A quiet machine, 20 s a study: 997 MiB after 2 studies, 1,003.7 after 5, 1,003.8 after 8.
 29 studies, the first 16 beside other work, where the process held now 670 and now 1,019 MiB; 50 were never run:
 
 | | after 15 | after 29 | ratio |
