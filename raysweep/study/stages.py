@@ -61,7 +61,8 @@ class Stages:
     def begin(self) -> None:
         """Keep what was found of the files of slides, tasks, further test sets and sources; forget what failed."""
         self.graph.identities.save()
-        list(map(self.progress.say, task_notes(self.graph.tasks, self.graph.study.seed)))
+        for note in task_notes(self.graph.tasks, self.graph.study.seed):
+            self.progress.say(note)
         self._drop_notes(self.graph.artefacts())
         found = [(plan.task, plan.artefact) for plan in self.graph.tasks.values()]
         found += [(other.task, other.artefact) for plan in self.graph.tasks.values() for other in plan.further]
