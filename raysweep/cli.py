@@ -58,21 +58,27 @@ Only = Annotated[str | None, typer.Option(help="only this patch set, checkpoint 
 Watch = Annotated[bool, typer.Option("--watch", help="show the search that another process runs, until it has ended")]
 
 
+def _version(asked: bool) -> None:
+    """While options are read: a group of commands ends where none follows."""
+    if asked:
+        out.print(f"raysweep {raysweep.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an unexpected error")] = False,
     log: Annotated[
         LogForm, typer.Option("--log", help="how progress is told on standard error; json: one object for each event")
     ] = LogForm.plain,
-    version: Annotated[bool, typer.Option("--version", help="print the version and end")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="print the version and end")
+    ] = False,
 ) -> None:
     OPTIONS.update(debug=debug, json=log == LogForm.json)
     if OPTIONS["json"]:
         logging.basicConfig(level=logging.WARNING, handlers=[WarningEvents()])
         logging.captureWarnings(True)
-    if version:
-        out.print(f"raysweep {raysweep.__version__}")
-        raise typer.Exit
 
 
 @app.command()

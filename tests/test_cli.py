@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import raysweep
 from raysweep.cli import main
 from raysweep.commands import new_progress
 
@@ -129,6 +130,11 @@ def test_published_models_are_listed_with_their_terms(
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("uni2-h"))
     for said in ("vit_giant_patch14_224", "CC-BY-NC-ND-4.0", "0.5", "224", "MahmoodLab/UNI2-h", "not to be passed on"):
         assert said in line
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"raysweep {raysweep.__version__}\n"
 
 
 def test_doctor_says_what_is_wrong(
