@@ -1,5 +1,6 @@
 """Versions of the packages that results depend on."""
 
+import functools
 import importlib.metadata
 
 _VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "segmentation-models-pytorch",
@@ -9,6 +10,11 @@ _VERSIONED = ("raysweep", "ray", "torch", "torchvision", "timm", "lightly", "seg
 
 def versions() -> dict[str, str]:
     """Versions of the packages that results depend on, for manifests and result rows."""
+    return dict(_versions())
+
+
+@functools.cache  # 15 ms, and every artefact and every final asks
+def _versions() -> dict[str, str]:
     found = {}
     for name in _VERSIONED:
         try:

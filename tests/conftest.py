@@ -19,6 +19,7 @@ os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets tests that use it starve beside those that do not
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two cores, several processes
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin while they wait keep others off the cores
 _run = tempfile.TemporaryDirectory(prefix="raysweep-tests-")  # once for all workers of a test run, which inherit these:
 for _name in ("RAYSWEEP_HOME", "RAYSWEEP_TEST_DRAWN"):  # what is remembered of this machine; what `tests.drawn` draws
     if _name not in os.environ:

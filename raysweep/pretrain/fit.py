@@ -18,7 +18,7 @@ from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.pretrain.gauges import Gauges
 from raysweep.pretrain.health import Diverged
 from raysweep.pretrain.loop import Job, Unwritten, train
-from raysweep.pretrain.room import NodesMissing, Room
+from raysweep.pretrain.room import NodesMissing, Room, own_ray
 from raysweep.pretrain.states import States
 from raysweep.pretrain.team import Team
 
@@ -106,6 +106,18 @@ def _check_batch(job: Job, worlds: range) -> None:
             )
 
 
+class _Trainer(TorchTrainer):
+    """Ray's; in a Ray of our own without the helper that would ask a dashboard whether the controller still lives.
+
+    There is no dashboard. The question hangs, and every training ends 12 s later for it; or another Ray of the machine
+    is asked instead, which knows nothing of this training, and the helper takes its workers away.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]  # mypy sees Train v1's
+        return [one for one in callbacks if not (own_ray() and type(one).__name__ == "PlacementGroupCleanerCallback")]
+
+
 def _run(trainer: TorchTrainer) -> None:
     _raise_told(trainer.fit().return_value)  # type: ignore[attr-defined]  # mypy sees Train v1's
 
@@ -119,7 +131,7 @@ def _run_elastic(trainer: TorchTrainer, job: Job, room: Room, say: Callable[[str
 
 
 def _trainer(job: Job, workers: int, least: int, threads: int, gpu: bool, loader: str) -> TorchTrainer:
-    return TorchTrainer(
+    return _Trainer(
         _work,  # type: ignore[arg-type]  # mypy sees Train v1's, whose loops return nothing
         train_loop_config={"job": job, "loader": loader},
         scaling_config=ScalingConfig(

@@ -18,6 +18,11 @@ class NodesMissing(WorkError):
     """They were waited for, and did not come."""
 
 
+def own_ray() -> bool:
+    """Whether this is a Ray that started for this process alone, on this machine."""
+    return os.environ.get("RAY_ADDRESS", "").strip() in ("", "local")
+
+
 @dataclass(frozen=True)
 class Room:
     """What the fewest workers that may train need: `threads` CPUs each, and with `gpu` one GPU each."""
@@ -39,7 +44,7 @@ class Room:
         """
         if self.fits():
             return
-        if os.environ.get("RAY_ADDRESS", "") in ("", "local"):
+        if own_ray():
             raise RequestError(
                 f"compute.workers: {self.workers} workers of {self.threads} CPUs each do not fit the "
                 f"{_has(gpu=False)} that Ray has; lower compute.workers or compute.threads"

@@ -13,6 +13,7 @@ from safetensors.torch import load
 from raysweep.backbones.checkpoint import FILE, load_checkpoint, read_info
 from raysweep.backbones.create import create_backbone
 from raysweep.errors import RequestError, WorkError
+from raysweep.pretrain import fit
 from raysweep.pretrain.inputs import checkpoint_inputs
 from raysweep.pretrain.launch import pretrain
 from raysweep.pretrain.source import SourceInput
@@ -174,6 +175,15 @@ def test_train_makes_a_checkpoint(tmp_path, patch_set, pair, ray_session, capfd)
     assert not torch.equal(start.state_dict()["conv1.0.weight"], model.state_dict()["conv1.0.weight"])
 
     assert same_weights(artefact.folder, undisturbed(tmp_path, patch_set, SPEC, pair))
+
+
+@pytest.mark.parametrize(("address", "asked"), [(None, False), ("local", False), ("10.0.0.1:6379", True)])
+def test_only_on_a_cluster_a_dashboard_is_asked_for_the_controller(address, asked, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    callbacks = fit._Trainer(lambda: None)._create_default_callbacks()
+    assert ("PlacementGroupCleanerCallback" in {type(one).__name__ for one in callbacks}) is asked
 
 
 @pytest.mark.long
