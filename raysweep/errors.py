@@ -18,6 +18,13 @@ class StorageError(WorkError, OSError):
         return str(self.args[-1])
 
 
+class DamagedError(WorkError, ValueError):
+    """A file of ours, of which the path is given, is not what was written."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: is damaged; remove the folder that it is in, and the next run makes it again")
+
+
 def reason_of(error: BaseException) -> str:
     """One line that says what went wrong, for the `reason` column of a table of failures."""
     text = without_secrets(" ".join(str(error).split()))

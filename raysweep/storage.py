@@ -21,6 +21,7 @@ from raysweep.addresses import is_address, locate
 from raysweep.checked_file import CheckedFile, read_whole
 from raysweep.commit import commit
 from raysweep.errors import RequestError, StorageError, WorkError
+from raysweep.json_file import mapping, parse_json
 from raysweep.retry import patiently
 from raysweep.secrets import redacted
 from raysweep.versions import versions
@@ -110,11 +111,11 @@ class Storage:
         return self.patiently(read, path)
 
     def read_json(self, *parts: str) -> Any:
-        """Raises ValueError for what is no JSON."""
+        """Raises DamagedError, a ValueError, for what is no JSON."""
         for _ in range(0 if self.is_local else 2):
             with suppress(ValueError):  # an object that was written anew in between: as long as the old one
                 return json.loads(self.read_bytes(*parts))
-        return json.loads(self.read_bytes(*parts))
+        return parse_json(self.read_bytes(*parts), self.path(*parts))
 
     def open_mapped(self, *parts: str) -> pa.NativeFile:
         """A file to be read at places; one on disk is mapped, so what is read of it is not copied."""
@@ -252,14 +253,13 @@ class Artefact:
         return self.folder.exists(MANIFEST) and self.manifest().get("fingerprint") == self.fingerprint
 
     def manifest(self) -> dict[str, Any]:
-        return self.folder.read_json(MANIFEST)
+        return mapping(self.folder.read_json(MANIFEST), self.folder.path(MANIFEST))
 
     def commit(self, *, config: Any, counts: Mapping[str, Any], timings: Mapping[str, float]) -> None:
         """Write the manifest, which makes the directory complete. Last act of a stage."""
         self.folder.write_json(
             {"fingerprint": self.fingerprint, "inputs": _public(self.inputs), "config": _public(config),
-             "counts": dict(counts),
-             "timings": dict(timings), "versions": {**versions(), **commit()},
+             "counts": dict(counts), "timings": dict(timings), "versions": {**versions(), **commit()},
              "created": datetime.now(UTC).isoformat(timespec="seconds")},
             MANIFEST,
         )  # fmt: skip

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+import pyarrow as pa
+
+from raysweep.errors import DamagedError
 from raysweep.storage import Storage
 
 Status = Literal["done", "failed", "skipped"]
@@ -37,13 +40,20 @@ class SlideOutcome:
     origin_y: int | None = None
 
 
+class _DamagedTableError(DamagedError, pa.ArrowInvalid):
+    """For those who go on without the table, and for those who are told."""
+
+
 def read_outcomes(folder: Storage) -> list[SlideOutcome]:
     """The slide table of a patch set, in its order; nothing where there is none yet.
 
-    Raises OSError or an Arrow error for a table that is damaged.
+    Raises OSError, or a DamagedError that is an Arrow error as well.
     """
     if not folder.exists(SLIDES):
         return []
-    table = folder.read_table(SLIDES)
+    try:
+        table = folder.read_table(SLIDES)
+    except pa.ArrowInvalid as error:
+        raise _DamagedTableError(folder.path(SLIDES)) from error
     known = [field.name for field in fields(SlideOutcome) if field.name in table.column_names]
     return [SlideOutcome(**row) for row in table.select(known).to_pylist()]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysweep.errors import RequestError, WorkError
+from raysweep.json_file import mapping
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.patches.write import INDEX, ROW_GROUP, count_usable
 from raysweep.storage import MANIFEST, Storage
@@ -45,7 +46,7 @@ class PatchSet:
             raise RequestError(f"patch set {folder.root}: not complete, run the study's tiling first")
         self.folder = folder
         self._manifest: dict[str, Any] = folder.read_json(MANIFEST)
-        index = folder.read_json(INDEX)
+        index = mapping(folder.read_json(INDEX), folder.path(INDEX), "shards")
         self.classes: list[str] = index["classes"]
         self._shards: list[dict[str, Any]] = index["shards"]
         self.n_patches: int = sum(shard["rows"] for shard in self._shards)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from raysweep.errors import RequestError
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.schema import classes_of, patch_schema
+from raysweep.json_file import mapping
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
 
 ROW_GROUP = 128  # rows: small, so that training can read row groups in random order
@@ -125,7 +126,8 @@ def contents(folder: Storage) -> str:
     Not how it came to be: an export, a slide that was skipped for another reason or a key that touched no patch make
     another patch set, and the same contents. Raises RequestError for a set whose shards have no hash.
     """
-    config, index = folder.read_json(MANIFEST)["config"], folder.read_json(INDEX)
+    config = folder.read_json(MANIFEST)["config"]
+    index = mapping(folder.read_json(INDEX), folder.path(INDEX), "shards")
     if not all("hash" in shard for shard in index["shards"]):
         raise RequestError(f"patch set {folder.root}: was made by an older raysweep; tile its slides again")
     shards = [[shard["rows"], shard["hash"]] for shard in index["shards"]]

@@ -35,7 +35,7 @@ class Identities:
         if folder is not None and folder.exists(_FILE):
             try:
                 self._known = dict(folder.read_json(_FILE))
-            except ValueError:  # it is remade
+            except (ValueError, TypeError):  # it is remade
                 self._known = {}
 
     def of_slide(self, path: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from raysweep.json_file import mapping
 from raysweep.patches.outcomes import read_outcomes
 from raysweep.storage import Artefact
 from raysweep.study.graph import Graph
@@ -14,7 +15,8 @@ def failure_of(artefact: Artefact) -> str | None:
     """Why the last attempt at an artefact failed, or None."""
     if artefact.done() or not artefact.folder.exists(FAILED):
         return None
-    return str(artefact.folder.read_json(FAILED)["reason"])
+    told = mapping(artefact.folder.read_json(FAILED), artefact.folder.path(FAILED))
+    return str(told.get("reason", "for a reason that is not known"))
 
 
 def failures(graph: Graph) -> list[str]:

@@ -102,5 +102,5 @@ def _slides(artefact: Artefact, what: str = "slide") -> Rows:
 def _epochs(artefact: Artefact) -> str:
     if not artefact.folder.exists("metrics.jsonl"):
         return ""
-    lines = artefact.folder.read_bytes("metrics.jsonl").decode().splitlines()
+    lines = artefact.folder.read_bytes("metrics.jsonl").splitlines()
     return f"{len(lines)} epoch{'s' * (len(lines) != 1)}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from raysweep.json_file import mapping
 from raysweep.storage import MANIFEST, Storage
 from raysweep.sweep.history import History
 from raysweep.sweep.journal import Journal, journal_names
@@ -39,7 +40,7 @@ class RepeatState:
 def repeat_state(folder: Storage) -> RepeatState:
     """The state of the repeat in a folder; WorkError when a journal is damaged."""
     if folder.exists(MANIFEST):
-        manifest = folder.read_json(MANIFEST)
+        manifest = mapping(folder.read_json(MANIFEST), folder.path(MANIFEST), "counts", "timings")
         counts = manifest["counts"]
         return RepeatState("done", trials=counts["trials"], done=counts["done"], pruned=counts["pruned"],
                            failed=counts["failed"], finals_done=counts["folds"], best=counts["best"],
@@ -53,7 +54,7 @@ def repeat_state(folder: Storage) -> RepeatState:
     best = [b for h in histories if (b := _best(h, select)) is not None]
     return RepeatState(
         status="failed" if failed else "started" if opened else "waiting",
-        reason=folder.read_json(FAILED)["reason"] if failed else "",
+        reason=mapping(folder.read_json(FAILED), folder.path(FAILED)).get("reason", "") if failed else "",
         trials=opened["trials"] * opened["folds"] if opened else 0,
         done=counts["done"],
         pruned=counts["pruned"],
