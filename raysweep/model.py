@@ -62,6 +62,8 @@ def word(key: str, value: Any) -> str:
 def _named(key: str, value: Any, annotation: Any) -> Any:
     """The value with every number that stands where only a name can be as its text."""
     arms = _arms(annotation)
+    if isinstance(value, bool) and {int, float} & set(arms) and not {bool, Any} & set(arms):
+        raise ValueError(f"{key}: {str(value).lower()} is no number")  # pydantic takes it for 1 or 0
     if isinstance(value, list | tuple):
         inner = next((typing.get_args(a)[0] for a in arms if typing.get_origin(a) is list), None)
         return value if inner is None else [_named(key, v, inner) for v in value]

@@ -55,11 +55,11 @@ def batch_for(seconds: float, most: int | None = None) -> int:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Torch with so many processor threads for a while."""
+    """Torch with so many processor threads for a while, at most one for each processor."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, machine()["cpus"]))
     try:
         yield
     finally:

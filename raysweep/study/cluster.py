@@ -37,6 +37,7 @@ _QUIET = {  # set before Ray starts; a value that the user set stays
 _LOOKED_AT = 100  # folders: looking must end within a minute on a slow file system
 _NODES_SECONDS = 15 * 60.0  # for nodes that were asked for to start and install
 _STDLIB = sysconfig.get_path("stdlib")
+_MOST_TIMES = 32  # CPUs that a Ray may be told for each there is
 _OBJECT_STORE_BYTES = 512 * 2**20  # of a local Ray: little goes through it
 
 
@@ -46,7 +47,7 @@ def cluster(progress: Progress, *, cpus: int | None = None, prices: Prices | Non
 
     How long its nodes were there is counted, and told at the end where it is a cluster or has `prices`.
 
-    Raises WorkError when the named cluster cannot be reached.
+    Raises WorkError when the named cluster cannot be reached, RequestError for many more CPUs than a machine has.
     """
     if ray.is_initialized():
         yield
@@ -65,6 +66,8 @@ def cluster(progress: Progress, *, cpus: int | None = None, prices: Prices | Non
         ):
             yield
         return
+    if cpus and cpus > _MOST_TIMES * (os.cpu_count() or 1):  # a worker would be started for each
+        raise RequestError(f"compute.cpus: {cpus} were asked for, and this machine has {os.cpu_count()}; ask for fewer")
     with (
         ray_folder(progress) as folder,
         _connected(

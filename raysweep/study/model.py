@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from raysweep.model import Model
 from raysweep.pretrain.spec import CheckpointSpec
@@ -18,8 +18,10 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$"  # names become folders
 class Prices(Model):
     """Dollars for an hour of one node: `plan` multiplies before a run, and the run while it has nodes."""
 
-    cpu: float | None = Field(None, ge=0, description="of a node that tiles, and trains where there are no GPUs")
-    gpu: float | None = Field(None, ge=0, description="of a node with GPUs")
+    cpu: float | None = Field(
+        None, ge=0, le=1e6, description="of a node that tiles, and trains where there are no GPUs"
+    )
+    gpu: float | None = Field(None, ge=0, le=1e6, description="of a node with GPUs")
 
 
 class Compute(Model):
@@ -56,6 +58,12 @@ class Compute(Model):
         True, description="false: tiling results of single slides go when their patch set is complete"
     )
     fetch_gb: float = Field(50, gt=0, description="GB of slides from object storage kept on a node's disk")
+
+    @model_validator(mode="after")
+    def _fewer(self) -> "Compute":
+        if self.least_workers is not None and self.least_workers > self.workers:
+            raise ValueError(f"least_workers: {self.least_workers} is more than workers, {self.workers}")
+        return self
 
     def team(self) -> Team:
         """Who trains in a pretraining, and how. Where GPU nodes are asked for, the pool that tiled is given back: its

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.errors import WorkError
+from raysweep.errors import RequestError, WorkError
 from raysweep.progress import Progress
 from raysweep.study import cluster
 
@@ -75,4 +75,15 @@ def test_a_ray_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     said = r"^a local Ray could not be reached or started: The current node timed out during startup\. This could"
     with pytest.raises(WorkError, match=said), cluster.cluster(Progress(quiet=True)):
+        pass
+
+
+def test_many_more_cpus_than_there_are_start_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would have a process of its own."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    with (
+        pytest.raises(RequestError, match=r"^compute\.cpus: 100000 were asked for, and this machine has"),
+        cluster.cluster(Progress(quiet=True), cpus=100_000),
+    ):
         pass

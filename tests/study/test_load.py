@@ -179,6 +179,20 @@ def test_limits_of_a_run_and_named_spaces_are_read(study: Path) -> None:
     assert (made.compute.stop_after_hours, made.compute.stop_after_trials) == (0.5, 40)
     assert made.transfer.spaces == {"finetune_classification": "mormont2020"}
     assert made.transfer.sampler == "grid"
-    for key in ("compute.stop_after_hours=0", "compute.stop_after_trials=0", "transfer.sampler=guess"):
+    for key in ("compute.stop_after_hours=0", "compute.stop_after_trials=0", "transfer.sampler=guess",
+                "compute.prices.cpu=1e7"):  # fmt: skip
         with pytest.raises(RequestError, match=key.partition("=")[0]):
             load_study(study, ["data=x", key])
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("compute.cpus=true", "compute: cpus: true is no number"),
+        ("compute.save_minutes=false", "compute: save_minutes: false is no number"),
+        ("compute.least_workers=3", "compute: least_workers: 3 is more than workers, 2"),
+    ],
+)
+def test_numbers_that_are_none_or_contradict_each_other(study: Path, key: str, sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        load_study(study, ["data=x", key])
