@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from raysweep.addresses import shown
 from raysweep.errors import WorkError, reason_of
-from raysweep.secrets import has_secret, redacted, without_secrets
+from raysweep.secrets import has_secret, redacted, secret_line, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from raysweep.secrets import has_secret, redacted, without_secrets
         ("exceeded with url: /a.zip?token=hush (Caused by", "exceeded with url: /a.zip?token=… (Caused by"),
         ("http://127.0.0.1:8265/a@b", "http://127.0.0.1:8265/a@b"),
         ("http://host:80", "http://host:80"),
+        ("http://127.0.0.1:8265: it asks (http://h:1), so", "http://127.0.0.1:8265: it asks (http://h:1), so"),
         ("s3://a:hush@x/y and s3://b:hush@z", "s3://x/y and s3://z"),
         ("which pretraining? a=b", "which pretraining? a=b"),
         ("s3://KEY:hush/?region=eu: no such host", "s3://… no such host"),
@@ -56,3 +57,19 @@ def test_data_keeps_what_is_no_address() -> None:
     value = {"name": "is it tumour?yes=1", "n": 3, "none": None, "list": [1.5, True, "a@b"]}
     assert redacted(value) == value
     assert not has_secret("where: {is?it=x}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nstorage: s3://KEY:hush@b/runs", 2),
+        ("# s3://b?secret_key=hush&region=eu", 1),
+        ("a,b\n1,gs://b/x?access_token=hush", 2),
+        ("url: https://h/a.zip?X-Amz-Signature=5e", 1),
+        ("url: https://ann:hush@h/a.zip", 1),
+        ("url: https://zenodo.org/records/1?download=1\nmail: me@example.org\nstorage: s3://b/r?region=eu", None),
+        ("http://127.0.0.1:80/a@b", None),
+    ],
+)
+def test_a_password_in_a_file_is_found(text: str, line: int | None) -> None:
+    assert secret_line(text) == line

@@ -1,19 +1,24 @@
 """A job of a Ray cluster, from its submission to the exit code of its command."""
 
 import asyncio
+import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.secrets import without_secrets
 from raysweep.study.pack import Package
 
 _SILENT_SECONDS = 60.0  # a dashboard that does not answer for so long is given up; the job is not
 _NEEDS = "jobs need what the dashboard needs: pip install 'ray[default]'"
 _TOKEN = "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head"
+_ADDRESS = "RAY_API_SERVER_ADDRESS"  # goes before what a client is told
+# of packages and connections, which are Ray's own affair; two have a level of their own
+_TALKERS = ("ray.dashboard", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk")
 _STUDY, _SENT = "raysweep_study", "raysweep_sent"  # of a job's metadata
 
 
@@ -38,39 +43,48 @@ class Job:
 
         Raises RequestError where a job is at the study as it was before a change, WorkError when no dashboard answers.
         """
+        shown = without_secrets(url)
         with _answers(url):
             try:
                 from ray.job_submission import JobSubmissionClient
 
-                logging.getLogger("ray.dashboard").setLevel(
-                    logging.WARNING
-                )  # packages and connections are its own affair
-                client = JobSubmissionClient(url)
-                jobs = client.list_jobs()
+                for module in _TALKERS:
+                    logging.getLogger(module).setLevel(logging.WARNING)
+                with _own_address(url):
+                    client = JobSubmissionClient(url)
             except ImportError as error:
                 raise WorkError(_NEEDS) from error
-        for job in jobs:
-            told = job.metadata or {}
-            if job.status.is_terminal() or told.get(_STUDY) != where:
-                continue
-            number = str(job.submission_id)
-            if told.get(_SENT) != package.digest:
-                raise RequestError(
-                    f"job {number} is at this study, which has changed since; wait for it, or end it with "
-                    f"`ray job stop {number} --address {url}`"
-                )
-            say(f"job {number} is at this study already; this is its log")
-            return cls(client, number, url)
-        number = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        with _answers(url):
-            client.submit_job(
-                entrypoint=package.command,
-                submission_id=number,
-                runtime_env={"working_dir": folder},
-                metadata={_STUDY: where, _SENT: package.digest},
-            )
-        say(f"job {number}")
-        return cls(client, number, url)
+        while True:
+            with _answers(url):
+                jobs = client.list_jobs()
+            for job in jobs:
+                told = job.metadata or {}
+                if job.status.is_terminal() or told.get(_STUDY) != where:
+                    continue
+                number = str(job.submission_id)
+                if told.get(_SENT) != package.digest:
+                    raise RequestError(
+                        f"job {number} is at this study, which has changed since; wait for it, or end it with "
+                        f"`ray job stop {number} --address {shown}`"
+                    )
+                say(f"job {number} is at this study already; this is its log")
+                return cls(client, number, shown)
+            taken = {job.submission_id for job in jobs}
+            number = next(id for n in itertools.count(1) if (id := f"{name}-{n}") not in taken)
+            with _answers(url, "it did not take the job"):
+                try:
+                    client.submit_job(
+                        entrypoint=package.command,
+                        submission_id=number,
+                        runtime_env={"working_dir": folder},
+                        metadata={_STUDY: where, _SENT: package.digest},
+                    )
+                except RuntimeError as error:
+                    if f"{number} already exists" in str(error):
+                        continue  # somebody else was as quick; of the same study there is to be one job
+                    raise
+            say(f"job {number}")
+            return cls(client, number, shown)
 
     def follow(self, say: Callable[[str], None]) -> int:
         """Show its log until it ends; returns the exit code of its command, 1 where it ended without one.
@@ -122,18 +136,33 @@ class Job:
 
 
 @contextmanager
-def _answers(url: str) -> Iterator[None]:
+def _own_address(url: str) -> Iterator[None]:
+    """Ray's client takes the cluster that the environment names, RAY_ADDRESS too, for the one that it is told."""
+    before = os.environ.get(_ADDRESS)
+    os.environ[_ADDRESS] = url
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_ADDRESS]
+        else:
+            os.environ[_ADDRESS] = before
+
+
+@contextmanager
+def _answers(url: str, problem: str = "no Ray dashboard that takes jobs answers") -> Iterator[None]:
     """Say in one sentence what a dashboard that does not do as it is asked lacks."""
     from ray.exceptions import AuthenticationError
 
+    shown = without_secrets(url)
     try:
         yield
     except AuthenticationError as error:
-        raise WorkError(f"{url}: {_TOKEN}") from error
+        raise WorkError(f"{shown}: {_TOKEN}") from error
     except (ConnectionError, RuntimeError, OSError) as error:
         if "ray[default]" in str(error):
             raise WorkError(_NEEDS) from error
         raise WorkError(
-            f"{url}: no Ray dashboard that takes jobs answers ({reason_of(error)[:150]}); name the cluster's file with "
-            "--cluster, or leave `ray dashboard` running"
+            f"{shown}: {problem} ({reason_of(error)[:150]}); name the cluster's file with --cluster, or leave "
+            "`ray dashboard` running"
         ) from error

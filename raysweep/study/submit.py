@@ -1,6 +1,7 @@
 """A study as a job of a Ray cluster: what it needs is sent, its log is followed, and its report is fetched."""
 
 import os
+import re
 import shlex
 import signal
 import socket
@@ -12,8 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import yaml
+
 from raysweep.addresses import is_address
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.secrets import without_secrets
 from raysweep.storage import Storage
 from raysweep.study.graph import study_folder
 from raysweep.study.job import Job
@@ -49,26 +53,27 @@ def submit_study(
     Raises RequestError when the study cannot be submitted, WorkError when the cluster does not answer.
     """
     file = load_study(ref, overrides)
-    if not is_address(file.study.storage) and not Path(file.study.storage).is_absolute():
-        raise RequestError(
-            f"storage {file.study.storage}: a job has a folder of its own, which goes when it ends; name a bucket, or "
-            "the path of a folder that all nodes share, as storage=s3://BUCKET/runs"
-        )
+    out = out or Path(f"{file.study.name}-report")
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"--out {out}: is a file; name a folder for the report")
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
         package = pack_study(file, ref, overrides, Path(folder))
         with _reached(cluster, address, say) as url:
             where = f"{file.study.storage.rstrip('/')}/{file.study.name}"
-            say(f"$ ray job submit --address {url} --working-dir {shlex.quote(str(file.folder))} -- {package.command}")
+            shown = without_secrets(url)
+            say(
+                f"$ ray job submit --address {shown} --working-dir {shlex.quote(str(file.folder))} -- {package.command}"
+            )
             job = Job.begin(url, file.study.name, where, package, folder, say)
             try:
                 code = job.follow(say)
             except KeyboardInterrupt:
-                reach = f"--address {url}" if cluster is None else f"(while `ray dashboard {cluster}` runs)"
+                reach = f"--address {shown}" if cluster is None else f"(while `ray dashboard {cluster}` runs)"
                 say(f"job {job.id} goes on, and the same command follows it again; `ray job stop {job.id}` {reach} "
                     "ends it")  # fmt: skip
                 raise
         if code in (0, 3):
-            _fetch_report(file, out or Path(f"{file.study.name}-report"), cluster, say)
+            _fetch_report(file, out, cluster, say)
     return code
 
 
@@ -76,10 +81,12 @@ def submit_study(
 def _reached(cluster: str | None, address: str | None, say: Callable[[str], None]) -> Iterator[str]:
     """The address of the dashboard, through SSH where a cluster's file is named."""
     if cluster is None:
-        yield address or "http://127.0.0.1:8265"
+        address = address or "http://127.0.0.1:8265"
+        if not re.match(r"https?://[^/?#]", address):
+            raise RequestError(f"--address {without_secrets(address)}: write the dashboard's, as http://127.0.0.1:8265")
+        yield address
         return
-    if not Path(cluster).is_file():
-        raise RequestError(f"--cluster {cluster}: no such file; name the cluster's file that `ray up` was given")
+    _check_cluster(cluster)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -100,6 +107,19 @@ def _reached(cluster: str | None, address: str | None, say: Callable[[str], None
             yield f"http://127.0.0.1:{port}"
         finally:
             _end_group(forward)
+
+
+def _check_cluster(cluster: str) -> None:
+    """`ray dashboard` says of each of these that a port may be in use."""
+    if not Path(cluster).is_file():
+        raise RequestError(f"--cluster {cluster}: no such file; name the cluster's file that `ray up` was given")
+    try:
+        found = yaml.safe_load(Path(cluster).read_bytes())
+    except (yaml.YAMLError, ValueError) as error:
+        raise RequestError(f"--cluster {cluster}: is no YAML ({' '.join(str(error).split())[:100]})") from error
+    lacks = [key for key in ("cluster_name", "provider", "auth") if not isinstance(found, dict) or key not in found]
+    if lacks:
+        raise RequestError(f"--cluster {cluster}: is no cluster's file for `ray up`: it lacks {' and '.join(lacks)}")
 
 
 def _listens(port: int) -> bool:
@@ -123,7 +143,11 @@ def _fetch_report(file: StudyFile, out: Path, cluster: str | None, say: Callable
         say(f"the report is in {report.root}, which this machine cannot read ({reason_of(error)})")
         return
     if there:
-        _copy(report, out)
+        try:
+            _copy(report, out)
+        except OSError as error:
+            say(f"the report could not be copied to {out} ({reason_of(error)})")
+            return
     elif is_address(file.study.storage):
         say(f"there is no report in {report.root}")
         return

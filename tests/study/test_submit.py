@@ -18,13 +18,14 @@ import psutil
 import pyarrow.fs as pafs
 import pytest
 import yaml
+from ray.dashboard.utils import get_address_for_submission_client
 
 from raysweep.errors import RequestError, WorkError
 from raysweep.storage import Storage, shipped
 from raysweep.study import job, submit
 from raysweep.study.job import Job
 from raysweep.study.load import load_study
-from raysweep.study.pack import pack_study
+from raysweep.study.pack import Package, pack_study
 from raysweep.study.submit import submit_study
 from tests.study.mini import results, write_mini
 
@@ -65,17 +66,39 @@ def test_what_a_study_is_made_of_is_sent_and_nothing_else(study: Path, tmp_path:
 
 
 def test_a_study_that_ships_needs_nothing_sent(tmp_path: Path) -> None:
-    file = load_study("glas", ["data=/data"])
+    file = load_study("glas", ["data=/data", "storage=s3://b/runs"])
     assert pack_study(file, "glas", ["data=/my data"], tmp_path / "sent").command == "raysweep run glas 'data=/my data'"
     assert not (tmp_path / "sent").exists()
 
 
 def test_what_a_job_could_not_read_or_everybody_could_is_refused(study: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"^storage runs: a job has a folder of its own, which goes when it ends"):
-        submit_study(str(study), ["storage=runs"])
+    home = study.parent
     (tmp_path / "slides.csv").write_text("path\na.svs\n")
-    (study.parent / "own.pth").write_bytes(b"weights")
+    (home / "own.pth").write_bytes(b"weights")
+    (home / "x.svs").write_bytes(b"slide")
+    (home / "here.csv").write_text("path\n/gone/a.svs\nx.svs\n")
+    (home / "open.csv").write_text("path\n/gone/a.svs\ns3://me:secret@b/a.svs\n")
+    (home / "link.csv").symlink_to(tmp_path / "slides.csv")
+    with (home / "huge.csv").open("wb") as file:
+        file.write(b"path\n/a.svs\n")
+        file.truncate(101 * 10**6)
     for change, sentence in (
+        ("storage=runs", r"^storage runs: a job has a folder of its own, which goes when it ends"),
+        ("patches={a: {slides: gone.csv, um: 32, px: 32}}", r"^patches.a.slides: .*gone.csv: no such file"),
+        ("patches={a: {slides: slides/*.svs, um: 32, px: 32}}", r"^patches.a.slides: slides/\*.svs stands on this mac"),
+        ("patches={a: {slides: tables/slides.csv, root: x, um: 32, px: 32}}", r"^patches.a.root: x stands on this mac"),
+        ("patches={a: {slides: /a/*.svs, coords: x, um: 32, px: 32}}", r"^patches.a.coords: x stands on this machine"),
+        ("patches={a: {slides: here.csv, um: 32, px: 32}}", r"here.csv, line 3: path x.svs stands on this machine"),
+        ("patches={a: {slides: link.csv, um: 32, px: 32}}", r"link.csv: stands outside the study's folder"),
+        ("patches={a: {slides: huge.csv, root: /s, um: 32, px: 32}}", r"study: 101 MB of tables and cards, and a job"),
+        (
+            "patches={a: {slides: open.csv, um: 32, px: 32}}",
+            r"open.csv: line 3: holds a password or a key, which e",
+        ),
+        (
+            "checkpoints.random={init: random, backbone: test_resnet, method: simclr, patches: ../study/tables}",
+            r"^checkpoints.random.patches: ../study/tables stands on this machine",
+        ),
         ("patches={a: {slides: ../slides.csv, um: 32, px: 32}}", r"slides.csv: stands outside the study's folder"),
         ("checkpoints.random.init=own.pth", r"^checkpoints.random.init: own.pth stands on this machine, and weights"),
         ("storage=s3://me:secret@bucket/runs", r"^storage: the address holds a password, which everybody sees"),
@@ -83,8 +106,89 @@ def test_what_a_job_could_not_read_or_everybody_could_is_refused(study: Path, tm
         with pytest.raises(RequestError, match=sentence) as refused:
             pack_study(load_study(study, [change]), str(study), [change], tmp_path / "sent")
         assert "secret" not in str(refused.value)
+        assert not list(tmp_path.glob("sent/**/*.csv"))
     with pytest.raises(RequestError, match=r"^--cluster my.yaml: no such file"):
         submit_study(str(study), cluster="my.yaml")
+    with pytest.raises(RequestError, match=r"^--out .*own.pth: is a file"):
+        submit_study(str(study), out=home / "own.pth")
+
+
+def test_what_stands_beside_the_study_itself_is_sent_as_well(study: Path, tmp_path: Path) -> None:
+    """Without its search space a job would take the one that ships, and say nothing."""
+    home, sent = study.parent, tmp_path / "sent"
+    (home / "common/datasets").mkdir(parents=True)
+    (home / "base.yaml").rename(home / "common/base.yaml")
+    study.write_text("{name: own, extends: common/base.yaml, tasks: [mine, {card: other, test_sets: [third]}]}")
+    for name in ("mine", "other", "third", "finetune_segmentation", "linear-own", "another_study", "my"):
+        (home / f"{name}.yaml").write_text("table: splits2.csv")
+    for name in ("splits2.csv", "huge.csv", "common/datasets/far.yaml", "real.yaml"):
+        (home / name).write_text("x")
+    (home / "datasets/linked.yaml").symlink_to(home / "real.yaml")
+    pack_study(load_study(study, ["transfer.protocols=[finetune, linear]"]), str(study), [], sent)
+    assert {path.relative_to(sent).as_posix() for path in sent.rglob("*") if path.is_file()} == {
+        "own.yaml", "common/base.yaml", "common/datasets/far.yaml", "datasets/linked.yaml", "datasets/own.yaml",
+        "datasets/splits.csv", "search_spaces/finetune.yaml", "mine.yaml", "other.yaml", "third.yaml", "splits2.csv",
+        "finetune_segmentation.yaml", "linear-own.yaml",
+    }  # fmt: skip
+
+
+class _Jobs:
+    """Ray's list of jobs, in which another's appears just before ours is taken."""
+
+    def __init__(self, url: str) -> None:
+        assert get_address_for_submission_client(url) == url  # as Ray's own client asks
+        self.jobs: list[SimpleNamespace] = []
+
+    def list_jobs(self) -> list[SimpleNamespace]:
+        return list(self.jobs)
+
+    def submit_job(self, *, submission_id: str, metadata: dict[str, str], **_: object) -> None:
+        if not self.jobs:
+            status = SimpleNamespace(is_terminal=lambda: False)
+            self.jobs = [SimpleNamespace(submission_id=submission_id, status=status, metadata=dict(metadata, **_OTHER))]
+            raise RuntimeError(f"status code 400: Job with submission_id {submission_id} already exists.")
+        self.jobs.append(SimpleNamespace(submission_id=submission_id))
+
+
+_OTHER: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({}, ["job own-1 is at this study already; this is its log"]), ({"raysweep_study": "elsewhere"}, ["job own-2"])],
+)
+def test_a_study_that_is_submitted_twice_at_once_is_one_job(
+    monkeypatch: pytest.MonkeyPatch, other: dict[str, str], said: list[str]
+) -> None:
+    monkeypatch.setitem(globals(), "_OTHER", other)
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "http://another-cluster:8265")
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", _Jobs)
+    told: list[str] = []
+    Job.begin("http://h", "own", "s3://b/runs/own", Package("raysweep run own.yaml", "5e"), "x", told.append)
+    assert told == said
+    assert os.environ["RAY_API_SERVER_ADDRESS"] == "http://another-cluster:8265"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("cluster_name: x", "is no cluster's file for `ray up`: it lacks provider and auth"),
+        ("[1]", "it lacks cluster_name and provider and auth"),
+        ("{", "is no YAML"),
+        ("\0", "is no YAML"),
+    ],
+)
+def test_a_file_of_no_cluster(text: str, sentence: str, study: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+    with pytest.raises(RequestError, match=sentence):
+        submit_study(str(study), cluster=str(tmp_path / "my.yaml"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:8265", "auto", "ray://h:10001", "http://", "http:///x"])
+def test_an_address_of_no_dashboard(address: str, study: Path) -> None:
+    with pytest.raises(RequestError, match=r"^--address .*: write the dashboard's, as http://127\.0\.0\.1:8265"):
+        submit_study(str(study), address=address)
 
 
 def test_a_dashboard_that_is_not_there_is_told(study: Path) -> None:
@@ -317,7 +421,7 @@ def test_a_password_of_the_study_itself_is_no_part_of_a_job(study: Path, storage
     text = yaml.safe_load((study.parent / "base.yaml").read_text()) | {"storage": storage}
     (study.parent / "base.yaml").write_text(yaml.safe_dump(text))
     said: list[str] = []
-    with pytest.raises(RequestError, match=r"^storage: the address holds a password") as refused:
+    with pytest.raises(RequestError, match=r"^storage: the address holds a password, which everybody") as refused:
         submit_study(str(study), address="http://127.0.0.1:9", say=said.append)
     assert "hush" not in f"{refused.value}{said}"
 
