@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from raysweep.addresses import is_address
 from raysweep.errors import RequestError
 from raysweep.secrets import has_secret
 
@@ -56,22 +57,40 @@ def slurm(
 ) -> None:
     """A batch script for SLURM: > job.sbatch. Five minutes before its time is over the job saves, and queues again."""
     from raysweep.places.files import slurm_script
+    from raysweep.study.load import load_study
 
-    _write(slurm_script(study, overrides or [], nodes=nodes, gpus=gpus, cpus=cpus, hours=hours, array=array))
+    name = load_study(study, overrides or []).study.name
+    _write(slurm_script(name, study, overrides or [], nodes=nodes, gpus=gpus, cpus=cpus, hours=hours, array=array))
 
 
 @app.command("kubernetes")
 def kubernetes(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml")],
+    study: Annotated[str, typer.Argument(metavar="STUDY.yaml")],
     image: Annotated[str, typer.Option(help="built by the file of `raysweep cluster dockerfile`")],
     overrides: _Keys = None,
     cpu_nodes: Annotated[int, typer.Option(min=1, help="at most so many pods that tile")] = 8,
     gpu_nodes: Annotated[int, typer.Option(min=0, help="at most so many pods that train")] = 4,
 ) -> None:
     """A RayJob with its cluster, and the study, for the KubeRay operator: > job.yaml."""
-    from raysweep.places.files import kubernetes_file
+    import tempfile
 
-    _write(kubernetes_file(study, overrides or [], image=image, cpu_nodes=cpu_nodes, gpu_nodes=gpu_nodes))
+    from raysweep.places.files import kubernetes_file
+    from raysweep.study.load import load_study
+    from raysweep.study.pack import pack_study
+
+    file = load_study(study, overrides or [])
+    storage = file.study.storage
+    if not is_address(storage) or storage.lower().startswith("file:"):
+        raise RequestError(
+            f"storage {storage}: a pod's own folders go when it ends; name a bucket, as storage=s3://BUCKET/runs"
+        )
+    with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
+        package = pack_study(file, study, overrides or [], Path(folder))
+        sent = {
+            p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()
+        }
+    _write(kubernetes_file(file.study.name, package.command, sent, image=image, cpu_nodes=cpu_nodes,
+                           gpu_nodes=gpu_nodes))  # fmt: skip
 
 
 @app.command("dockerfile")

@@ -11,6 +11,7 @@ class _Panel(NamedTuple):
     title: str
     unit: str  # Grafana's name of it
     queries: tuple[tuple[str, str], ...]  # of Prometheus, each with its legend
+    signed: bool = False  # whether it may be below 0
 
 
 def _rate(metric: str, by: str) -> str:
@@ -37,14 +38,14 @@ PANELS = (
            (("ray_raysweep_pretrain_images_per_second", "{{checkpoint}}"),)),
     _Panel("Pretraining: part of the time that waits for data", "percentunit",
            (("ray_raysweep_pretrain_wait_share", "{{checkpoint}}"),)),
-    _Panel("Pretraining: loss", "short", (("ray_raysweep_pretrain_loss", "{{checkpoint}}"),)),
+    _Panel("Pretraining: loss", "short", (("ray_raysweep_pretrain_loss", "{{checkpoint}}"),), signed=True),
     _Panel("Pretraining: learning rate", "sci", (("ray_raysweep_pretrain_lr", "{{checkpoint}}"),)),
     _Panel("Search: trials that ended", "short",
            (("sum by (status) (ray_raysweep_tune_trials_total)", "{{status}}"),)),
     _Panel("Nodes: hours of this run", "short", (("max by (kind) (ray_raysweep_node_hours)", "{{kind}}"),)),
     _Panel("Nodes: dollars of this run, by compute.prices", "currencyUSD",
            (("max by (kind) (ray_raysweep_dollars)", "{{kind}}"),)),
-    _Panel("Search: best value on val", "short", (("ray_raysweep_tune_best", "{{cell}}"),)),
+    _Panel("Search: best value on val", "short", (("ray_raysweep_tune_best", "{{cell}}"),), signed=True),
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def _panel(number: int, panel: _Panel) -> dict[str, Any]:
     return {
         "id": number + 1, "type": "timeseries", "title": panel.title, "datasource": source,
         "gridPos": {"x": column * _WIDTH, "y": row * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": panel.unit} | ({} if panel.signed else {"min": 0}), "overrides": []},
         "targets": [{"refId": chr(ord("A") + i), "expr": query, "legendFormat": legend, "datasource": source}
                     for i, (query, legend) in enumerate(panel.queries)],
     }  # fmt: skip

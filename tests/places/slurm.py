@@ -16,7 +16,7 @@ sys.exit(max(abs(child.wait()) for child in children))
 """
 _SCONTROL = """#!/usr/bin/env bash
 case "$1" in
-    show) for i in 1 2; do echo node$i; done;;
+    show) for i in 1 2; do echo node$i; done; echo "   JobState=${JOB_STATE:-RUNNING} Reason=None";;
     requeue) echo "$2" >> requeued;;
 esac
 """

@@ -68,7 +68,7 @@ def _prepared(folder: Path, name: str, **options: int) -> Path:
     """A study with a script for it, and SLURM's programs; gives the study's own folder of artefacts."""
     write_slurm(folder, raysweep=_RAYSWEEP)
     study = write_mini(folder, **_SMALL)
-    (folder / f"job-{name}").write_text(slurm_script(str(study), cpus=2, **options))
+    (folder / f"job-{name}").write_text(slurm_script("mini", str(study), cpus=2, **options))
     return folder / "runs/mini"
 
 
