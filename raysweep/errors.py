@@ -19,10 +19,10 @@ class StorageError(WorkError, OSError):
 
 
 class DamagedError(WorkError, ValueError):
-    """A file of ours, of which the path is given, is not what was written."""
+    """A file of ours is not what was written: made of its path."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: is damaged; remove the folder that it is in, and the next run makes it again")
+    def __str__(self) -> str:
+        return f"{self.args[0]}: is damaged; remove the folder that it is in, and the next run makes it again"
 
 
 def reason_of(error: BaseException) -> str:

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysweep.errors import RequestError
+from raysweep.json_file import mapping
 from raysweep.patches.outcomes import SLIDES
 from raysweep.patches.schema import classes_of, patch_schema
-from raysweep.json_file import mapping
 from raysweep.storage import MANIFEST, Artefact, Storage, fingerprint
 
 ROW_GROUP = 128  # rows: small, so that training can read row groups in random order
