@@ -96,11 +96,14 @@ def kubernetes_file(
     named = _named(name)
     sent = {"run.sh": f"cd /study && exec {command}\n".encode(), **files}
     keys = {f"{number}-{re.sub(r'[^-._a-zA-Z0-9]+', '-', path)[-200:]}": path for number, path in enumerate(sent)}
-    text = {key: _Block(words) for key, path in keys.items() if (words := _words(sent[path])) is not None}
+    fits = sum(map(len, sent.values())) <= _CONFIG_MAP_BYTES
+    text = {key: _Block(words) for key, path in keys.items() if fits and (words := _words(sent[path])) is not None}
     other = {key: base64.b64encode(sent[path]).decode() for key, path in keys.items() if key not in text}
-    if sum(len(data.encode()) for data in (*text.values(), *other.values())) > _CONFIG_MAP_BYTES:
-        raise RequestError("cluster kubernetes: a ConfigMap holds 1 MiB, and the study's tables and cards are more; "
-                           "put the slide table into the bucket, as slides: s3://BUCKET/slides.csv")  # fmt: skip
+    if not fits or sum(len(data.encode()) for data in (*text.values(), *other.values())) > _CONFIG_MAP_BYTES:
+        raise RequestError(
+            "cluster kubernetes: a ConfigMap holds 1 MiB, and the study's tables and cards are more; put the slide table "
+            "into the bucket, as slides: s3://BUCKET/slides.csv"
+        )
     study_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{named}-study"}, "data": text}
     study_map |= {"binaryData": other} if other else {}
     items = [{"key": key, "path": path} for key, path in keys.items()]
