@@ -101,8 +101,8 @@ def kubernetes_file(
     other = {key: base64.b64encode(sent[path]).decode() for key, path in keys.items() if key not in text}
     if not fits or sum(len(data.encode()) for data in (*text.values(), *other.values())) > _CONFIG_MAP_BYTES:
         raise RequestError(
-            "cluster kubernetes: a ConfigMap holds 1 MiB, and the study's tables and cards are more; put the slide table "
-            "into the bucket, as slides: s3://BUCKET/slides.csv"
+            "cluster kubernetes: a ConfigMap holds 1 MiB, and the study's tables and cards are more; put the slide "
+            "table into the bucket, as slides: s3://BUCKET/slides.csv"
         )
     study_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{named}-study"}, "data": text}
     study_map |= {"binaryData": other} if other else {}
