@@ -1,15 +1,15 @@
-"""Ctrl-C and SIGTERM end a command in the same way: what it does is given up, tidily, and can be gone on with."""
+"""Ctrl-C, SIGTERM and a hangup end a command in the same way: what it does is given up, tidily, to be gone on with."""
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 STOPPED = "stopped; run the same command again to go on"
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 and the signal's number, as shells have it
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}  # 128 and its number, as shells have it
 _TIDY_SECONDS = 8.0  # for what is under way to end itself; schedulers send SIGKILL after 10 s and more
 
 
@@ -19,11 +19,12 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise Stopped in the block, even where the process was started with them ignored.
+    """Let SIGINT, SIGTERM and SIGHUP raise Stopped in the block, the first two even where they are ignored.
 
     (`nohup`, `&` in a script and cron ignore SIGINT, and every child would inherit that: Ray could interrupt none of
-    its tasks.) The handlers stay for the whole block. Ray would take SIGTERM for itself when it starts; Ray Train and
-    Ray Tune would take SIGINT and keep it when they have ended, and then end the process with 0, or do nothing.
+    its tasks. But what was started with `nohup` is to outlive its terminal.) The handlers stay for the whole block: Ray
+    would take SIGTERM for itself when it starts; Ray Train and Ray Tune would take SIGINT and keep it when they have
+    ended, and then end the process with 0, or do nothing.
 
     A second signal while the block ends is ignored; a third ends the process at once, and so does a block that has not
     ended 8 s after the first. Works in the main thread; elsewhere the block runs as it is.
@@ -32,12 +33,14 @@ def stoppable() -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in EXIT_CODES}
+    if before[signal.SIGHUP] == signal.SIG_IGN:
+        del before[signal.SIGHUP]
     take = signal.signal
 
     def take_other(number: int, handler: Any) -> Any:
-        return signal.getsignal(number) if number in EXIT_CODES else take(number, handler)
+        return signal.getsignal(number) if number in before else take(number, handler)
 
-    _signals.begin(take)
+    _signals.begin(take, before)
     signal.signal = take_other  # type: ignore[assignment]
     try:
         yield
@@ -79,7 +82,7 @@ def heed_ctrl_c() -> None:
 
 
 def exit_code() -> int:
-    """What a command that was stopped ends with: 130 after Ctrl-C, 143 after SIGTERM."""
+    """What a command that was stopped ends with: 130 after Ctrl-C, 143 after SIGTERM, 129 after a hangup."""
     return EXIT_CODES[_signals.got[0]] if _signals.got else EXIT_CODES[signal.SIGINT]
 
 
@@ -88,17 +91,19 @@ class _Signals:
 
     def __init__(self) -> None:
         self.take: Callable[[int, Any], Any] | None = None  # the true `signal.signal`, within `stoppable`
+        self.numbers: list[int] = []  # those that are handled
         self.got: list[signal.Signals] = []  # the first one first
         self.ended = threading.Event()
         self.wait = False
 
-    def begin(self, take: Callable[[int, Any], Any]) -> None:
+    def begin(self, take: Callable[[int, Any], Any], numbers: Iterable[int]) -> None:
+        self.numbers = list(numbers)
         self.got, self.ended, self.wait, self.take = [], threading.Event(), False, take
         self.handle_all()
 
     def handle_all(self) -> None:
         assert self.take is not None
-        for number in EXIT_CODES:
+        for number in self.numbers:
             self.take(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from raysweep.stopping import STOPPED, Stopped, exit_code, not_now, stoppable
 from tests.drawn import copy_slides
 
-SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
@@ -31,6 +31,16 @@ def test_a_signal_raises_in_the_block_whoever_else_wants_it(number: signal.Signa
     signal.signal(number, signal.SIG_IGN)
     assert signal.getsignal(number) == signal.SIG_IGN
     signal.signal(number, before)
+
+
+def test_what_was_started_with_nohup_outlives_its_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_waits_for_the_end_of_what_must_not_be_half_done() -> None:
