@@ -14,6 +14,7 @@ from raysweep.secrets import without_secrets
 from raysweep.study.pack import Package
 
 _SILENT_SECONDS = 60.0  # a dashboard that does not answer for so long is given up; the job is not
+_ANSWER_SECONDS = 30.0  # for one that is asked for the first time
 _NEEDS = "jobs need what the dashboard needs: pip install 'ray[default]'"
 _TOKEN = "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token as on its head"
 _ADDRESS = "RAY_API_SERVER_ADDRESS"  # goes before what a client is told
@@ -50,6 +51,7 @@ class Job:
 
                 for module in _TALKERS:
                     logging.getLogger(module).setLevel(logging.WARNING)
+                _look(url)
                 with _own_address(url):
                     client = JobSubmissionClient(url)
             except ImportError as error:
@@ -133,6 +135,21 @@ class Job:
             again = "; run the same command again to go on" if status == "stopped" else ""  # its log may end before
             say(f"job {self.id}: {status} ({' '.join((info.message or 'nothing more is known').split())[:300]}){again}")
         return int(code)
+
+
+def _look(url: str) -> None:
+    """Raise OSError where a connection is taken and nothing said: Ray's client would wait for ever.
+
+    What else may be wrong with it the client says.
+    """
+    import requests
+
+    try:
+        requests.get(f"{url.rstrip('/')}/api/version", timeout=_ANSWER_SECONDS)
+    except requests.Timeout:
+        raise
+    except (requests.RequestException, ValueError):
+        return
 
 
 @contextmanager

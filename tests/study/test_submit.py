@@ -199,6 +199,14 @@ def test_a_dashboard_that_is_not_there_is_told(study: Path) -> None:
     assert said[0].endswith("-- raysweep run own.yaml")
 
 
+def test_a_port_that_takes_a_connection_and_says_nothing(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(WorkError, match=f"^{url}: no Ray dashboard that takes jobs answers .*timed out"):
+            submit_study(str(study), address=url, say=lambda _: None)
+
+
 @dataclass
 class _Dashboard:
     """A client of one job, whose connection is lost after so many pieces of its log, each time it is made."""
