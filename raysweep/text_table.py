@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,9 +36,12 @@ class TextTable:
 
 
 def read_table(path: Path, where: str) -> TextTable:
-    """The table of a file. Raises OSError where it cannot be read, and RequestError as `parse_table`."""
+    """The table of a file. Raises OSError where it cannot be read, RequestError for a pipe, and as `parse_table`."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise RequestError(f"{where}: cannot be read (it is no file); check the path")
     try:
-        check_room(TIMES * path.stat().st_size, where)
+        check_room(TIMES * found.st_size, where)
     except WorkError as error:
         raise RequestError(str(error)) from error
     return parse_table(path.read_bytes(), where)

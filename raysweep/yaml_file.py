@@ -6,7 +6,9 @@ words, and `1e-4` is a number. Numbers remember how they were written, so that a
 """
 
 import codecs
+import os
 import re
+import stat
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 def load_yaml(path: Path) -> Any:
     """What a file holds. Raises RequestError naming the file, and the line of what is wrong with it."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            raise RequestError(f"{path}: cannot be read (it is no file); name a YAML file")
         with open(path, "rb") as file:
             data = file.read(_MOST + 1)
         if len(data) > _MOST:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,12 @@ def test_short_rows_end_in_empty_cells_and_lines_are_counted() -> None:
 def test_what_is_no_table_is_one_sentence(data: bytes, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         parse_table(data, "t.csv")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(RequestError, match="cannot be read"):
+        read_table(tmp_path / "pipe.csv", "table")
 
 
 def test_a_table_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Files of ours: keys once, numbers that remember how they were written, and nothing but plain values."""
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any, Literal
@@ -97,8 +98,10 @@ def test_files_may_have_a_byte_order_mark_and_must_be_utf_8(tmp_path: Path) -> N
     for coding in ("utf-16-le", "utf-16-be"):
         file.write_bytes("\ufeffname: µ".encode(coding))
         assert (load_yaml(file), key_lines(file)) == ({"name": "µ"}, {"name": 1})
-    with pytest.raises(RequestError, match="cannot be read"):
-        load_yaml(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")  # would be waited for
+    for what in (tmp_path, tmp_path / "pipe.yaml", tmp_path / "gone.yaml"):
+        with pytest.raises(RequestError, match="cannot be read"):
+            load_yaml(what)
     file.write_bytes(b"")
     assert load_yaml(file) is None
 

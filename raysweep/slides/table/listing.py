@@ -66,6 +66,8 @@ def _folder_of(table: str) -> str:
 def _read_table(table: str, where: str, spec: PatchSetSpec) -> list[Row]:
     fs, inside = locate(table)
     try:
+        if fs.get_file_info(inside).type == pafs.FileType.Unknown:  # a pipe would be waited for
+            raise RequestError(f"{where}: cannot be read (it is no file); check the path")
         with fs.open_input_file(inside) as file:
             check_room(TIMES * file.size(), where)
             data = file.read()
