@@ -29,12 +29,20 @@ def is_address(path: str | Path) -> bool:
 def at_home(path: str | Path) -> Path:
     """The path with a `~` at its beginning as the user's folder.
 
-    Raises RequestError for a user whom this machine does not know; a name such as `~x.svs` stays as it is.
+    Raises RequestError for a user whom this machine does not know, and for characters that no path has; a name such
+    as `~x.svs` stays as it is.
     """
+    try:
+        no_path = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        no_path = True
+    if no_path:
+        raise RequestError(f"{str(path)!a}: has characters that no path has; write another one")
     found = os.path.expanduser(path)
     if found.startswith("~") and "/" in found:
-        user = found.partition("/")[0]
-        raise RequestError(f"{path}: this machine has no user {user[1:]}; write the path in full, or ./{path}")
+        user = found.partition("/")[0][1:]
+        lacks = f"has no user {user}" if user else "knows no home folder of this user"
+        raise RequestError(f"{path}: this machine {lacks}; write the path in full, or ./{path}")
     return Path(found)
 
 
@@ -56,6 +64,14 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
         options.append("allow_delayed_open=true")  # a small file is one request in place of three
     fs, root = _filesystem(f"{parts.scheme}://{parts.netloc}/" + "?" * bool(options) + "&".join(options))
     return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
+
+
+def in_utf8(path: str) -> str:
+    """The path, of a folder that names of files are written down for. Raises RequestError where it is not UTF-8."""
+    plain = path.encode(errors="backslashreplace").decode()
+    if plain != path:
+        raise RequestError(f"{plain}: its name is not UTF-8; rename it, or name another folder")
+    return path
 
 
 @lru_cache(64)  # one filesystem a bucket: finding the region of a bucket costs a request

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from raysweep.errors import RequestError
+from raysweep.local_path import local_path
 
 _Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="the folder that the labelled images stand in")]
 _Out = Annotated[Path, typer.Option("--out", help="the folder to write to; the images' own stays as it is")]
@@ -48,6 +49,7 @@ def new(
     from raysweep.study.plan import plan_rows
 
     wanted = [*(weights or []), *(more or [])]
+    folder = local_path(folder, "FOLDER")
     if not folder.is_dir() and more and Path(more[-1]).is_dir():
         raise RequestError(f"new: {folder} is no folder; the folder comes first: raysweep new {more[-1]} --with ...")
     made = new_study(folder, wanted, out, name=name, label=label, unit=unit, mpp=mpp)
@@ -76,7 +78,7 @@ def datasets_new(
 
     path, draft = new_card(folder, out, name=name, label=label, unit=unit, mpp=mpp)
     _say(draft.facts, draft.warnings)
-    data = folder.resolve().parent
+    data = local_path(folder, "FOLDER").resolve().parent
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"card: {path}", markup=False)
     console.print(f"look at it, then: raysweep datasets prepare {draft.card.name} --data {data}", markup=False)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +31,7 @@ def verify(
     out.print(found.sentence, markup=False)
 
 
-def make_reports(make: Callable[[str], Any], studies: Sequence[str], out: Path | None, share: Path | None) -> Any:
+def make_reports(make: Callable[[str], Any], studies: Sequence[str], out: str | None, share: str | None) -> Any:
     """The outcome of making the report of one study, or that of several together; and a copy to give away.
 
     make: makes the report of a study and returns its outcome. out: of several studies the folder of their report.

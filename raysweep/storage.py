@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysweep.addresses import is_address, locate
+from raysweep.addresses import in_utf8, is_address, locate
 from raysweep.checked_file import CheckedFile, read_whole
 from raysweep.commit import commit
 from raysweep.errors import RequestError, StorageError, WorkError
@@ -50,7 +50,7 @@ class Storage:
         Raises RequestError when the address cannot be understood.
         """
         fs, root = locate(uri)
-        return cls(fs, root)
+        return cls(fs, in_utf8(root))
 
     @property
     def is_local(self) -> bool:

@@ -3,7 +3,6 @@
 import fcntl
 import io
 import os
-import tempfile
 import uuid
 import weakref
 from collections import deque
@@ -20,6 +19,7 @@ import pyarrow.fs as pafs
 
 from raysweep.addresses import is_address, locate
 from raysweep.errors import WorkError
+from raysweep.local_path import own_temporary
 from raysweep.retry import retried
 from raysweep.slides.readers.jpeg_tiff import JpegTiffReader
 from raysweep.slides.readers.open_tiff import every_page, open_tiff
@@ -156,8 +156,7 @@ class _Head:
     """
 
     def __init__(self) -> None:
-        folder = Path(tempfile.gettempdir()) / f"raysweep-heads-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = own_temporary("heads")
         for left in folder.iterdir():
             with suppress(OSError), open(left, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,7 +4,6 @@ import fcntl
 import os
 import re
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ import pyarrow.fs as pafs
 
 from raysweep.addresses import is_address, locate, shown
 from raysweep.errors import WorkError
+from raysweep.local_path import own_temporary
 from raysweep.slides.dicom import is_dicom_name, series_files
 from raysweep.storage import fingerprint
 
@@ -90,10 +90,9 @@ def fetched_together(sources: Sequence[str], *, folder: Path | None = None, limi
             f"{_named(copies)} {'take' if len(copies) > 1 else 'takes'} {_size(size)} and slides may take "
             f"{_size(limit_bytes)} on the disk of a node; allow more"
         )
-    cache = folder or Path(tempfile.gettempdir()) / f"raysweep-slides-{os.getuid()}"
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if cache.lstat().st_uid != os.getuid():  # whoever made it could put other slides there
-        raise WorkError(f"{cache}: is another user's, and slides are copied there; set TMPDIR to a folder of your own")
+    if folder is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cache = folder or own_temporary("slides")  # whoever else could write there could put other slides there
     locks = _hold(cache, copies, limit_bytes)
     try:
         yield [

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from raysweep.addresses import at_home, is_address
+from raysweep.addresses import in_utf8, is_address
 from raysweep.errors import RequestError
 from raysweep.local_path import local_path
 from raysweep.model import problem
@@ -87,7 +87,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _find(ref: str | Path, folder: Path) -> Path:
-    path = folder / at_home(local_path(ref, "study"))
+    path = folder / local_path(ref, "study")
     if path.is_file():
         return path.absolute()
     named = shipped("studies") / f"{Path(ref).name.removesuffix('.yaml')}.yaml"
@@ -177,7 +177,7 @@ def _resolve(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> Any:
             if OmegaConf.is_missing(config, key):
                 raise RequestError(f"{path.name}: {key} is not set; give it as {key}=VALUE")
         if config.get("data"):
-            config.data = at_home(local_path(str(config.data), "data")).absolute().as_posix()
+            config.data = in_utf8(local_path(str(config.data), "data").absolute().as_posix())
         return OmegaConf.to_container(config, resolve=True)
     except RecursionError as error:
         raise RequestError(f"{path.name}: its keys are nested too deep") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from raysweep.backbones.machine import machine
 from raysweep.errors import RequestError
+from raysweep.local_path import local_path
 from raysweep.storage import Storage
 from raysweep.study.candidates import IMAGENET, Candidate, find_candidates
 from raysweep.study.tasks import card_folders
@@ -34,8 +35,8 @@ def new_card(folder: Path, out: Path, **said: Any) -> tuple[Path, Draft]:
 
     Raises RequestError where there is a card of that name already, and as `draft_card`.
     """
-    draft = draft_card(folder, **said)
-    return _keep_card(draft, out), draft
+    draft = draft_card(local_path(folder, "FOLDER"), **said)
+    return _keep_card(draft, local_path(out, "--out")), draft
 
 
 def _keep_card(draft: Draft, out: Path) -> Path:
@@ -56,6 +57,7 @@ def new_study(folder: Path, weights: Sequence[str], out: Path, *, name: str | No
     A card of that name that is there already is used as it is: somebody may have corrected it. weights: see
     `find_candidates`; said: see `draft_card`. Raises RequestError where the study is there already, and as these two.
     """
+    folder, out = local_path(folder, "FOLDER"), local_path(out, "--out")
     candidates = find_candidates(weights)
     light = not machine()["gpu"]
     draft = draft_card(folder, name=name, light=light, **said)

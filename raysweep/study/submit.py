@@ -17,6 +17,7 @@ import yaml
 
 from raysweep.addresses import is_address
 from raysweep.errors import RequestError, WorkError, reason_of
+from raysweep.local_path import local_path
 from raysweep.secrets import without_secrets
 from raysweep.storage import Storage
 from raysweep.study.graph import study_folder
@@ -53,7 +54,7 @@ def submit_study(
     Raises RequestError when the study cannot be submitted, WorkError when the cluster does not answer.
     """
     file = load_study(ref, overrides)
-    out = out or Path(f"{file.study.name}-report")
+    out = Path(f"{file.study.name}-report") if out is None else local_path(out, "--out")
     if out.exists() and not out.is_dir():
         raise RequestError(f"--out {out}: is a file; name a folder for the report")
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:

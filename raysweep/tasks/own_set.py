@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from raysweep.errors import WorkError
+from raysweep.local_path import own_temporary
 from raysweep.retry import retried
 from raysweep.storage import MANIFEST, Storage, fingerprint
 
@@ -35,8 +35,7 @@ def own_set_folder(place: Storage) -> Path:
     if place.is_local:
         return Path(place.root)
     infos = _files(place)
-    home = Path(tempfile.gettempdir()) / f"raysweep-sets-{os.getuid()}"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home = own_temporary("sets")
     facts = [[info.path, info.size, info.mtime_ns] for info in infos]
     slot = home / fingerprint([place.fs.type_name, facts])
     with _locked(home):

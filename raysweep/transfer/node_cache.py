@@ -6,9 +6,7 @@ import json
 import mmap
 import os
 import shutil
-import stat
 import struct
-import tempfile
 import threading
 import uuid
 import weakref
@@ -18,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raysweep.errors import WorkError
+from raysweep.local_path import own_temporary
 
 _PLACE = struct.Struct(
     "<qq"
@@ -42,7 +40,7 @@ class NodeCache:
         `key` is the name of a folder. Raises WorkError when the folder of temporary files cannot be used, or holds
         somebody else's folder of that name.
         """
-        home = _home()
+        home = own_temporary("decoded")
         remove_unused()
         folder, held = _hold(home / key)
         self._lock = threading.Lock()
@@ -97,7 +95,7 @@ class NodeCache:
 
 def remove_unused() -> None:
     """Remove the files of caches that no process uses any more: those of processes that were killed."""
-    for folder in _home().iterdir():
+    for folder in own_temporary("decoded").iterdir():
         try:
             held = os.open(folder / _HELD, os.O_RDWR)
         except FileNotFoundError:  # being made, being removed, or left half removed
@@ -106,19 +104,6 @@ def remove_unused() -> None:
             continue
         _remove(folder, held)
         os.close(held)
-
-
-def _home() -> Path:
-    """Where the user's caches are. Nobody else may write there: what is read there is believed."""
-    home = Path(tempfile.gettempdir()) / f"raysweep-{os.getuid()}-decoded"
-    try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        found = home.lstat()
-    except OSError as error:
-        raise WorkError(f"{home}: cannot be used for decoded images ({error.strerror}); set TMPDIR") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise WorkError(f"{home}: must be a folder that nobody but you can use; remove it, or set TMPDIR")
-    return home
 
 
 def _hold(folder: Path) -> tuple[Path, int]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -199,7 +200,7 @@ def test_a_slide_larger_than_all_the_space_is_refused(bucket, tmp_path):
 
 def test_two_slides_with_their_masks_do_not_hold_each_other_up(bucket, tmp_path, monkeypatch):
     """Each of two workers needs all the space: neither may wait for it while it holds some."""
-    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(stage, "_PATIENCE_SECONDS", 10)
     slides, masks = ([bucket.put(f"two/{name}.{end}", b"x" * MIB) for name in "ab"] for end in ("svs", "tiff"))
     entries = [SlideEntry("ab", slide, mask=mask) for slide, mask in zip(slides, masks, strict=True)]
@@ -220,7 +221,7 @@ def test_two_slides_with_their_masks_do_not_hold_each_other_up(bucket, tmp_path,
 
 
 def test_a_slide_too_large_with_its_mask_is_refused_at_once(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(stage, "_PATIENCE_SECONDS", 1)
     entry = SlideEntry("s", bucket.put("sum/s.svs", b"x" * MIB), mask=bucket.put("sum/mask.tiff", b"x" * MIB))
     told = (
@@ -369,7 +370,7 @@ def test_a_storage_that_is_not_there(tmp_path):
 
 
 def test_the_folder_is_the_users_own_by_default(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     with fetched(bucket.put("default.svs", b"x"), limit_bytes=MIB) as path:
         cache = tmp_path / f"raysweep-slides-{os.getuid()}"
         assert path.is_relative_to(cache)
