@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +17,7 @@ from raysweep.card_commands import checkpoints, datasets
 from raysweep.cluster_commands import app as cluster
 from raysweep.cluster_commands import submit
 from raysweep.commands import OPTIONS, Commands, StoppedError, new_progress
-from raysweep.errors import RequestError, WorkError
+from raysweep.errors import OF_PATHS, RequestError, WorkError
 from raysweep.exit_codes import own_exit_code
 from raysweep.json_log import WarningEvents, log_event
 from raysweep.model_commands import export, predict
@@ -26,6 +27,7 @@ from raysweep.report_commands import verify
 from raysweep.secrets import without_secrets
 from raysweep.stopping import STOPPED, exit_code, stoppable
 from raysweep.study_commands import studies
+from raysweep.surroundings import settle, speak_utf8
 from raysweep.upkeep_commands import Overrides, StudyArgument, clean, doctor
 
 app = typer.Typer(
@@ -37,8 +39,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Which pretraining is worth it, for my pathology task, with the labels I have? One study file asks; "
     "tiles, checkpoints, searches and a report answer. Exit codes: 0 all done; 1 could not be done; "
-    "2 the request was wrong; 3 done, but some slides or trials failed or are left; 130 and 143 stopped by Ctrl-C or "
-    "SIGTERM: run the same command again.",
+    "2 the request was wrong; 3 done, but some slides or trials failed or are left; 129, 130 and 143 stopped by a "
+    "hangup, Ctrl-C or SIGTERM: run the same command again.",
 )
 datasets.command("new")(datasets_new)
 app.add_typer(datasets, name="datasets")
@@ -76,6 +78,7 @@ def _options(
     ] = False,
 ) -> None:
     OPTIONS.update(debug=debug, json=log == LogForm.json)
+    settle()
     if OPTIONS["json"]:
         logging.basicConfig(level=logging.WARNING, handlers=[WarningEvents()])
         logging.captureWarnings(True)
@@ -180,9 +183,9 @@ def report(
             help="a study file or the name of one that ships; of several one report is made, in --out",
         ),
     ],
-    folder: Annotated[Path | None, typer.Option("--out", help="where to put the report of several studies")] = None,
+    folder: Annotated[str | None, typer.Option("--out", help="where to put the report of several studies")] = None,
     share: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FOLDER",
             help="also write a copy to give away: no pictures, neutral names of patients, slides and images, and the "
@@ -225,6 +228,7 @@ app.command()(doctor)
 
 def main() -> None:
     """Entry point: every refusal is one sentence on standard error. Usage errors are Typer's to show (exit code 2)."""
+    speak_utf8()
     patient_output()
     with own_exit_code():
         _main()
@@ -243,6 +247,11 @@ def _main() -> None:
     except Exception as error:
         if OPTIONS["debug"]:
             raise
+        if isinstance(error, OSError) and error.filename is not None and error.errno in OF_PATHS:
+            where = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+            sys.exit(_say(f"{where}: cannot be used ({error.strerror}); check this path and its permissions", 2))
+        if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, up to Python 3.12
+            sys.exit(_say(f"{error}; name another path", 2))
         text = " ".join(str(error).split())[:300]
         sys.exit(_say(f"unexpected {type(error).__name__}: {text} (--debug shows more)", 1))
     finally:

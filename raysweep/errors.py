@@ -1,6 +1,11 @@
 """The two ways in which raysweep refuses: the request was wrong, or the work could not be done."""
 
+import errno
+
 from raysweep.secrets import without_secrets
+
+# What comes of a path as it was asked for, and not of what is done with it.
+OF_PATHS = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
 
 
 class RequestError(Exception):

@@ -120,8 +120,8 @@ def _linked(draft: Path, path: Path) -> bool:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP):
             raise WorkError(f"{path}: cannot be written ({error.strerror or error})") from error
         try:  # a file system without hard links
-            with open(path, "x") as file:
-                file.write(draft.read_text())
+            with open(path, "xb") as file:
+                file.write(draft.read_bytes())
         except FileExistsError:
             return False
     return True

@@ -18,14 +18,27 @@ def patient_output() -> None:
     """Let standard output and standard error take everything, from now to the end of the process.
 
     Characters that their encoding lacks are written plainly (um for µm), or as `\\xe4`. A pipe whose reader has gone
-    takes the rest of what is printed, unseen; a disk that is full is told, once, on standard error. Streams that are
-    no files of the system stay as they are.
+    takes the rest of what is printed, unseen; a disk that is full is told, once, on standard error. What was closed
+    before the process began, standard input too, is nowhere: Python has None for it, and a file that is opened later
+    would be in its place. Streams that are no files of the system stay as they are.
     """
-    for number in (1, 2):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
-            os.set_blocking(number, True)  # of a pipe that others have too, and have set not to wait for its reader
-        except OSError:  # closed by `>&-`: the next file that is opened would get what is printed
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            if number:
+                os.set_blocking(number, True)  # of a pipe that others have set not to wait for its reader
+            else:
+                os.fstat(number)
+        except OSError:  # closed by `>&-`
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere == number:
+                os.set_inheritable(number, True)
+            else:
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    if not os.environ.get("TERMINAL_WIDTH", "").isdecimal():  # Typer's, which ends at what is no number
+        os.environ.pop("TERMINAL_WIDTH", None)
     codecs.register_error(_HANDLER, _plainly)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

@@ -12,7 +12,7 @@ _PACKAGE = Path(raysweep.__file__).parent
 _BASE = {"storage", "errors", "model", "yaml_file", "randomness", "progress", "stopping", "lease", "commands", "memory",
          "exclusive", "local_path", "retry", "output", "exit_codes", "commit", "versions", "text_table", "bounds",
          "addresses", "checked_file", "secrets", "hdf5_file", "mat_file", "json_log", "json_file", "stand_in",
-         "stage_metrics", "leftovers"}  # fmt: skip
+         "stage_metrics", "leftovers", "surroundings"}  # fmt: skip
 _MAY = {  # room -> the rooms that it may import, beside its own and the base
     "patches": set(),
     "backbones": set(),

@@ -74,11 +74,16 @@ def test_a_pipe_that_somebody_has_set_not_to_wait() -> None:
     assert len(text) == 1_000_000
 
 
-def test_closed_outputs(tmp_path: Path) -> None:
-    code = _CODE.format(body="f = open('kept', 'w'); print('x'); print('y', file=sys.stderr); f.write('z'); f.close()")
-    done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "$0" >&- 2>&-', code], cwd=tmp_path, timeout=60)
+def test_closed_streams(tmp_path: Path) -> None:
+    body = """
+import os, subprocess
+f = open('kept', 'w'); print('x'); print('y', file=sys.stderr); sys.stdout.write('x'); sys.stderr.write('y')
+f.write(f'z{sys.stdin.read()}{sys.stdin.isatty()}'); f.close()
+assert f.name == 'kept' and subprocess.run(['sh', '-c', 'echo x; echo y >&2; read z'], check=False).returncode == 1"""
+    code = _CODE.format(body=body)
+    done = subprocess.run(["sh", "-c", f'exec "{sys.executable}" -c "$0" <&- >&- 2>&-', code], cwd=tmp_path, timeout=60)
     assert done.returncode == 3
-    assert (tmp_path / "kept").read_text() == "z"
+    assert (tmp_path / "kept").read_text() == "zFalse"
 
 
 def test_other_streams_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +98,8 @@ def test_other_streams_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("arguments", [["checkpoints", "list"], ["--help"]])
 def test_commands_on_such_outputs(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "raysweep.cli", *arguments]
-    ascii_only = os.environ | _ENGLISH | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    odd = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TERMINAL_WIDTH": "wide", "COLUMNS": "0", "TERM": "?"}
+    ascii_only = os.environ | _ENGLISH | odd
     done = subprocess.run(command, env=ascii_only, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
     done.stdout.decode("ascii")

@@ -115,7 +115,7 @@ def render(parts: Parts) -> str:
         most_searches=MOST_SEARCHES,
         legend=legend,
         drawn=lambda block: _figure(block, block.figure_name),
-        script=Markup((folder / "page.js").read_text()),
+        script=Markup((folder / "page.js").read_text(encoding="utf-8")),
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import os
+import secrets
 import sys
 import sysconfig
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def cluster(progress: Progress, *, cpus: int | None = None, prices: Prices | Non
         return
     if cpus and cpus > _MOST_TIMES * (os.cpu_count() or 1):  # a worker would be started for each
         raise RequestError(f"compute.cpus: {cpus} were asked for, and this machine has {os.cpu_count()}; ask for fewer")
+    _have_token()
     with (
         ray_folder(progress) as folder,
         _connected(
@@ -109,6 +111,24 @@ def _connected(head: Head | None, progress: Progress, folder: Path, **options: A
         yield
     finally:
         ray.shutdown()
+
+
+def _have_token() -> None:
+    """Ray lets in who has its token, and keeps that in the user's home; where it cannot, let it be this process's own.
+
+    (A home that is read-only, full or another user's, as in containers.) Workers inherit it.
+    """
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if named or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    kept = Path(os.path.expanduser("~/.ray/auth_token"))
+    with suppress(OSError):
+        if os.access(kept, os.R_OK) and kept.stat().st_size:
+            return
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if os.access(kept if kept.exists() else kept.parent, os.W_OK):
+            return
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _allowed_cpus() -> int | None:

@@ -1,8 +1,10 @@
 """Everything a study consists of, as folders with fingerprints: what exists is skipped, what is missing is made."""
 
+import os
+import stat
 from dataclasses import dataclass
 
-from raysweep.errors import RequestError
+from raysweep.errors import OF_PATHS, RequestError
 from raysweep.report.spec import CompareSpec
 from raysweep.slides.identity import Identities
 from raysweep.storage import Artefact, Storage
@@ -120,8 +122,17 @@ def _contents(patch_sets: dict[str, PatchSetPlan], sources: dict[str, SourcePlan
 
 
 def study_folder(study: Study) -> Storage:
-    """Where a study keeps everything it makes."""
-    return Storage.open(study.storage).at(study.name)
+    """Where a study keeps everything it makes. Raises RequestError for what is, or can be, no folder."""
+    home = Storage.open(study.storage).at(study.name)
+    if home.is_local:
+        reason = "there is something else of that name"
+        try:
+            good = stat.S_ISDIR(os.stat(home.root).st_mode)
+        except OSError as error:
+            good, reason = error.errno not in OF_PATHS, error.strerror or ""
+        if not good:
+            raise RequestError(f"storage {home.root}: is no folder ({reason}); name another one as storage=PATH")
+    return home
 
 
 def _check_primary(study: Study) -> None:

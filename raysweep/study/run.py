@@ -18,6 +18,7 @@ from raysweep.study.load import StudyFile
 from raysweep.study.model import Study
 from raysweep.study.own_sets import make_own_sets
 from raysweep.study.stages import Stages
+from raysweep.surroundings import working_folder
 
 STAGES = ("tile", "pretrain", "tune", "report")
 _FILE = "study.json"
@@ -73,7 +74,7 @@ def run_study(
     rest depends on could not be done.
     """
     progress = progress or Progress()
-    started_in = _working_folder()
+    started_in = working_folder()
     home = study_folder(file.study)
     home.check_writable()
     with ExitStack() as stack:
@@ -95,13 +96,6 @@ def run_study(
             getattr(work, stage)()
             work.give_back()
         return Outcome(home, work.report_folder, failures(work.graph), work.left, work.others())
-
-
-def _working_folder() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError as error:
-        raise RequestError("the folder that this was started in is gone; change to one that is there") from error
 
 
 def _stand_somewhere(started_in: str) -> None:

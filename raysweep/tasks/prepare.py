@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from raysweep.errors import RequestError
+from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.local_path import user_folder
 from raysweep.progress import Progress
 from raysweep.storage import Storage
@@ -95,7 +95,13 @@ def _record(card: Card) -> None:
     path = _acceptance(card)
     accepted = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"card": card.name, "licence": card.licence.name, "url": card.licence.url, "accepted": accepted}
-    Storage.open(path.parent).write_json(record, path.name)
+    try:
+        Storage.open(path.parent).write_json(record, path.name)
+    except (OSError, WorkError) as error:
+        raise WorkError(
+            f"{reason_of(error)}: accepted licences are noted there; set RAYSWEEP_HOME to a folder of yours, or have "
+            f"accept_licences: [{card.name}] in the study"
+        ) from error
 
 
 def _summary(task: Task) -> Summary:

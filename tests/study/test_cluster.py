@@ -87,3 +87,25 @@ def test_many_more_cpus_than_there_are_start_no_ray(monkeypatch: pytest.MonkeyPa
         cluster.cluster(Progress(quiet=True), cpus=100_000),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("home", "named", "own"),
+    [
+        ("", {}, False),  # Ray makes its token there
+        ("/proc", {}, True),
+        ("/dev/null", {}, True),
+        ("/proc", {"RAY_AUTH_MODE": "disabled"}, False),
+        ("/proc", {"RAY_AUTH_TOKEN_PATH": "/gone"}, False),  # Ray says what is wrong with it
+    ],
+)
+def test_a_home_that_keeps_no_token(
+    home: str, named: dict[str, str], own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # and put back what it was
+        monkeypatch.delenv(name)
+    for name, value in (named | {"HOME": home or str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    cluster._have_token()
+    assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == own
