@@ -20,7 +20,6 @@ from raysweep.errors import RequestError, WorkError, reason_of
 from raysweep.local_path import local_path
 from raysweep.secrets import without_secrets
 from raysweep.storage import Storage
-from raysweep.study.graph import study_folder
 from raysweep.study.job import Job
 from raysweep.study.load import StudyFile, load_study
 from raysweep.study.pack import pack_study
@@ -137,7 +136,7 @@ def _end_group(leader: subprocess.Popen) -> None:
 
 def _fetch_report(file: StudyFile, out: Path, cluster: str | None, say: Callable[[str], None]) -> None:
     """Copy the report here: from the storage if this machine sees it, else from the cluster's head."""
-    report = study_folder(file.study).at("report")
+    report = Storage.open(file.study.storage).at(file.study.name, "report")  # it may be the nodes' alone
     try:
         there = report.exists("index.html")
     except OSError as error:
