@@ -29,15 +29,8 @@ def is_address(path: str | Path) -> bool:
 def at_home(path: str | Path) -> Path:
     """The path with a `~` at its beginning as the user's folder.
 
-    Raises RequestError for a user whom this machine does not know, and for characters that no path has; a name such
-    as `~x.svs` stays as it is.
+    Raises RequestError for a user whom this machine does not know; a name such as `~x.svs` stays as it is.
     """
-    try:
-        no_path = b"\0" in os.fsencode(path)
-    except UnicodeEncodeError:
-        no_path = True
-    if no_path:
-        raise RequestError(f"{str(path)!a}: has characters that no path has; write another one")
     found = os.path.expanduser(path)
     if found.startswith("~") and "/" in found:
         user = found.partition("/")[0][1:]
@@ -66,8 +59,19 @@ def locate(path: str | Path) -> tuple[pafs.FileSystem, str]:
     return fs, "/".join([root, unquote(parts.path).strip("/")]).rstrip("/") or "/"
 
 
+def possible(path: str | Path) -> None:
+    """Raise RequestError for characters that no path has. (A slide that is called so is as good as missing.)"""
+    try:
+        no_path = b"\0" in os.fsencode(path)
+    except UnicodeEncodeError:
+        no_path = True
+    if no_path:
+        raise RequestError(f"{str(path)!a}: has characters that no path has; write another one")
+
+
 def in_utf8(path: str) -> str:
     """The path, of a folder that names of files are written down for. Raises RequestError where it is not UTF-8."""
+    possible(path)
     plain = path.encode(errors="backslashreplace").decode()
     if plain != path:
         raise RequestError(f"{plain}: its name is not UTF-8; rename it, or name another folder")

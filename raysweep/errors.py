@@ -23,7 +23,7 @@ class StorageError(WorkError, OSError):
         return str(self.args[-1])
 
 
-class DamagedError(WorkError, ValueError):
+class DamagedFileError(WorkError, ValueError):
     """A file of ours is not what was written: made of its path."""
 
     def __str__(self) -> str:

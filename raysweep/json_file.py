@@ -3,19 +3,19 @@
 import json
 from typing import Any
 
-from raysweep.errors import DamagedError
+from raysweep.errors import DamagedFileError
 
 
 def parse_json(data: bytes, path: str) -> Any:
-    """The value of a file. Raises DamagedError, which is a ValueError, for what is no JSON."""
+    """The value of a file. Raises DamagedFileError, which is a ValueError, for what is no JSON."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(path) from error
+        raise DamagedFileError(path) from error
 
 
 def mapping(value: Any, path: str, *keys: str) -> dict[str, Any]:
-    """The value of a file that holds a mapping with these keys. Raises DamagedError for another."""
+    """The value of a file that holds a mapping with these keys. Raises DamagedFileError for another."""
     if not isinstance(value, dict) or not set(keys) <= value.keys():
-        raise DamagedError(path)
+        raise DamagedFileError(path)
     return value

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from raysweep.addresses import at_home, is_address, locate, shown
+from raysweep.addresses import at_home, is_address, locate, possible, shown
 from raysweep.errors import RequestError, WorkError
 
 _ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/(?!/)")  # what pathlib makes of an address
@@ -23,6 +23,7 @@ def local_path(path: str | Path, what: str) -> Path:
     if isinstance(path, Path) and _ONE_SLASH.match(text):
         text = _ONE_SLASH.sub(lambda found: f"{found[1]}://" + "/" * (found[1] == "file"), text, count=1)
     if not is_address(text):
+        possible(path)
         return at_home(path)
     if text.lower().startswith("file:"):
         return Path(locate(text)[1])

@@ -111,7 +111,7 @@ class Storage:
         return self.patiently(read, path)
 
     def read_json(self, *parts: str) -> Any:
-        """Raises DamagedError, a ValueError, for what is no JSON."""
+        """Raises DamagedFileError, a ValueError, for what is no JSON."""
         for _ in range(0 if self.is_local else 2):
             with suppress(ValueError):  # an object that was written anew in between: as long as the old one
                 return json.loads(self.read_bytes(*parts))

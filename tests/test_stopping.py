@@ -18,7 +18,8 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_raises_in_the_block_whoever_else_wants_it(number: signal.Signals, code: int) -> None:
-    before = signal.getsignal(number)
+    outside = signal.getsignal(number)
+    signal.signal(number, before := signal.default_int_handler)  # tests may be started with nohup
 
     def work() -> None:
         signal.signal(number, signal.SIG_IGN)  # as Ray, Ray Train and Ray Tune do
@@ -30,7 +31,7 @@ def test_a_signal_raises_in_the_block_whoever_else_wants_it(number: signal.Signa
     assert signal.getsignal(number) == before
     signal.signal(number, signal.SIG_IGN)
     assert signal.getsignal(number) == signal.SIG_IGN
-    signal.signal(number, before)
+    signal.signal(number, outside)
 
 
 def test_what_was_started_with_nohup_outlives_its_terminal() -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from raysweep.errors import DamagedError
+from raysweep.errors import DamagedFileError
 from raysweep.storage import Storage
 
 Status = Literal["done", "failed", "skipped"]
@@ -40,14 +40,14 @@ class SlideOutcome:
     origin_y: int | None = None
 
 
-class _DamagedTableError(DamagedError, pa.ArrowInvalid):
+class _DamagedTableError(DamagedFileError, pa.ArrowInvalid):
     """For those who go on without the table, and for those who are told."""
 
 
 def read_outcomes(folder: Storage) -> list[SlideOutcome]:
     """The slide table of a patch set, in its order; nothing where there is none yet.
 
-    Raises OSError, or a DamagedError that is an Arrow error as well.
+    Raises OSError, or a DamagedFileError that is an Arrow error as well.
     """
     if not folder.exists(SLIDES):
         return []

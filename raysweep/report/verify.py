@@ -87,7 +87,7 @@ def _check_compare(home: Storage) -> None:
         if home.exists(COMPARE):
             home.read_json(COMPARE)
     except (OSError, ValueError) as error:
-        raise DamagedError([f"{COMPARE}: cannot be read ({type(error).__name__})"]) from error
+        raise DamagedError([f"{COMPARE}: cannot be read ({type(error.__cause__ or error).__name__})"]) from error
 
 
 def _compare(home: Storage, made: Storage, agreement: Agreement) -> int:
@@ -126,7 +126,7 @@ def _read(how: Callable[..., Any], agreement: Agreement, *parts: str) -> Any:
     except FileNotFoundError:
         agreement.differences.append(f"{'/'.join(parts)}: is missing")
     except (OSError, ValueError, pa.ArrowException) as error:
-        agreement.differences.append(f"{'/'.join(parts)}: cannot be read ({type(error).__name__})")
+        agreement.differences.append(f"{'/'.join(parts)}: cannot be read ({type(error.__cause__ or error).__name__})")
     return None
 
 
