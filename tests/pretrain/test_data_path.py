@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from raysweep.pretrain.batches import ThreadLoader
@@ -9,6 +10,7 @@ from raysweep.storage import Storage
 from tests.pretrain.ranks import job
 
 
+@pytest.mark.slow
 def test_ray_data_prepares_what_threads_do_to_the_bit(tmp_path, make_set, ray_session):
     """From the middle of one epoch into the next, a rank's share of two views, and a corrupt patch with its name."""
     from tests.pretrain.conftest import patch_rows

@@ -57,6 +57,7 @@ def in_background(work: Callable[[], None]) -> Iterator[None]:
     assert not errors, errors
 
 
+@pytest.mark.slow
 def test_workers_killed_by_pid_leave_no_trace(tmp_path):
     for seed in range(2):
         write_slide(tmp_path / f"s{seed}.svs", tissue(1600, 1600, seed), compression="jpeg", downsamples=(4,))

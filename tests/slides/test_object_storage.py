@@ -123,6 +123,7 @@ def test_one_more_slide_reads_only_that_slide(local, bucket):
     assert made.shards == local.shards
 
 
+@pytest.mark.slow
 def test_slides_larger_together_than_the_disk(bucket, tmp_path):
     """Eight slides, a quarter of which fit on the disk of a node at a time: each is fetched once."""
     sizes = []

@@ -96,7 +96,7 @@ def test_object_storage_gets_the_same_files(tasks, tmp_path, monkeypatch):
             assert objects.read_bytes(task.folder, name) == plain.read_bytes(task.folder, name)
 
 
-@pytest.mark.parametrize("one_pass", [False, True])
+@pytest.mark.parametrize("one_pass", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_slide_that_always_kills_its_reader_fails_alone(tasks, tmp_path, one_pass):
     tally = tmp_path / "tally"
     deadly = Storage(pafs.PyFileSystem(Objects("of-b", 99, str(tally))), str(tmp_path / "spool"))
@@ -112,6 +112,7 @@ def test_storage_that_cannot_be_written_is_nobodys_slide(tasks, tmp_path):
         read(Storage.open(tmp_path / "spool"), tasks)
 
 
+@pytest.mark.slow
 def test_a_large_slide_spreads_over_tasks(tmp_path):
     path = write_slide(tmp_path / "big.svs", tissue(2048, 1024))
     spec = PatchSetSpec(slides="x", um=32, px=64, stride=0.5)

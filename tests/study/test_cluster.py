@@ -42,6 +42,7 @@ def _looked(folder: Path, *command: str) -> list[tuple]:
     return [eval(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_scripts_called_like_libraries(tmp_path: Path) -> None:
     study = tmp_path / "study"
     study.mkdir()

@@ -62,7 +62,10 @@ def test_weights_that_are_none_are_a_sentence(weights, words):
         find_candidates(weights)
 
 
-@pytest.mark.parametrize(("name", "protocol"), [("demo-tissue", "linear"), ("demo-glands", "finetune")])
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("demo-tissue", "linear"), pytest.param("demo-glands", "finetune", marks=pytest.mark.slow)],
+)
 def test_a_study_that_can_be_planned(name, protocol, sets, own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in sets.rglob("*")}

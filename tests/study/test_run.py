@@ -34,8 +34,14 @@ _LINEAR = ["transfer.protocols.classification=[linear]", "compare.primary.protoc
 
 
 @pytest.fixture(scope="module")
+def unrun(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> Path:
+    """The file of a mini study that nobody has run."""
+    return write_mini(tmp_path_factory.mktemp("unrun"))
+
+
+@pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> tuple[Path, Outcome]:
-    """A finished mini study: its file and what its run said."""
+    """A finished mini study: its file and what its run said. It takes a minute and more: who asks for it is slow."""
     path = write_mini(tmp_path_factory.mktemp("mini"))
     return path, run_study(load_study(path), progress=_QUIET)
 
@@ -46,6 +52,7 @@ def no_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Speeds, "_network", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> None:
     path, outcome = mini
     assert len(outcome.failures) == 1
@@ -75,6 +82,7 @@ def test_the_whole_chain_leaves_every_artefact(mini: tuple[Path, Outcome]) -> No
     assert recorded["compare"]["baseline"] == "random"
 
 
+@pytest.mark.slow
 def test_every_number_can_be_recomputed_and_given_away(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
     home = Storage.open(mini[0].parent / "runs/mini")
     found = verify(home.root)
@@ -86,6 +94,7 @@ def test_every_number_can_be_recomputed_and_given_away(mini: tuple[Path, Outcome
     assert all(name.startswith("unit ") for name in pq.read_table(predictions)["unit"].to_pylist())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_times")
 def test_a_misfit_is_refused_before_anything_starts(mini: tuple[Path, Outcome]) -> None:
     wrong = ["name=misfit", "checkpoints.vit.backbone=test_vit", "transfer.decoder=unet"]
@@ -99,6 +108,7 @@ def test_a_misfit_is_refused_before_anything_starts(mini: tuple[Path, Outcome]) 
     assert "task demo-glands: decoder light for every checkpoint" in notes
 
 
+@pytest.mark.slow
 def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
     path, _ = mini
     home = path.parent / "runs/mini"
@@ -113,6 +123,7 @@ def test_no_artefact_says_where_it_was_made(mini: tuple[Path, Outcome]) -> None:
     assert seen > 50
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_times")
 def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
     """From a laptop to a cluster: nothing is made again, and what is new reads the new place."""
@@ -136,6 +147,7 @@ def test_a_run_goes_on_after_data_and_artefacts_have_moved(mini: tuple[Path, Out
     assert {r["repeat"] for r in results(tmp_path / "moved")} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]) -> None:
     path, _ = mini
     code = (
@@ -155,6 +167,7 @@ def test_a_second_run_starts_no_ray_and_says_the_same(mini: tuple[Path, Outcome]
     assert results(path.parent) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_times")
 def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> None:
     file = load_study(mini[0])
@@ -185,6 +198,7 @@ def test_status_and_plan_say_that_all_is_there(mini: tuple[Path, Outcome]) -> No
     }
 
 
+@pytest.mark.slow
 def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Path, Outcome]) -> None:
     path, _ = mini
     home = path.parent / "runs/mini"
@@ -216,17 +230,18 @@ def test_a_changed_key_remakes_what_depends_on_it_beside_the_old(mini: tuple[Pat
     assert results(path.parent) == old
 
 
-def test_a_second_run_at_the_same_time_is_refused(mini: tuple[Path, Outcome]) -> None:
-    home = Storage.open(mini[0].parent / "runs/mini")
+def test_a_second_run_at_the_same_time_is_refused(unrun: Path) -> None:
+    home = Storage.open(unrun.parent / "runs/mini")
     lease = new_entry() | {"pid": os.getppid(), "process": _process(os.getppid()), "since": "now", "beat": 0}
     home.write_json(lease, "lease.json")
     try:
         with pytest.raises(RequestError, match=f"being run by process {os.getppid()}"):
-            run_study(load_study(mini[0]), progress=_QUIET)
+            run_study(load_study(unrun), progress=_QUIET)
     finally:
         home.remove("lease.json")
 
 
+@pytest.mark.slow
 def test_a_run_that_waited_while_another_one_tiled_looks_again(
     mini: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +260,7 @@ def test_a_run_that_waited_while_another_one_tiled_looks_again(
     assert after == now != before
 
 
+@pytest.mark.slow
 def test_a_run_with_other_keys_waits_for_those_that_share_the_study(mini: tuple[Path, Outcome]) -> None:
     with sharing(Storage.open(mini[0].parent / "runs/mini")):
         with pytest.raises(
@@ -274,30 +290,30 @@ def test_a_run_with_other_keys_waits_for_those_that_share_the_study(mini: tuple[
     ],
 )
 def test_a_bad_study_is_refused_before_anything_starts(
-    mini: tuple[Path, Outcome], override: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unrun: Path, override: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYSWEEP_HOME", str(tmp_path / "home"))
     storage = [] if override.startswith("storage") else [f"storage={tmp_path / 'runs'}"]
     with pytest.raises(RequestError, match=sentence) as caught:
-        run_study(load_study(mini[0], [override, *storage]), progress=_QUIET)
+        run_study(load_study(unrun, [override, *storage]), progress=_QUIET)
     assert "\n" not in str(caught.value)
     left = list((tmp_path / "runs").rglob("*"))
     assert not [p for p in left if p.is_file()], "nothing may have been started"
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_a_pretraining_and_asked_for_by_no_other_stage(
-    mini: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unrun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    asked = load_study(mini[0], ["compute.trackers=[mlflow]", f"storage={tmp_path}"])
+    asked = load_study(unrun, ["compute.trackers=[mlflow]", f"storage={tmp_path}"])
     with pytest.raises(RequestError, match=r"compute\.trackers: mlflow is not installed; .*'raysweep\[mlflow\]'"):
         run_study(asked, progress=_QUIET)
     assert not list((tmp_path / "mini").glob("*"))
-    run_study(load_study(mini[0], ["compute.trackers=[mlflow]"]), stages=["report"], progress=_QUIET)
+    run_study(load_study(unrun, ["compute.trackers=[mlflow]"]), stages=["report"], progress=_QUIET)
 
 
-def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
-    fresh = load_study(mini[0], [f"storage={tmp_path}"])
+def test_a_stage_alone_wants_what_it_reads(unrun: Path, tmp_path: Path) -> None:
+    fresh = load_study(unrun, [f"storage={tmp_path}"])
     with pytest.raises(RequestError, match="patch set tissue is not there yet; run `raysweep tile`"):
         run_study(fresh, stages=["pretrain"], only="supervised", progress=_QUIET)
     with pytest.raises(RequestError, match=r"checkpoint .* is not there yet; run `raysweep pretrain`"):
@@ -309,8 +325,8 @@ def test_a_stage_alone_wants_what_it_reads(mini: tuple[Path, Outcome], tmp_path:
     assert outcome.report.exists("index.html"), "a report of nothing says that there is nothing"
 
 
-def test_a_chain_may_be_written_before_what_it_starts_from(mini: tuple[Path, Outcome], tmp_path: Path) -> None:
-    study = yaml.safe_load(mini[0].read_text())
+def test_a_chain_may_be_written_before_what_it_starts_from(unrun: Path, tmp_path: Path) -> None:
+    study = yaml.safe_load(unrun.read_text())
     study["checkpoints"] = {"later": {"init": "first"}, "first": {"backbone": "resnet10t"}}
     study |= {"storage": str(tmp_path), "patches": {}, "compare": {"baseline": "first"}}
     (tmp_path / "chain.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
@@ -320,7 +336,7 @@ def test_a_chain_may_be_written_before_what_it_starts_from(mini: tuple[Path, Out
 
 
 def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(
-    mini: tuple[Path, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unrun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Published weights cannot be fetched without a network."""
     from huggingface_hub import constants
@@ -328,7 +344,7 @@ def test_a_checkpoint_that_cannot_be_made_is_recorded_and_the_others_are_made(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
     published = "checkpoints.supervised={backbone: resnet18.a1_in1k, init: timm, method: null, patches: null}"
-    study = load_study(mini[0], [f"storage={tmp_path}", published])
+    study = load_study(unrun, [f"storage={tmp_path}", published])
     [failure] = [
         line for line in run_study(study, stages=["pretrain"], progress=_QUIET).failures if "slide" not in line
     ]

@@ -69,6 +69,7 @@ def _pretrain(study: Path, *overrides: str, only: str | None = None) -> list[str
     return run.run_study(load_study(study, overrides), stages=["pretrain"], only=only, progress=_QUIET).failures
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_sources_are_written_before_the_checkpoints_that_need_them(
     study: Path, made: dict[str, list[SourceInput]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,6 +110,7 @@ def test_sources_are_written_before_the_checkpoints_that_need_them(
     assert found == {"patches/demo-glands", "tasks/demo-glands", "checkpoints/glands", "checkpoints/tissue"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_an_image_that_fails_is_told_and_tried_again(
     study: Path, made: dict[str, list[SourceInput]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,7 @@ def test_hours_are_counted_from_the_beginning(monkeypatch: pytest.MonkeyPatch) -
         assert never(10**6) is False
 
 
+@pytest.mark.slow
 def test_runs_with_limits_and_experiments_cut_short_end_where_one_run_does(
     tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def _lines(cells: list[Cell]) -> int:
     return sum(f.read_bytes().count(b"\n") for f in files)
 
 
+@pytest.mark.slow
 def test_deaths_failures_and_all_that_goes_on(
     tmp_path: Path,
     ray_session: None,
